@@ -1,0 +1,167 @@
+"""YAML documents with line numbers, checked by pydantic: every fault of a file at once, nothing loaded in part."""
+
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .faults import BadInput, Fault, did_you_mean
+
+Location = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
+DEPTH_MAX = 50
+
+
+class Document:
+    """A parsed YAML file: plain values, and the line on which each of them stands."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.lines: dict[Location, int] = {}
+        self.faults: list[Fault] = []
+        self.value: Any = self._parse(text)
+
+    def _parse(self, text: str) -> Any:
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", None) or str(error)
+            self.faults.append(Fault(self.file, mark.line + 1 if mark else 0, "", f"not YAML: {problem}"))
+            return None
+        except RecursionError:
+            self.faults.append(Fault(self.file, 0, "", "not YAML: nested too deeply"))
+            return None
+        return self._build(node, (), 0) if node is not None else None
+
+    def _build(self, node: yaml.Node, at: Location, depth: int) -> Any:
+        self.lines.setdefault(at, node.start_mark.line + 1)
+        if depth > DEPTH_MAX:
+            self.faults.append(self.fault(at, f"nested more than {DEPTH_MAX} deep"))
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, at, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._build(item, (*at, index), depth + 1) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode):
+            return None
+        loader = yaml.SafeLoader("")
+        try:
+            # Country codes such as NO are words here, not YAML 1.1 truth values.
+            if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false"):
+                return node.value
+            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        except (yaml.YAMLError, ValueError, KeyError) as error:
+            self.faults.append(self.fault(at, f"{node.value!r} cannot be read: {error}"))
+            return None
+        finally:
+            loader.dispose()  # type: ignore[no-untyped-call]
+
+    def _mapping(self, node: yaml.MappingNode, at: Location, depth: int) -> dict[str, Any]:
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            here = (*at, key)
+            if key in built:
+                line = key_node.start_mark.line + 1
+                self.faults.append(Fault(self.file, line, dotted(here), "the key stands twice", "keep one of them"))
+            self.lines[here] = key_node.start_mark.line + 1
+            built[key] = self._build(value_node, here, depth + 1)
+        return built
+
+    def line_of(self, at: Location) -> int:
+        """Return the line of a place, or of the nearest place above it."""
+        while at and at not in self.lines:
+            at = at[:-1]
+        return self.lines.get(at, 0)
+
+    def fault(self, at: Location, message: str, remedy: str = "") -> Fault:
+        """Return a fault at a place of this document."""
+        return Fault(self.file, self.line_of(at), dotted(at), message, remedy)
+
+
+def dotted(at: Location) -> str:
+    """Return a place as people write it: `sites[2].country`."""
+    text = ""
+    for step in at:
+        text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
+    return text
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file. Raises BadInput when it cannot be read or is larger than 16 MiB."""
+    try:
+        if path.stat().st_size > DOCUMENT_BYTES_MAX:
+            raise BadInput([Fault(str(path), 0, "", f"larger than {DOCUMENT_BYTES_MAX} bytes", "split the file")])
+        return Document(str(path), path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput([Fault(str(path), 0, "", f"cannot be read: {error.strerror}", "check the path")]) from error
+    except UnicodeDecodeError as error:
+        raise BadInput([Fault(str(path), 0, "", f"is not UTF-8: {error.reason}", "save it as UTF-8")]) from error
+
+
+def validate(document: Document, model: type[Model]) -> Model:
+    """Return the document as a model. Raises BadInput with all syntax and schema faults together."""
+    faults = list(document.faults)
+    if document.value is None and not faults:
+        faults.append(Fault(document.file, 0, "", "the file is empty"))
+    if not isinstance(document.value, dict):
+        if document.value is not None:
+            faults.append(Fault(document.file, 1, "", "expected `key: value` lines at the top"))
+        raise BadInput(faults)
+    try:
+        value = model.model_validate(document.value)
+    except ValidationError as error:
+        faults.extend(_fault_of(document, model, dict(entry)) for entry in error.errors())
+        raise BadInput(faults) from error
+    if faults:
+        raise BadInput(faults)
+    return value
+
+
+def _fault_of(document: Document, model: type[BaseModel], entry: dict[str, Any]) -> Fault:
+    at: Location = tuple(entry["loc"])
+    kind = entry["type"]
+    if kind == "extra_forbidden":
+        return document.fault(at, f"unknown key {at[-1]!r}", did_you_mean(at[-1], fields_at(model, at[:-1])))
+    if kind == "missing":
+        return document.fault(at, f"the key {at[-1]!r} is missing", "add it")
+    if kind in ("enum", "literal_error"):
+        known = [word.strip(" '") for word in str(entry["ctx"]["expected"]).replace(" or ", ",").split(",")]
+        return document.fault(at, f"{entry['input']!r} is not known here", did_you_mean(entry["input"], known))
+    given = entry["input"]
+    shown = f", got {given!r}" if isinstance(given, str | int | float | bool | None) else ""
+    return document.fault(at, entry["msg"].removeprefix("Value error, ") + shown)
+
+
+def fields_at(model: Any, at: Location) -> list[str]:
+    """Return the field names that a schema knows at a place, for "did you mean"."""
+    if at and (inner := _step(model, at[0])) is not None:
+        return fields_at(inner, at[1:])
+    if at:
+        return fields_at(model, at[1:])
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [field.alias or name for name, field in model.model_fields.items()]
+    return []
+
+
+def _step(model: Any, step: str | int) -> Any:
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        field = model.model_fields.get(str(step))
+        return _peel(field.annotation) if field else None
+    arguments = typing.get_args(model)
+    return _peel(arguments[-1] if arguments and arguments[-1] is not Ellipsis else arguments[0]) if arguments else None
+
+
+def _peel(annotation: Any) -> Any:
+    """Take Optional and Annotated off a type."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _peel(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        inner = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+        return _peel(inner[0]) if len(inner) == 1 else annotation
+    return annotation

@@ -1,0 +1,41 @@
+"""What is wrong with an input, said so that its author can mend it: where, what, remedy. All faults at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing wrong in one place of one input.
+
+    `line` counts from 1; 0 where the input has no lines. `field` is the dotted path inside the document.
+    """
+
+    file: str
+    line: int
+    field: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        remedy = f" ({self.remedy})" if self.remedy else ""
+        return f"{place}: {self.field}: {self.message}{remedy}" if self.field else f"{place}: {self.message}{remedy}"
+
+
+class BadInput(Exception):  # noqa: N818 - a caller's mistake, not our error; the name says whose fault it is
+    """An input was refused whole; nothing of it took effect. `faults` lists every reason, sorted by place."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(set(faults)))
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return a remedy naming the nearest known word, or the known words themselves when none is near."""
+    words = sorted(set(known))
+    near = get_close_matches(str(word), words, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(words)}" if words else "none are declared"

@@ -1,0 +1,376 @@
+"""The fleet: everything `cluster.yaml` says. Sites, links, client zones, models, prices, deployments.
+
+Trust attributes and countries that are left out are unknown, and an unknown is vetoed by every rule that asks for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .documents import Document, read_document, validate
+from .faults import BadInput, Fault, did_you_mean
+from .jurisdictions import UNKNOWN, Jurisdictions, country_codes
+from .model import Hosting, Tier
+from .network import LinkFacts, Network
+from .units import nusd, us_from_ms
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+IN_WORKER_P95_MAX_MS = 5.0
+"""Longest service time that may run inside a site worker: longer ones would hold up its event loop."""
+
+
+class Strict(BaseModel):
+    """A part of a file: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trust(Strict):
+    """What an operator promises about a site. None means nobody has said."""
+
+    retention_days: int | None = Field(default=None, ge=0)
+    trains_on_inputs: bool | None = None
+    attestation: Literal["none", "tpm", "sev-snp", "tdx", "nitro"] | None = None
+    certifications: tuple[str, ...] = ()
+
+
+class Accelerator(Strict):
+    """Hardware of a site: how many replicas' worth of it there is, and what one replica of it costs while it computes."""
+
+    slots: int = Field(default=1, ge=1, le=100_000)
+    usd_per_hour: float = Field(ge=0, le=10_000)
+
+
+class Site(Strict):
+    """A place where replicas run. `instances` above 1 makes a device site a template of that many equal devices."""
+
+    id: Name
+    tier: Tier
+    country: str = UNKNOWN
+    place: str = ""
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+    operator: Name | None = None
+    trust: Trust = Trust()
+    accelerators: dict[Name, Accelerator] = Field(min_length=1)
+    instances: int = Field(default=1, ge=1, le=1_000_000)
+    source: str = ""
+
+
+class Zone(Strict):
+    """A place that calls come from."""
+
+    id: Name
+    country: str = UNKNOWN
+    place: str = ""
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+
+
+class Link(Strict):
+    """Network between two places. Without `countries` nobody knows where it runs, and transit rules veto it."""
+
+    from_: Name = Field(alias="from")
+    to: Name
+    rtt_ms: float = Field(ge=0, le=60_000)
+    rtt_p95_ms: float | None = Field(default=None, ge=0, le=60_000)
+    bandwidth_mbps: float = Field(gt=0, le=1_000_000)
+    egress_usd_per_gb: float = Field(default=0.0, ge=0, le=100)
+    egress_back_usd_per_gb: float | None = Field(default=None, ge=0, le=100)
+    countries: tuple[str, ...] = (UNKNOWN,)
+    source: str = ""
+
+    def facts(self) -> LinkFacts:
+        """Return the link in the engine's units."""
+        rtt_us = us_from_ms(self.rtt_ms)
+        p95_us = us_from_ms(self.rtt_p95_ms) if self.rtt_p95_ms is not None else rtt_us + rtt_us // 4
+        back = self.egress_usd_per_gb if self.egress_back_usd_per_gb is None else self.egress_back_usd_per_gb
+        return LinkFacts(
+            ends=(self.from_, self.to),
+            rtt_us=rtt_us,
+            spread_us=p95_us - rtt_us,
+            kbps=max(1, int(self.bandwidth_mbps * 1000)),
+            egress_nusd_per_gb=nusd(self.egress_usd_per_gb),
+            egress_back_nusd_per_gb=nusd(back),
+            countries=frozenset(self.countries or (UNKNOWN,)),
+        )
+
+
+class Accuracy(Strict):
+    """A measured accuracy: how many of n held-out inputs were right, and the 95% interval."""
+
+    value: float = Field(ge=0, le=1)
+    correct: int = Field(ge=0)
+    n: int = Field(gt=0)
+    low_95: float = Field(ge=0, le=1)
+    high_95: float = Field(ge=0, le=1)
+    method: str = ""
+    data: str = ""
+
+
+class ServiceTime(BaseModel):
+    """Time of one inference on one accelerator, and where it was measured."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    p50: float = Field(gt=0, le=600_000)
+    p95: float = Field(gt=0, le=600_000)
+    machine: str = ""
+    date: str = ""
+
+
+class Tensor(Strict):
+    """A model's input or output in the words of the Open Inference Protocol; -1 is a free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Card(BaseModel):
+    """What the script that made an artefact measured of it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    variant: Name
+    artefact: str
+    sha256: str | None = None
+    artefact_bytes: int = Field(gt=0)
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    accuracy: Accuracy | None = None
+    service_time_ms: dict[str, ServiceTime] = Field(min_length=1)
+
+
+class Variant(Strict):
+    """One concrete artefact of a model: the file, and the card that says what was measured of it."""
+
+    id: Name
+    card: str
+    artefact: str | None = None
+
+
+class ModelEntry(Strict):
+    """A task that callers name, and its variants."""
+
+    id: Name
+    response_bytes: int = Field(default=1024, ge=0, le=1_000_000_000)
+    variants: tuple[Variant, ...] = Field(min_length=1)
+
+
+class Deployment(Strict):
+    """A variant at a site. `concurrency` calls run at once in a replica; at `queue_max` in flight there is no more room."""
+
+    variant: Name
+    site: Name
+    replicas: int = Field(default=1, ge=1, le=100_000)
+    hosted: Hosting = Hosting.IN_WORKER
+    accelerator: Name = "cpu"
+    concurrency: int = Field(default=1, ge=1, le=10_000)
+    queue_max: int = Field(default=64, ge=1, le=1_000_000)
+    batch_max: int = Field(default=1, ge=1, le=4096)
+
+    @property
+    def id(self) -> str:
+        """The deployment's name: `variant@site`."""
+        return f"{self.variant}@{self.site}"
+
+
+class Fleet(Strict):
+    """The whole file, checked; and what follows from it (network paths, cards, digests)."""
+
+    version: Literal[1]
+    name: Name
+    call_overhead_ms: float = Field(default=0.3, ge=0, le=1000)
+    """Time that a call takes around the inference itself: parsing, deciding, answering."""
+    jurisdictions: dict[str, tuple[str, ...]] = {}
+    sites: tuple[Site, ...] = Field(min_length=1)
+    zones: tuple[Zone, ...] = ()
+    links: tuple[Link, ...] = ()
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    deployments: tuple[Deployment, ...] = Field(min_length=1)
+    cards: dict[str, Card] = Field(default={}, exclude=False)
+    """Filled by the loader from the variants' card files."""
+    artefacts: dict[str, str] = {}
+    """Filled by the loader: where each variant's file lies."""
+
+    @cached_property
+    def site_by_id(self) -> dict[str, Site]:
+        """Sites by their id."""
+        return {site.id: site for site in self.sites}
+
+    @cached_property
+    def zone_by_id(self) -> dict[str, Zone]:
+        """Client zones by their id."""
+        return {zone.id: zone for zone in self.zones}
+
+    @cached_property
+    def model_of(self) -> dict[str, str]:
+        """The model that each variant belongs to."""
+        return {variant.id: model.id for model in self.models for variant in model.variants}
+
+    @cached_property
+    def model_by_id(self) -> dict[str, ModelEntry]:
+        """Models by their id."""
+        return {model.id: model for model in self.models}
+
+    @cached_property
+    def deployment_index(self) -> dict[str, int]:
+        """Where each deployment stands in `deployments`, by id."""
+        return {deployment.id: index for index, deployment in enumerate(self.deployments)}
+
+    @cached_property
+    def world(self) -> Jurisdictions:
+        """The declared jurisdictions, flattened."""
+        return Jurisdictions(self.jurisdictions)
+
+    @cached_property
+    def network(self) -> Network:
+        """Paths between places."""
+        through = {site.id: site.country for site in self.sites if site.tier is not Tier.DEVICE}
+        ends = [*(site.id for site in self.sites), *(zone.id for zone in self.zones)]
+        return Network(through, ends, [link.facts() for link in self.links])
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all that a decision can depend on; equal files have equal digests on every machine."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"artefacts"}), sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def country_of(self, place: str) -> str:
+        """Return the country of a site or zone; the unknown country for a place nobody declared."""
+        if place in self.site_by_id:
+            return self.site_by_id[place].country
+        return self.zone_by_id[place].country if place in self.zone_by_id else UNKNOWN
+
+    def service_ms(self, deployment: Deployment) -> ServiceTime:
+        """Return the declared service time of a deployment, the prior of what is measured live."""
+        return self.cards[deployment.variant].service_time_ms[deployment.accelerator]
+
+
+def load_fleet(path: Path | str) -> Fleet:
+    """Read and check `cluster.yaml` and the cards it names. Raises BadInput with every fault at once."""
+    path = Path(path)
+    document = read_document(path)
+    for derived in ("cards", "artefacts"):
+        if isinstance(document.value, dict) and derived in document.value:
+            raise BadInput([document.fault((derived,), f"unknown key {derived!r}", "name cards in the variants")])
+    fleet = validate(document, Fleet)
+    cards, faults = _load_cards(document, fleet, path.parent)
+    faults += list(_check_names(document, fleet)) + list(_check_places(document, fleet))
+    if not faults:
+        fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, path.parent)})
+        faults += list(_check_deployments(document, fleet))
+    if faults:
+        raise BadInput(faults)
+    return fleet
+
+
+def _load_cards(document: Document, fleet: Fleet, folder: Path) -> tuple[dict[str, Card], list[Fault]]:
+    cards: dict[str, Card] = {}
+    faults: list[Fault] = []
+    for m, model in enumerate(fleet.models):
+        for v, variant in enumerate(model.variants):
+            at = ("models", m, "variants", v, "card")
+            try:
+                cards[variant.id] = Card.model_validate_json((folder / variant.card).read_text(encoding="utf-8"))
+            except OSError as error:
+                faults.append(document.fault(at, f"{variant.card!r} cannot be read: {error.strerror}", "make the model first"))
+            except (ValidationError, UnicodeDecodeError) as error:
+                first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+                faults.append(document.fault(at, f"{variant.card!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}"))
+            else:
+                if cards[variant.id].variant != variant.id:
+                    faults.append(document.fault(at, f"{variant.card!r} is the card of {cards[variant.id].variant!r}"))
+    return cards, faults
+
+
+def _artefacts(fleet: Fleet, cards: dict[str, Card], folder: Path) -> dict[str, str]:
+    found = {}
+    for model in fleet.models:
+        for variant in model.variants:
+            beside_card = Path(variant.card).parent / cards[variant.id].artefact
+            found[variant.id] = str((folder / (variant.artefact or beside_card)).resolve())
+    return found
+
+
+def _twice(document: Document, kind: str, ids: Iterable[str]) -> Iterable[Fault]:
+    seen: set[str] = set()
+    for index, word in enumerate(ids):
+        if word in seen:
+            yield document.fault((kind, index), f"{word!r} stands twice", "ids are unique")
+        seen.add(word)
+
+
+def _check_names(document: Document, fleet: Fleet) -> Iterable[Fault]:
+    places = [*(site.id for site in fleet.sites), *(zone.id for zone in fleet.zones)]
+    yield from _twice(document, "sites", (site.id for site in fleet.sites))
+    yield from _twice(document, "zones", (zone.id for zone in fleet.zones))
+    yield from _twice(document, "models", (model.id for model in fleet.models))
+    yield from _twice(document, "deployments", (deployment.id for deployment in fleet.deployments))
+    yield from _twice(document, "models", (variant.id for model in fleet.models for variant in model.variants))
+    for index, zone in enumerate(fleet.zones):
+        if zone.id in fleet.site_by_id:
+            yield document.fault(("zones", index, "id"), f"{zone.id!r} is a site's id too", "name the zone differently")
+    for index, link in enumerate(fleet.links):
+        for end, place in (("from", link.from_), ("to", link.to)):
+            if place not in places:
+                yield document.fault(("links", index, end), f"no place is called {place!r}", did_you_mean(place, places))
+        if link.from_ == link.to:
+            yield document.fault(("links", index), "a link has two ends", "a place reaches itself without a link")
+    for index, deployment in enumerate(fleet.deployments):
+        if deployment.variant not in fleet.model_of:
+            remedy = did_you_mean(deployment.variant, fleet.model_of)
+            yield document.fault(("deployments", index, "variant"), f"no variant is called {deployment.variant!r}", remedy)
+        if deployment.site not in fleet.site_by_id:
+            remedy = did_you_mean(deployment.site, fleet.site_by_id)
+            yield document.fault(("deployments", index, "site"), f"no site is called {deployment.site!r}", remedy)
+
+
+def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
+    for group, _, message, remedy in fleet.world.faults:
+        yield document.fault(("jurisdictions", group), message, remedy)
+    for kind, places in (("sites", fleet.sites), ("zones", fleet.zones)):
+        for index, place in enumerate(places):
+            if place.country not in country_codes():
+                remedy = did_you_mean(place.country, country_codes())
+                yield document.fault((kind, index, "country"), f"{place.country!r} is no ISO 3166 country", remedy)
+    for index, site in enumerate(fleet.sites):
+        if site.instances > 1 and site.tier is not Tier.DEVICE:
+            yield document.fault(("sites", index, "instances"), "only device sites are templates", "list each site")
+    for index, link in enumerate(fleet.links):
+        for code in link.countries:
+            if code not in country_codes():
+                remedy = did_you_mean(code, country_codes())
+                yield document.fault(("links", index, "countries"), f"{code!r} is no ISO 3166 country", remedy)
+        if link.rtt_p95_ms is not None and link.rtt_p95_ms < link.rtt_ms:
+            yield document.fault(("links", index, "rtt_p95_ms"), f"p95 {link.rtt_p95_ms} is below rtt_ms {link.rtt_ms}")
+
+
+def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
+    used: dict[tuple[str, str], int] = {}
+    for index, deployment in enumerate(fleet.deployments):
+        at = ("deployments", index)
+        site = fleet.site_by_id[deployment.site]
+        times = fleet.cards[deployment.variant].service_time_ms
+        if deployment.accelerator not in site.accelerators:
+            remedy = did_you_mean(deployment.accelerator, site.accelerators)
+            yield document.fault((*at, "accelerator"), f"site {site.id!r} has no {deployment.accelerator!r}", remedy)
+            continue
+        if deployment.accelerator not in times:
+            remedy = f"measure it; measured on: {', '.join(times)}"
+            yield document.fault((*at, "accelerator"), f"{deployment.variant!r} was never timed on it", remedy)
+            continue
+        if deployment.hosted is Hosting.IN_WORKER and times[deployment.accelerator].p95 > IN_WORKER_P95_MAX_MS:
+            message = f"p95 of {times[deployment.accelerator].p95} ms is too long for in_worker"
+            yield document.fault((*at, "hosted"), message, f"at most {IN_WORKER_P95_MAX_MS} ms; write `hosted: own`")
+        key = (site.id, deployment.accelerator)
+        used[key] = used.get(key, 0) + (deployment.replicas if deployment.hosted is Hosting.OWN else 0)
+        if used[key] > site.accelerators[deployment.accelerator].slots:
+            message = f"site {site.id!r} has {site.accelerators[deployment.accelerator].slots} {deployment.accelerator} slots"
+            yield document.fault((*at, "replicas"), message, "fewer replicas, or more slots")

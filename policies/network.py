@@ -1,0 +1,94 @@
+"""Declared network paths between places, over the networkx graph of links. A path is the one of least round trip.
+
+Only edge and cloud sites pass traffic on; devices and client zones are ends. Nothing sends into a device.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import isqrt
+
+import networkx as nx
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """One link in the engine's units; egress is for bytes that leave the first end, `back` for the second."""
+
+    ends: tuple[str, str]
+    rtt_us: int
+    spread_us: int
+    kbps: int
+    egress_nusd_per_gb: int
+    egress_back_nusd_per_gb: int
+    countries: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A way from one place to another. `via` names every place on it; `countries` are those crossed between the ends.
+
+    `spread_us` is p95 minus p50 of the round trip, combined over links as of independent parts (root of the sum of
+    squares; see `estimates`).
+    """
+
+    via: tuple[str, ...]
+    rtt_us: int
+    spread_us: int
+    kbps: int
+    egress_nusd_per_gb: int
+    egress_back_nusd_per_gb: int
+    countries: frozenset[str]
+
+
+HERE_KBPS = 1_000_000_000
+
+
+class Network:
+    """All paths of a fleet, found when first asked for.
+
+    `through` gives the country of each place that passes traffic on; `ends` are all places.
+    """
+
+    def __init__(self, through: Mapping[str, str], ends: Iterable[str], links: Iterable[LinkFacts]) -> None:
+        self._through = dict(through)
+        self._graph: nx.Graph = nx.Graph()
+        self._graph.add_nodes_from(ends)
+        for link in links:
+            known = self._graph.get_edge_data(*link.ends)
+            if known is None or link.rtt_us < known["rtt_us"]:
+                self._graph.add_edge(*link.ends, rtt_us=link.rtt_us, facts=link)
+        self.path = cache(self._path)
+
+    def _path(self, source: str, target: str) -> Path | None:
+        """Return the way from source to target, or None where no link leads there."""
+        if source == target:
+            return Path((source,), 0, 0, HERE_KBPS, 0, 0, frozenset())
+        if target not in self._through or source not in self._graph:
+            return None
+        allowed = nx.subgraph_view(self._graph, filter_node=lambda node: node in self._through or node == source)
+        try:
+            via = nx.dijkstra_path(allowed, source, target, weight="rtt_us")
+        except nx.NetworkXNoPath:
+            return None
+        return self._along(tuple(via))
+
+    def _along(self, via: tuple[str, ...]) -> Path:
+        hops = list(zip(via, via[1:], strict=False))
+        links = [self._graph.edges[hop]["facts"] for hop in hops]
+        forward = [_egress(link, hop[0]) for link, hop in zip(links, hops, strict=True)]
+        back = [_egress(link, hop[1]) for link, hop in zip(links, hops, strict=True)]
+        crossed = frozenset().union(*(link.countries for link in links))
+        return Path(
+            via=via,
+            rtt_us=sum(link.rtt_us for link in links),
+            spread_us=isqrt(sum(link.spread_us**2 for link in links)),
+            kbps=min(link.kbps for link in links),
+            egress_nusd_per_gb=sum(forward),
+            egress_back_nusd_per_gb=sum(back),
+            countries=crossed | {self._through[place] for place in via[1:-1]},
+        )
+
+
+def _egress(link: LinkFacts, leaving: str) -> int:
+    return link.egress_nusd_per_gb if link.ends[0] == leaving else link.egress_back_nusd_per_gb

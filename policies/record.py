@@ -1,0 +1,76 @@
+"""A decision as versioned JSON and as text for people."""
+
+from typing import Any
+
+from .model import Decision, Outcome, Rule, Verdict
+from .units import PPM, ms, usd
+
+RECORD_VERSION = 1
+
+
+def as_json(decision: Decision) -> dict[str, Any]:
+    """Return a decision as plain values, in a stable order; times in microseconds, money in nano-USD."""
+    request = decision.request
+    return {
+        "version": RECORD_VERSION,
+        "id": decision.id,
+        "outcome": str(decision.outcome),
+        "chosen": decision.chosen,
+        "alternatives": list(decision.alternatives),
+        "request": {
+            "id": request.id,
+            "tenant": request.tenant,
+            "model": request.model,
+            "entry": request.entry,
+            "origin": request.origin,
+            "classes": list(request.classes),
+            "payload_bytes": request.payload_bytes,
+            "deadline_us": request.deadline_us,
+        },
+        "preference": str(decision.preference),
+        "score_unit": decision.score_unit,
+        "deadline_us": decision.deadline_us,
+        "entries": list(decision.entries),
+        "policy_digest": decision.policy_digest,
+        "fleet_digest": decision.fleet_digest,
+        "snapshot_epoch": decision.snapshot_epoch,
+        "verdicts": [_verdict(verdict) for verdict in decision.verdicts],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "deployment": verdict.deployment,
+        "site": verdict.site,
+        "tier": str(verdict.tier),
+        "variant": verdict.variant,
+        "rule": verdict.rule.word,
+        "detail": verdict.detail,
+        "latency_us": verdict.latency_us,
+        "deadline_latency_us": verdict.deadline_latency_us,
+        "price_nusd": verdict.price_nusd,
+        "accuracy_ppm": verdict.accuracy_ppm,
+        "score": verdict.score,
+        "shares": dict(verdict.shares),
+        "signals": dict(verdict.signals),
+        "notes": list(verdict.notes),
+    }
+
+
+def summary(decision: Decision) -> str:
+    """Return one line that says where a call goes and why, or what refused it and how often."""
+    if decision.outcome is Outcome.CHOSEN and decision.chosen is not None:
+        verdict = decision.verdict_of(decision.chosen)
+        others = len(decision.verdicts) - 1
+        return (
+            f"{decision.chosen}: {decision.preference} of {1 + len(decision.alternatives)} eligible "
+            f"among {others + 1} candidates; {ms(verdict.latency_us):.2f} ms, {usd(verdict.price_nusd):.9f} USD"
+            + (f", accuracy {verdict.accuracy_ppm / PPM:.4f}" if verdict.accuracy_ppm is not None else "")
+        )
+    return f"{decision.outcome}: 0/{len(decision.verdicts)} candidates pass: {reasons(decision)}"
+
+
+def reasons(decision: Decision) -> str:
+    """Return how often each rule vetoed, in the order of the rules: `2 residency.transit, 1 accuracy`."""
+    counts = {rule: sum(1 for verdict in decision.verdicts if verdict.rule is rule) for rule in Rule if rule}
+    return ", ".join(f"{count} {rule.word}" for rule, count in counts.items() if count) or "no candidates"

@@ -1,0 +1,1 @@
+"""The live system: ingress, gateway, replicas, device agent, orchestration, catalogue, telemetry."""

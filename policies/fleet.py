@@ -59,6 +59,8 @@ class Site(Strict):
     trust: Trust = Trust()
     accelerators: dict[Name, Accelerator] = Field(min_length=1)
     instances: int = Field(default=1, ge=1, le=1_000_000)
+    tenant: Name | None = None
+    """Whose device it is; its agent carries this tenant's policy."""
     source: str = ""
 
 
@@ -265,7 +267,7 @@ def load_fleet(path: Path | str) -> Fleet:
     faults += list(_check_names(document, fleet)) + list(_check_places(document, fleet))
     if not faults:
         fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, path.parent)})
-        faults += list(_check_deployments(document, fleet))
+        faults += [*_check_deployments(document, fleet), *_check_interfaces(document, fleet)]
     if faults:
         raise BadInput(faults)
     return fleet
@@ -343,6 +345,9 @@ def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
     for index, site in enumerate(fleet.sites):
         if site.instances > 1 and site.tier is not Tier.DEVICE:
             yield document.fault(("sites", index, "instances"), "only device sites are templates", "list each site")
+        if (site.tenant is None) is (site.tier is Tier.DEVICE):
+            said = "a device belongs to a tenant" if site.tenant is None else "only a device belongs to a tenant"
+            yield document.fault(("sites", index, "tenant"), said, "name it, on devices only")
     for index, link in enumerate(fleet.links):
         for code in link.countries:
             if code not in country_codes():
@@ -350,6 +355,17 @@ def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
                 yield document.fault(("links", index, "countries"), f"{code!r} is no ISO 3166 country", remedy)
         if link.rtt_p95_ms is not None and link.rtt_p95_ms < link.rtt_ms:
             yield document.fault(("links", index, "rtt_p95_ms"), f"p95 {link.rtt_p95_ms} is below rtt_ms {link.rtt_ms}")
+
+
+def _check_interfaces(document: Document, fleet: Fleet) -> Iterable[Fault]:
+    """A call names a model and may run on any variant: so all of them take and give the same tensors."""
+    for index, model in enumerate(fleet.models):
+        first = fleet.cards[model.variants[0].id]
+        for v, variant in enumerate(model.variants[1:], start=1):
+            card = fleet.cards[variant.id]
+            if (card.inputs, card.outputs) != (first.inputs, first.outputs):
+                message = f"{variant.id!r} takes or gives other tensors than {first.variant!r}"
+                yield document.fault(("models", index, "variants", v, "card"), message, "make it a model of its own")
 
 
 def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:

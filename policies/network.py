@@ -5,7 +5,6 @@ Only edge and cloud sites pass traffic on; devices and client zones are ends. No
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from math import isqrt
 
 import networkx as nx
@@ -58,10 +57,15 @@ class Network:
             known = self._graph.get_edge_data(*link.ends)
             if known is None or link.rtt_us < known["rtt_us"]:
                 self._graph.add_edge(*link.ends, rtt_us=link.rtt_us, facts=link)
-        self.path = cache(self._path)
+        self._found: dict[tuple[str, str], Path | None] = {}
 
-    def _path(self, source: str, target: str) -> Path | None:
+    def path(self, source: str, target: str) -> Path | None:
         """Return the way from source to target, or None where no link leads there."""
+        if (source, target) not in self._found:
+            self._found[(source, target)] = self._find(source, target)
+        return self._found[(source, target)]
+
+    def _find(self, source: str, target: str) -> Path | None:
         if source == target:
             return Path((source,), 0, 0, HERE_KBPS, 0, 0, frozenset())
         if target not in self._through or source not in self._graph:

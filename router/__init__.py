@@ -1,1 +1,5 @@
-"""The live system: ingress, gateway, replicas, device agent, orchestration, catalogue, telemetry."""
+"""The live system: ingress, conduct of calls, replicas, device agent, serving on Ray, telemetry."""
+
+from infercast import __version__ as VERSION
+
+__all__ = ["VERSION"]

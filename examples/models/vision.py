@@ -36,9 +36,10 @@ HERE = Path(__file__).resolve().parent
 Floats = npt.NDArray[np.float32]
 
 SEED = 20260102
-RECIPE = f"recipe-1-seed-{SEED}"  # renumber when weights or graph change, or stale artefacts pass as current
+RECIPE = f"recipe-2-seed-{SEED}"  # renumber when weights or graph change, or stale artefacts pass as current
 DEFAULT_OUT = Path(".infercast/models")
-LOGITS = "logits"
+IMAGE, FEATURES, LOGITS, PROBABILITIES = "image", "features", "logits", "probabilities"
+CLASSES = 1000
 MAX_RELATIVE_ERROR = 1e-3
 MIN_RELATIVE_CHANGE = 1e-2  # ten times the error allowed, so that rounding alone cannot pass for a change
 MIN_SPREAD_OF_SIZE = 1e-4  # rounding gives equal logits a spread near 1e-7 of their size
@@ -129,9 +130,7 @@ def _to_opset_17(node: onnx.NodeProto) -> onnx.NodeProto:
     At opset 9 onnx's reference evaluator mixes batch statistics into BatchNormalization at inference, and so disagrees
     with the specification and with onnxruntime; from opset 14 on it agrees.
     """
-    if node.op_type == "Softmax":
-        node.attribute.append(helper.make_attribute("axis", 1))
-    elif node.op_type == "Dropout":
+    if node.op_type == "Dropout":
         del node.attribute[:]
     return node
 
@@ -151,21 +150,33 @@ def _with_batch(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, ["batch", *sizes[1:]])
 
 
+def _ending() -> list[onnx.NodeProto]:
+    """One ending for every variant: a router may pick any of them, so their interface is the same."""
+    return [
+        helper.make_node("Flatten", [FEATURES], [LOGITS], axis=1),
+        helper.make_node("Softmax", [LOGITS], [PROBABILITIES], axis=1),
+    ]
+
+
 def make_model(variant: Variant) -> onnx.ModelProto:
     """The packaged graph with stored random weights, a free batch size and its logits as second output."""
     graph = _packaged_graph(variant).graph
     parameters = _random_parameters(graph, variant.weight_gain)
     before_softmax = next(node.input[0] for node in graph.node if node.op_type == "Softmax")
-    kept = [node for node in graph.node if node.op_type != "ConstantOfShape"]
-    nodes = [_to_opset_17(_renamed(node, before_softmax, LOGITS)) for node in kept]
+    kept = [node for node in graph.node if node.op_type not in ("ConstantOfShape", "Softmax")]
     data = next(value for value in graph.input if len(value.type.tensor_type.shape.dim) == 4)
+    nodes = [_to_opset_17(_renamed(_renamed(node, before_softmax, FEATURES), data.name, IMAGE)) for node in kept]
+    nodes += _ending()
     initializers = [numpy_helper.from_array(value, name) for name, value in parameters.items()]
     model = helper.make_model(
         helper.make_graph(
             nodes,
             variant.name,
-            [_with_batch(data, data.name)],
-            [_with_batch(graph.output[0], graph.output[0].name), _with_batch(graph.output[0], LOGITS)],
+            [_with_batch(data, IMAGE)],
+            [
+                helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", CLASSES])
+                for name in (PROBABILITIES, LOGITS)
+            ],
             initializers + _batched_shapes(graph, nodes),
         ),
         opset_imports=[helper.make_opsetid("", 17)],

@@ -1,0 +1,1 @@
+"""The commands of `infercast`, one file each."""

@@ -1,0 +1,204 @@
+"""Starting, finding and ending a running system from the command line."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infercast.policies.faults import BadInput, Fault
+from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.model import Tier
+from infercast.policies.policy import Policy, load_policies
+from infercast.router.keys import issue, save_keys, write_private
+from infercast.router.processes import alive, end_run, wait_gone
+
+START_S = 240.0
+
+
+class NotRunning(Exception):  # noqa: N818 - a state, not an error
+    """No system runs in this state folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The facts of a running system."""
+
+    run: str
+    pid: int
+    port: int
+    temp: str
+    control: str
+    fleet: str
+    policies: str
+    devices: dict[str, int]
+
+    @property
+    def url(self) -> str:
+        """Where its ingresses are: `{url}/{site}`."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def find(state: Path) -> Running:
+    """Return the running system of a state folder. Raises NotRunning."""
+    try:
+        running = Running(**json.loads((state / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise NotRunning(f"nothing runs in {state}; `infercast up` starts it") from error
+    if not alive(running.pid):
+        raise NotRunning(f"the system of {state} has died; `infercast down` clears it away")
+    return running
+
+
+def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: Callable[[str], None]) -> Running:
+    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot."""
+    fleet = load_fleet(fleet_path)
+    policies = load_policies(policies_path, fleet)
+    _check_artefacts(fleet_path, fleet)
+    if (state / "run.json").exists():
+        raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
+    _check_port(port)
+    prepare(state, fleet, policies)
+    run_id = secrets.token_hex(6)
+    (state / "logs").mkdir(exist_ok=True)
+    (state / "progress.jsonl").unlink(missing_ok=True)
+    write_private(state / "starting.json", json.dumps({"run": run_id}))
+    command = [
+        sys.executable, "-m", "infercast.router.serving.supervisor",
+        "--fleet", str(fleet_path.resolve()), "--policies", str(policies_path.resolve()),
+        "--state", str(state.resolve()), "--port", str(port), "--run", run_id,
+    ]  # fmt: skip
+    with (state / "logs" / "supervisor.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=state,
+            env={**os.environ, "INFERCAST_RUN": run_id},
+        )
+    _wait_ready(state, process, run_id, step)
+    (state / "starting.json").unlink(missing_ok=True)
+    return find(state)
+
+
+def _wait_ready(state: Path, process: subprocess.Popen[bytes], run_id: str, step: Callable[[str], None]) -> None:
+    until = time.monotonic() + START_S
+    failure = ""
+    for line in _follow(state / "progress.jsonl", process, until):
+        if line["step"] == "ready":
+            return
+        if line["step"] == "failed":
+            failure = line["detail"]
+        elif line["step"] == "start":
+            step(line["detail"])
+    process.terminate()
+    if not wait_gone(process.pid, 20):
+        process.kill()
+    end_run(run_id)
+    (state / "starting.json").unlink(missing_ok=True)
+    why = failure or f"it did not answer within {START_S:.0f} s"
+    raise BadInput([Fault(str(state / "logs" / "supervisor.log"), 0, "", f"the system did not start: {why}", "see the log")])
+
+
+def _follow(path: Path, process: subprocess.Popen[bytes], until: float) -> Iterator[dict[str, str]]:
+    seen = 0
+    while time.monotonic() < until:
+        ended = process.poll() is not None
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines[seen:]:
+            yield json.loads(line)
+        seen = len(lines)
+        if ended:
+            return
+        time.sleep(0.05)
+
+
+def stop(state: Path) -> int:
+    """End the system of a state folder, also one that died or never came up. Returns how many processes it had left."""
+    left = 0
+    for name in ("run.json", "starting.json"):
+        try:
+            facts: dict[str, Any] = json.loads((state / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        pid = facts.get("pid", 0)
+        if pid and alive(pid):
+            os.kill(pid, 15)
+            left += 1
+            wait_gone(pid, 40)
+        left += end_run(facts["run"])
+        if facts.get("temp", "").startswith("/tmp/ic-"):  # noqa: S108 - the supervisor's own folder
+            shutil.rmtree(facts["temp"], ignore_errors=True)
+        (state / name).unlink(missing_ok=True)
+    return left
+
+
+def kill_site(running: Running, site: str) -> str:
+    """Cut a site's power: its raylet is killed at once. Returns what the supervisor says."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+        control.settimeout(30)
+        control.connect(running.control)
+        control.sendall(f"kill-site {site}".encode())
+        return control.recv(4096).decode().strip()
+
+
+def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
+    """Lay out the state folder and issue keys: one per tenant, one per tenant and client zone, one per device."""
+    for folder in (state, state / "journal", state / "devices"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for old in (state / "journal").glob("*.jsonl"):
+        old.unlink()
+    keys, secrets_by_id = [], {}
+    for tenant in policies:
+        for origin in (None, *fleet.zone_by_id):
+            key_id = f"{tenant}.{origin}" if origin else tenant
+            key, secrets_by_id[key_id] = issue(key_id, tenant, origin)
+            keys.append(key)
+        for site in fleet.sites:
+            if site.tenant == tenant:
+                key, secrets_by_id[f"{tenant}.{site.id}"] = issue(f"{tenant}.{site.id}", tenant, site.id)
+                keys.append(key)
+    for site in fleet.sites:
+        if site.tier is Tier.DEVICE:
+            bundle = {"tenant": site.tenant, "secret": secrets_by_id[f"{site.tenant}.{site.id}"], "classes": []}
+            write_private(state / "devices" / f"{site.id}.json", json.dumps(bundle))
+    save_keys(state / "keys.json", keys)
+    write_private(state / "credentials.json", json.dumps(secrets_by_id, indent=1))
+
+
+def secret_of(state: Path, key_id: str) -> str:
+    """Return a key that `up` issued for the caller on this machine. Raises BadInput for one it did not."""
+    try:
+        known: dict[str, str] = json.loads((state / "credentials.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")]) from error
+    if key_id not in known:
+        raise BadInput([Fault(str(state / "credentials.json"), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")])
+    return known[key_id]
+
+
+def _check_artefacts(path: Path, fleet: Fleet) -> None:
+    deployed = {deployment.variant for deployment in fleet.deployments}
+    missing = [variant for variant in sorted(deployed) if not Path(fleet.artefacts[variant]).is_file()]
+    if missing:
+        faults = [Fault(str(path), 0, variant, f"{fleet.artefacts[variant]} is not there") for variant in missing]
+        raise BadInput([*faults, Fault(str(path), 0, "", "artefacts are missing", "`make models` builds them")])
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", "end what listens there, or give --port")
+            raise BadInput([fault]) from error

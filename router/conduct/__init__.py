@@ -1,0 +1,1 @@
+"""How a call is carried: decide, run, fall back inside the deadline and the policy, write down what came of it."""

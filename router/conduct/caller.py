@@ -1,0 +1,209 @@
+"""The way of one call. Each attempt is a new decision on the newest snapshot, with what was tried marked as tried: so a
+fallback can go nowhere that the policy does not allow, and every call ends in exactly one way, inside its deadline.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from infercast.policies import kernel
+from infercast.policies.engine import Engine, Unknown
+from infercast.policies.faults import did_you_mean
+from infercast.policies.fleet import Fleet
+from infercast.policies.model import Choice, Outcome, Request, Rule
+from infercast.policies.record import reasons
+from infercast.policies.snapshot import Snapshot
+from infercast.policies.units import US_PER_S, usd
+
+from ..errors import Kind, Trouble
+from ..runtime.host import Answer
+from .ports import Carried, Journal, Lost, Runner
+
+DEADLINE_DEFAULT_US = 30 * US_PER_S
+"""What a call may take when neither its policy nor its caller says: nothing waits for ever."""
+PATIENCE_FACTOR = 4
+PATIENCE_FLOOR_US = 150_000
+"""A candidate is given up for the next one after 4 times its estimate, yet never before this."""
+ENTRY_RULES = frozenset({Rule.ENTRY_RESIDENCY, Rule.ENTRY_TRANSIT, Rule.ENTRY_PRIVACY})
+KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call that was answered: by whom, after how many attempts, for how much."""
+
+    answer: Answer
+    deployment: str
+    tier: str
+    decision_id: str
+    attempts: int
+    cost_usd: float
+
+
+class Caller:
+    """Carries the calls that enter at one place. One event loop, one engine, one snapshot."""
+
+    def __init__(self, entry: str, engine: Engine, snapshot: Snapshot, runner: Runner, journal: Journal) -> None:
+        self.entry = entry
+        self.engine = engine
+        self.snapshot = snapshot
+        self._runner = runner
+        self._journal = journal
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet that calls are placed on."""
+        return self.engine.fleet
+
+    def admit(self, request: Request) -> Choice:
+        """Decide from metadata alone. Raises Trouble when the call may not enter here or no candidate passes."""
+        return self._choose(request, ())
+
+    async def call(self, request: Request, read_body: Callable[[], Awaitable[tuple[bytes, int | None]]]) -> Answered:
+        """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
+
+        Exactly one `call` line is written for it, whatever happens.
+        """
+        began_us = _now_us()
+        attempts: list[str] = []
+        received_bytes = 0
+        kind = "failed"
+        reason = str(Kind.FAULT)
+        answered: Answered | None = None
+        try:
+            self.admit(request)
+            body, header_bytes = await read_body()
+            received_bytes = len(body)
+            call = Carried(replace(request, payload_bytes=received_bytes), body, header_bytes)
+            answered = await self._attempts(call, began_us, attempts)
+            kind, reason = "answered", ""
+            return answered
+        except Trouble as trouble:
+            refused = trouble.kind not in (Kind.FAULT, Kind.DEADLINE)
+            kind, reason = "refused" if refused else "failed", str(trouble.kind)
+            raise
+        except asyncio.CancelledError:
+            reason = "cancelled"
+            raise
+        finally:
+            self._write(request, kind, reason, answered, attempts, received_bytes, _now_us() - began_us)
+
+    async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
+        tried: list[int] = []
+        limit_us = self._limit_us(call.request)
+        while True:
+            left_us = limit_us - (_now_us() - began_us)
+            if left_us <= 0:
+                raise _too_late(limit_us, attempts)
+            choice = self._choose(replace(call.request, deadline_us=left_us) if tried else call.request, tried)
+            index = choice.deployment
+            deployment = self.fleet.deployments[index]
+            attempts.append(deployment.id)
+            wait_us = patience_us(choice, left_us, len(tried) >= self._fallbacks_max(call.request))
+            try:
+                answer = await self._runner.run(index, call, wait_us / US_PER_S)
+            except (Lost, TimeoutError):
+                self._give_up(index)
+                tried.append(index)
+                if len(tried) > self._fallbacks_max(call.request):
+                    raise _too_late(limit_us, attempts) from None
+                continue
+            site = self.fleet.site_by_id[deployment.site]
+            decision_id = self.engine.decision_id(call.request, self.snapshot)
+            cost_usd = usd(choice.price_nusd[0])
+            return Answered(answer, deployment.id, str(site.tier), decision_id, len(attempts), cost_usd)
+
+    def _give_up(self, index: int) -> None:
+        """A lost call says that its whole site may be gone: distrust all of it until it is heard of again."""
+        site = self.fleet.deployments[index].site
+        for other, deployment in enumerate(self.fleet.deployments):
+            if other == index or (deployment.site == site and site != self.entry):
+                self.snapshot.distrust(other)
+
+    def _choose(self, request: Request, tried: list[int] | tuple[int, ...]) -> Choice:
+        """Decide, with `tried` marked in the live table for the length of the decision only."""
+        live = self.snapshot.live
+        for index in tried:
+            live[index, kernel.L_TRIED] = 1
+        try:
+            choice = self.engine.choose(request, self.snapshot)
+        except Unknown as error:
+            kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
+            message = f"no {error.field} is called {error.value!r}"
+            raise Trouble(kind, message, did_you_mean(error.value, error.known)) from error
+        finally:
+            for index in tried:
+                live[index, kernel.L_TRIED] = 0
+        if choice.outcome is not Outcome.CHOSEN:
+            raise self._refusal(request, choice)
+        return choice
+
+    def _refusal(self, request: Request, choice: Choice) -> Trouble:
+        decision = self.engine.explain(request, self.snapshot)
+        facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
+        if choice.rule in ENTRY_RULES:
+            entries = list(decision.entries)
+            remedy = f"enter at {', '.join(entries)}" if entries else "no site of this fleet may receive it"
+            message = f"this call may not enter at {self.entry}: {decision.verdicts[0].detail}"
+            return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": choice.rule.word, "entries": entries})
+        message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"
+        remedy = "POST /v1/decide shows each candidate's verdict"
+        return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "rule": choice.rule.word})
+
+    def _limit_us(self, request: Request) -> int:
+        asked = self.engine.compiled(request).deadline_us
+        return min(value for value in (asked, request.deadline_us, DEADLINE_DEFAULT_US) if value)
+
+    def _fallbacks_max(self, request: Request) -> int:
+        return self.engine.policies[request.tenant].behaviour.fallbacks_max
+
+    def _write(
+        self,
+        request: Request,
+        kind: str,
+        reason: str,
+        answered: Answered | None,
+        attempts: list[str],
+        received_bytes: int,
+        took_us: int,
+    ) -> None:
+        self._journal.write(
+            "call",
+            request=request.id,
+            tenant=request.tenant,
+            model=request.model,
+            entry=self.entry,
+            origin=request.origin,
+            classes=list(request.classes),
+            received_bytes=received_bytes,
+            outcome=kind,
+            reason=reason,
+            deployment=answered.deployment if answered else None,
+            decision=answered.decision_id if answered else None,
+            cost_usd=answered.cost_usd if answered else 0.0,
+            attempts=attempts,
+            took_us=took_us,
+        )
+
+
+def patience_us(choice: Choice, left_us: int, last: bool) -> int:
+    """Return how long to wait for the first candidate before trying the next.
+
+    All that is left where nothing stands behind it; else a multiple of its own estimate, held down so that the next
+    one still has one and a half times its own.
+    """
+    if last or len(choice.deployments) == 1:
+        return left_us
+    own = max(PATIENCE_FLOOR_US, PATIENCE_FACTOR * choice.latency_us[0])
+    room = left_us - choice.latency_us[1] * 3 // 2
+    return max(1, min(own, room if room > choice.latency_us[0] else left_us // 2))
+
+
+def _too_late(limit_us: int, attempts: list[str]) -> Trouble:
+    tried = ", ".join(attempts) or "nothing"
+    return Trouble(Kind.DEADLINE, f"no answer within {limit_us / 1000:.0f} ms; tried {tried}", "the call may be repeated")
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000

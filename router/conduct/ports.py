@@ -1,0 +1,37 @@
+"""What the conduct of a call needs from the world. Ray, HTTP and the device agent stand behind these."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from infercast.policies.model import Request
+
+from ..runtime.host import Answer
+
+
+class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallback
+    """A replica or site could not be reached, or died with the call; the call may be tried elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A call on its way: its metadata, and the payload as it was received."""
+
+    request: Request
+    body: bytes
+    header_bytes: int | None
+
+
+class Runner(Protocol):
+    """Runs a call on one deployment, wherever that is."""
+
+    async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
+        """Return the answer. Raises Lost, Trouble, or TimeoutError when `timeout_s` passes."""
+        ...
+
+
+class Journal(Protocol):
+    """Writes down what happened: metadata only, never a payload."""
+
+    def write(self, kind: str, **facts: Any) -> None:
+        """Append one line."""
+        ...

@@ -1,0 +1,80 @@
+"""The device agent: the same ingress, engine and policy as a site's, on the device, in front of its own session.
+
+    python -m infercast.router.device.agent --fleet cluster.yaml --policies policies/tenants --state .infercast \
+        --site berlin-cam --port 8100 --upstream http://127.0.0.1:8000
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from infercast.policies.engine import Engine
+from infercast.policies.fleet import load_fleet
+from infercast.policies.policy import load_policies
+from infercast.policies.snapshot import Snapshot
+
+from ..conduct.caller import Caller
+from ..ingress.app import Ingress
+from ..keys import Key, Keys, hash_of
+from ..runtime.host import Host
+from ..telemetry.journal import FileJournal
+from .runner import DeviceRunner
+
+log = logging.getLogger("infercast.device")
+
+
+def read_bundle(state: Path, site: str) -> dict[str, Any]:
+    """Return what the device was given: its tenant, its key, the classes that bind all of its calls."""
+    bundle: dict[str, Any] = json.loads((state / "devices" / f"{site}.json").read_text(encoding="utf-8"))
+    return bundle
+
+
+async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, port: int, upstream: str) -> None:
+    """Serve the device's own callers on loopback until cancelled."""
+    fleet = load_fleet(fleet_path)
+    bundle = read_bundle(state, site)
+    policies = {bundle["tenant"]: load_policies(policies_path, fleet)[bundle["tenant"]]}
+    engine = Engine(fleet, policies)
+    snapshot = Snapshot(fleet)
+    mine = [deployment for deployment in fleet.deployments if deployment.site == site]
+    journal = FileJournal(state / "journal", site)
+    runner = DeviceRunner(site, fleet, snapshot, Host(fleet, mine), upstream, bundle["secret"])
+    caller = Caller(site, engine, snapshot, runner, journal)
+    keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
+    ingress = Ingress(caller, keys, journal, list, emulated=True)
+    engine.warm(site, [site])
+    config = uvicorn.Config(ingress, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    listening = asyncio.create_task(runner.listen(nearest(fleet, site)))
+    try:
+        await uvicorn.Server(config).serve()
+    finally:
+        listening.cancel()
+
+
+def nearest(fleet: Any, site: str) -> str:
+    """Return the site with the shortest way from a device: where it hears of the others."""
+    ways = [(fleet.network.path(site, other.id), other.id) for other in fleet.sites if other.id != site]
+    reachable = [(path.rtt_us, other) for path, other in ways if path is not None]
+    return min(reachable)[1] if reachable else site
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    words = argparse.ArgumentParser(prog="infercast-device", description=__doc__)
+    for name in ("fleet", "policies", "state"):
+        words.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("site", "upstream"):
+        words.add_argument(f"--{name}", required=True)
+    words.add_argument("--port", type=int, required=True)
+    given = words.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    asyncio.run(serve(given.fleet, given.policies, given.state, given.site, given.port, given.upstream))
+
+
+if __name__ == "__main__":
+    main()

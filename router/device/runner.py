@@ -1,0 +1,120 @@
+"""Where a device's calls run: in its own session, or at a site's ingress over HTTP, deadline and class going along."""
+
+import asyncio
+import time
+
+import httpx
+
+from infercast.policies import kernel
+from infercast.policies.fleet import Fleet
+from infercast.policies.snapshot import Report, Snapshot
+
+from ..conduct.ports import Carried, Lost
+from ..errors import Kind, Trouble
+from ..ingress.answers import STATUS
+from ..runtime.host import Answer, Host, Load
+
+SIGNALS_S = 0.5
+LOST_STATUSES = frozenset({500, 502, 503, 504})
+
+
+class DeviceRunner:
+    """Runs calls for one device site; `upstream` is where the sites' ingresses are reached (`{upstream}/{site}`)."""
+
+    def __init__(self, site: str, fleet: Fleet, snapshot: Snapshot, host: Host, upstream: str, secret: str) -> None:
+        self._site = site
+        self._fleet = fleet
+        self._snapshot = snapshot
+        self._host = host
+        self._upstream = upstream.rstrip("/")
+        self._client = httpx.AsyncClient(headers={"authorization": f"Bearer {secret}"}, timeout=5.0)
+        self._mine = [index for index, d in enumerate(fleet.deployments) if d.site == site]
+        self._loads = {index: Load(fleet, fleet.deployments[index]) for index in self._mine}
+        self.sent_bytes = 0
+        """Payload bytes that have left this device since it started."""
+
+    async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
+        """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
+        if deployment in self._loads:
+            return await self._run_here(deployment, call)
+        return await asyncio.wait_for(self._send(deployment, call, timeout_s), timeout_s)
+
+    async def _run_here(self, index: int, call: Carried) -> Answer:
+        load, row = self._loads[index], self._snapshot.live[index]
+        load.in_flight += 1
+        row[kernel.L_IN_FLIGHT] += 1
+        began_ns = time.perf_counter_ns()
+        try:
+            variant = self._fleet.deployments[index].variant
+            answer = await self._host.run(variant, self._site, call.body, call.header_bytes)
+            load.took((time.perf_counter_ns() - began_ns) // 1000)
+            return answer
+        finally:
+            load.in_flight -= 1
+            row[kernel.L_IN_FLIGHT] -= 1
+
+    async def _send(self, index: int, call: Carried, timeout_s: float) -> Answer:
+        site = self._fleet.deployments[index].site
+        path = self._fleet.network.path(self._site, site)
+        away_us = path.rtt_us if path is not None else 0
+        headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": call.request.id}
+        if call.request.classes:
+            headers["infercast-class"] = call.request.classes[-1]
+        if call.header_bytes is not None:
+            headers["inference-header-content-length"] = str(call.header_bytes)
+        await asyncio.sleep(away_us / 2_000_000)
+        self.sent_bytes += len(call.body)
+        url = f"{self._upstream}/{site}/v2/models/{call.request.model}/infer"
+        try:
+            response = await self._client.post(url, content=call.body, headers=headers)
+        except httpx.HTTPError as error:
+            raise Lost(f"{site}: {error}") from error
+        await asyncio.sleep(away_us / 2_000_000)
+        return _answer_of(response, away_us)
+
+    async def listen(self, nearest: str) -> None:
+        """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""
+        while True:
+            try:
+                response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", timeout=2.0)
+                if response.status_code == 200:
+                    self._hear(response.json()["signals"])
+            except httpx.HTTPError:
+                pass  # The network is down: what was heard grows older, and the engine acts on its age.
+            now_us = time.monotonic_ns() // 1000
+            for index in self._mine:
+                self._snapshot.hear(index, self._loads[index].report(), now_us)
+            self._snapshot.believe(now_us)
+            await asyncio.sleep(SIGNALS_S)
+
+    def _hear(self, signals: list[dict[str, int | bool | str]]) -> None:
+        now_us = time.monotonic_ns() // 1000
+        for signal in signals:
+            index = self._fleet.deployment_index.get(str(signal["deployment"]))
+            if index is not None and index not in self._loads:
+                report = Report(
+                    int(signal["in_flight"]), int(signal["p50_us"]), int(signal["p95_us"]), bool(signal["healthy"])
+                )
+                self._snapshot.hear(index, report, now_us - int(signal["age_us"]))
+
+
+def _answer_of(response: httpx.Response, away_us: int) -> Answer:
+    if response.status_code == 200:
+        header = response.headers.get("inference-header-content-length")
+        emulated_us = away_us + int(float(response.headers.get("infercast-emulated-ms", 0)) * 1000)
+        return Answer(
+            body=response.content,
+            header_bytes=int(header) if header else None,
+            variant=response.headers["infercast-variant"],
+            site=response.headers["infercast-site"],
+            service_us=0,
+            emulated_us=emulated_us,
+        )
+    if response.status_code in LOST_STATUSES:
+        raise Lost(f"status {response.status_code}")
+    kind = next((kind for kind, status in STATUS.items() if status == response.status_code), Kind.FAULT)
+    try:
+        message = str(response.json()["error"])
+    except (ValueError, KeyError):
+        message = f"status {response.status_code}"
+    raise Trouble(kind, message)

@@ -1,0 +1,46 @@
+"""One taxonomy of how a call can go wrong, and whose fault it is. The HTTP side of it stands in `ingress/answers.py`."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """Kinds of trouble, each with one owner."""
+
+    BAD_REQUEST = "bad_request"
+    """The caller's: something in the request is wrong."""
+    UNAUTHENTICATED = "unauthenticated"
+    """The caller's: no key, or one that nobody issued."""
+    NOT_FOUND = "not_found"
+    """The caller's: a path or model that is not there for this tenant."""
+    TOO_LARGE = "too_large"
+    """The caller's: more bytes than are accepted."""
+    WRONG_ENTRY = "wrong_entry"
+    """The policy's: the call may not enter at this site."""
+    REFUSED = "refused"
+    """The policy's: no candidate passes."""
+    SATURATED = "saturated"
+    """The fleet's: a candidate would pass, and has no room now."""
+    UNAVAILABLE = "unavailable"
+    """The fleet's: a candidate would pass, and is not healthy."""
+    DEADLINE = "deadline"
+    """The fleet's: it was tried, and the deadline passed."""
+    FAULT = "fault"
+    """Ours."""
+
+
+@dataclass(slots=True)
+class Trouble(Exception):  # noqa: N818 - covers refusals, which are no errors
+    """A call that ends without an answer: what kind, which field, what to do about it.
+
+    `extra` goes into the answer's body as it is, so it holds nothing of other tenants.
+    """
+
+    kind: Kind
+    message: str
+    remedy: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message

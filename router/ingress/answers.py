@@ -1,0 +1,29 @@
+"""Trouble as HTTP: the one place where a kind becomes a status."""
+
+from ..errors import Kind, Trouble
+from .http import Reply
+
+STATUS = {
+    Kind.BAD_REQUEST: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.REFUSED: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.TOO_LARGE: 413,
+    Kind.WRONG_ENTRY: 421,
+    Kind.FAULT: 500,
+    Kind.SATURATED: 503,
+    Kind.UNAVAILABLE: 503,
+    Kind.DEADLINE: 504,
+}
+RETRY_AFTER_S = {Kind.SATURATED: 1, Kind.UNAVAILABLE: 5}
+
+
+def reply_of(trouble: Trouble) -> Reply:
+    """Return the answer for a call that got none, in the Open Inference Protocol's shape and with our facts beside it."""
+    body = {"error": str(trouble), "infercast": {"kind": str(trouble.kind), **trouble.extra}}
+    headers = {"infercast_outcome": str(trouble.kind)}
+    if trouble.kind in RETRY_AFTER_S:
+        headers["retry_after"] = str(RETRY_AFTER_S[trouble.kind])
+    if trouble.kind is Kind.UNAUTHENTICATED:
+        headers["www_authenticate"] = "Bearer"
+    return Reply.json(body, STATUS[trouble.kind], **headers)

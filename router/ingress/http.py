@@ -1,0 +1,83 @@
+"""The little of HTTP that the ingress needs, over ASGI: headers, bounded bodies, answers."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ..errors import Kind, Trouble
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+BODY_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Gone(Exception):  # noqa: N818 - the caller's doing, not an error
+    """The caller hung up."""
+
+
+@dataclass(slots=True)
+class Ask:
+    """A request as far as its headers; the body is read when asked for."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    receive: Receive
+    read_bytes: int = field(default=0)
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, None where it is missing."""
+        value = self.headers.get(name.encode())
+        return None if value is None else value.decode("latin-1").strip()
+
+    def length(self, header: str = "content-length") -> int | None:
+        """Return a byte count from a header, None where it is missing. Raises Trouble for what is no count."""
+        text = self.header(header)
+        if text is None:
+            return None
+        if not text.isascii() or not text.isdigit() or len(text) > 15:
+            raise Trouble(Kind.BAD_REQUEST, f"{header} is {text!r}", "send a byte count")
+        return int(text)
+
+    async def body(self, most_bytes: int = BODY_BYTES_MAX) -> bytes:
+        """Return the body. Raises Trouble(TOO_LARGE) past the limit, Gone when the caller hangs up in between."""
+        declared = self.length()
+        if declared is not None and declared > most_bytes:
+            raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {most_bytes}")
+        parts: list[bytes] = []
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            part: bytes = message.get("body", b"")
+            self.read_bytes += len(part)
+            if self.read_bytes > most_bytes:
+                raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
+            if not message.get("more_body", False):
+                return b"".join([*parts, part]) if parts else part
+            parts.append(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, ready to send."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @classmethod
+    def json(cls, value: Any, status: int = 200, **headers: str) -> "Reply":
+        """Return a JSON answer; header names are written with `_` for `-`."""
+        extra = tuple((name.replace("_", "-").encode(), text.encode()) for name, text in headers.items())
+        return cls(status, orjson.dumps(value), ((b"content-type", b"application/json"), *extra))
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        length = (b"content-length", str(len(self.body)).encode())
+        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
+        await send({"type": "http.response.body", "body": self.body})

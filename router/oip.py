@@ -1,0 +1,151 @@
+"""Open Inference Protocol v2 bodies: JSON, and the binary tensor extension. Bytes in, arrays out, and back.
+
+Written from the protocol's published text (KServe open-inference-protocol, and its binary tensor data extension).
+No I/O here. Whatever is wrong with a body becomes Trouble(BAD_REQUEST) that names the field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import orjson
+
+from .errors import Kind, Trouble
+from .runtime.session import DATATYPES, DTYPES, Array
+
+DIMENSIONS_MAX = 8
+TENSORS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Infer:
+    """A parsed inference request. `binary` names the outputs wanted as raw bytes, None meaning all of them."""
+
+    id: str
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...]
+    binary: frozenset[str] | None
+
+
+def bad(message: str, remedy: str = "") -> Trouble:
+    """Return the trouble of a body that is not as the protocol says."""
+    return Trouble(Kind.BAD_REQUEST, message, remedy)
+
+
+def parse_infer(body: bytes, header_bytes: int | None) -> Infer:
+    """Parse an infer request. `header_bytes` is the Inference-Header-Content-Length, None where the body is all JSON."""
+    size = len(body) if header_bytes is None else header_bytes
+    if not 0 <= size <= len(body):
+        raise bad(f"Inference-Header-Content-Length is {size}", f"the body has {len(body)} bytes")
+    try:
+        header = orjson.loads(body[:size])
+    except orjson.JSONDecodeError as error:
+        raise bad(f"the body is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise bad("the body is not a JSON object")
+    tensors = _list(header, "inputs")
+    if not 0 < len(tensors) <= TENSORS_MAX:
+        raise bad(f"inputs holds {len(tensors)} tensors", f"send 1 to {TENSORS_MAX}")
+    inputs: dict[str, Array] = {}
+    at = size
+    for index, tensor in enumerate(tensors):
+        name, value, used = _input(tensor, index, body, at)
+        if name in inputs:
+            raise bad(f"inputs[{index}].name: {name!r} stands twice")
+        inputs[name] = value
+        at += used
+    if at != len(body):
+        raise bad(f"{len(body) - at} bytes are left after the last tensor", "set binary_data_size to what is sent")
+    outputs, binary = _outputs(header)
+    call_id = header.get("id", "")
+    return Infer(call_id if isinstance(call_id, str) else "", inputs, outputs, binary)
+
+
+def _list(header: dict[str, Any], field: str) -> list[Any]:
+    value = header.get(field, [])
+    if not isinstance(value, list):
+        raise bad(f"{field} is not a list")
+    return value
+
+
+def _input(tensor: Any, index: int, body: bytes, at: int) -> tuple[str, Array, int]:
+    where = f"inputs[{index}]"
+    if not isinstance(tensor, dict):
+        raise bad(f"{where} is not an object")
+    name, shape = tensor.get("name"), tensor.get("shape")
+    datatype = tensor.get("datatype")
+    if not isinstance(name, str):
+        raise bad(f"{where}.name is missing")
+    if not isinstance(datatype, str) or datatype not in DTYPES:
+        raise bad(f"{where}.datatype {datatype!r} is not known", f"known: {', '.join(DTYPES)}")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > DIMENSIONS_MAX
+        or not all(type(size) is int and 0 <= size < 2**31 for size in shape)
+    ):
+        raise bad(f"{where}.shape {shape!r} is not a list of at most {DIMENSIONS_MAX} sizes")
+    parameters = tensor.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise bad(f"{where}.parameters is not an object")
+    if "binary_data_size" in parameters:
+        size = parameters["binary_data_size"]
+        return name, _from_bytes(where, body, at, size, datatype, shape), int(size)
+    return name, _from_json(where, tensor.get("data"), datatype, shape), 0
+
+
+def _from_bytes(where: str, body: bytes, at: int, size: Any, datatype: str, shape: list[int]) -> Array:
+    dtype = DTYPES[datatype]
+    wanted = prod(shape) * dtype.itemsize
+    if type(size) is not int or size != wanted:
+        raise bad(f"{where}.parameters.binary_data_size is {size!r}", f"{datatype} {shape} takes {wanted} bytes")
+    if at + size > len(body):
+        raise bad(f"{where}: the body ends {at + size - len(body)} bytes short")
+    return np.frombuffer(body, dtype=dtype, count=prod(shape), offset=at).reshape(shape)
+
+
+def _from_json(where: str, data: Any, datatype: str, shape: list[int]) -> Array:
+    if not isinstance(data, list):
+        raise bad(f"{where}.data is not a list", "send data, or binary_data_size and bytes")
+    try:
+        value: Array = np.asarray(data, dtype=DTYPES[datatype])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise bad(f"{where}.data is not {datatype}: {error}") from error
+    if value.size != prod(shape):
+        raise bad(f"{where}.data holds {value.size} values", f"shape {shape} takes {prod(shape)}")
+    return value.reshape(shape)
+
+
+def _outputs(header: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str] | None]:
+    parameters = header.get("parameters", {})
+    all_binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+    names, binary = [], set()
+    for index, output in enumerate(_list(header, "outputs")):
+        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
+            raise bad(f"outputs[{index}].name is missing")
+        asked = output.get("parameters", {})
+        names.append(output["name"])
+        if isinstance(asked, dict) and asked.get("binary_data", all_binary) is True:
+            binary.add(output["name"])
+    return tuple(names), None if all_binary and not names else frozenset(binary)
+
+
+def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
+    """Return the answer's body, and the length of its JSON part where binary tensors follow it (else None)."""
+    tensors: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for name, value in outputs.items():
+        tensor: dict[str, Any] = {"name": name, "datatype": DATATYPES[value.dtype], "shape": list(value.shape)}
+        if call.binary is None or name in call.binary:
+            blob = np.ascontiguousarray(value).tobytes()
+            tensor["parameters"] = {"binary_data_size": len(blob)}
+            blobs.append(blob)
+        else:
+            tensor["data"] = value.ravel().tolist()
+        tensors.append(tensor)
+    answer: dict[str, Any] = {"model_name": model, "model_version": variant, "outputs": tensors}
+    if call.id:
+        answer["id"] = call.id
+    header = orjson.dumps(answer)
+    return (b"".join([header, *blobs]), len(header)) if blobs else (header, None)

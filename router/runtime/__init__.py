@@ -1,0 +1,1 @@
+"""ONNX Runtime on every tier: sessions, providers, hosting of variants."""

@@ -1,0 +1,96 @@
+"""The variants that this process hosts: parse, check, run, render, and how long it took of late."""
+
+import asyncio
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from infercast.policies.fleet import Deployment, Fleet
+from infercast.policies.snapshot import Report, prior_us
+
+from ..oip import parse_infer, render_infer
+from .session import Session
+
+INLINE_P95_MAX_MS = 1.0
+"""Up to this declared service time an inference runs on the event loop: a thread's hand-over costs as much."""
+WINDOW_CALLS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a replica gives back: the protocol's body, and the time it took where it ran."""
+
+    body: bytes
+    header_bytes: int | None
+    variant: str
+    site: str
+    service_us: int
+    emulated_us: int = 0
+
+
+class Load:
+    """Calls in flight and service times of late of one deployment, as this process knows them exactly."""
+
+    def __init__(self, fleet: Fleet, deployment: Deployment) -> None:
+        self._prior_us = prior_us(fleet, deployment)
+        self._times_us: deque[int] = deque(maxlen=WINDOW_CALLS)
+        self.in_flight = 0
+
+    def took(self, time_us: int) -> None:
+        """Note the time of one call."""
+        self._times_us.append(time_us)
+
+    def report(self, healthy: bool = True) -> Report:
+        """Return what to tell the others: the declared times until eight calls were seen."""
+        if len(self._times_us) < 8:
+            return Report(self.in_flight, *self._prior_us, healthy=healthy)
+        p50_us, p95_us = np.percentile(np.fromiter(self._times_us, dtype=np.int64), (50, 95))
+        return Report(self.in_flight, max(1, int(p50_us)), max(1, int(p95_us)), healthy=healthy)
+
+
+class Host:
+    """Sessions of the deployments that run in this process."""
+
+    def __init__(self, fleet: Fleet, deployments: list[Deployment]) -> None:
+        self._fleet = fleet
+        self._sessions: dict[str, Session] = {}
+        self._inline: dict[str, bool] = {}
+        self._threads = ThreadPoolExecutor(max_workers=max(1, len(deployments)), thread_name_prefix="inference")
+        for deployment in deployments:
+            card = fleet.cards[deployment.variant]
+            session = Session(card, fleet.artefacts[deployment.variant], deployment.accelerator)
+            self._sessions[deployment.variant] = session
+            self._inline[deployment.variant] = fleet.service_ms(deployment).p95 <= INLINE_P95_MAX_MS
+            _warm(session)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants hosted here."""
+        return tuple(self._sessions)
+
+    async def run(self, variant: str, site: str, body: bytes, header_bytes: int | None) -> Answer:
+        """Answer one infer request. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take."""
+        if self._inline[variant]:
+            return self._run(variant, site, body, header_bytes)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._run, variant, site, body, header_bytes)
+
+    def _run(self, variant: str, site: str, body: bytes, header_bytes: int | None) -> Answer:
+        began_ns = time.perf_counter_ns()
+        call = parse_infer(body, header_bytes)
+        session = self._sessions[variant]
+        session.check(call.inputs)
+        outputs = session.run(call.inputs, call.outputs)
+        rendered, rendered_header = render_infer(self._fleet.model_of[variant], variant, call, outputs)
+        return Answer(rendered, rendered_header, variant, site, (time.perf_counter_ns() - began_ns) // 1000)
+
+
+def _warm(session: Session) -> None:
+    """Run once on zeros, so that the first caller does not pay for the first run."""
+    from .session import DTYPES
+
+    shapes = {tensor.name: [1 if size == -1 else size for size in tensor.shape] for tensor in session.card.inputs}
+    session.run({tensor.name: np.zeros(shapes[tensor.name], DTYPES[tensor.datatype]) for tensor in session.card.inputs})

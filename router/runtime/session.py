@@ -1,0 +1,86 @@
+"""One variant, ready to run: an ONNX Runtime session with few threads and checked inputs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from infercast.policies.fleet import Card, Tensor
+
+from ..errors import Kind, Trouble
+from .providers import CUDA, providers
+
+Array = npt.NDArray[np.generic]
+DTYPES: dict[str, np.dtype[np.generic]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+"""Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them)."""
+DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+SEVERITY_FATAL = 4
+
+
+class Session:
+    """A loaded artefact. `run` takes and gives arrays by name; it blocks, for about the card's service time."""
+
+    def __init__(self, card: Card, path: str, accelerator: str = "cpu", threads: int = 1) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{card.variant}: artefact {path} is not there; make the models first")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = SEVERITY_FATAL
+        # Spinning threads would take the cores that other replicas of the machine need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.card = card
+        self._session = ort.InferenceSession(path, options, providers=list(providers(accelerator)))
+        self.on_gpu = self._session.get_providers()[0] == CUDA
+        self._inputs = {tensor.name: tensor for tensor in card.inputs}
+        self._outputs = [tensor.name for tensor in card.outputs]
+
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Raise Trouble(BAD_REQUEST) unless names, datatypes and shapes are those of the card."""
+        for name in self._inputs:
+            if name not in inputs:
+                raise Trouble(Kind.BAD_REQUEST, f"input {name!r} is missing", f"send {', '.join(self._inputs)}")
+        for name, value in inputs.items():
+            if name not in self._inputs:
+                raise Trouble(Kind.BAD_REQUEST, f"no input is called {name!r}", f"send {', '.join(self._inputs)}")
+            _check_tensor(self._inputs[name], value)
+
+    def outputs(self, asked: tuple[str, ...]) -> list[str]:
+        """Return the outputs to compute. Raises Trouble(BAD_REQUEST) for one that the model does not have."""
+        for name in asked:
+            if name not in self._outputs:
+                remedy = f"ask for {', '.join(self._outputs)}"
+                raise Trouble(Kind.BAD_REQUEST, f"no output is called {name!r}", remedy)
+        return list(asked) or self._outputs
+
+    def run(self, inputs: Mapping[str, Array], asked: tuple[str, ...] = ()) -> dict[str, Array]:
+        """Return the asked outputs, all of them when none is named."""
+        names = self.outputs(asked)
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+
+def _check_tensor(tensor: Tensor, value: Array) -> None:
+    got = DATATYPES.get(value.dtype)
+    if got != tensor.datatype:
+        raise Trouble(Kind.BAD_REQUEST, f"input {tensor.name!r} is {got}", f"send {tensor.datatype}")
+    fits = len(value.shape) == len(tensor.shape) and all(
+        want in (-1, have) for want, have in zip(tensor.shape, value.shape, strict=True)
+    )
+    if not fits or 0 in value.shape:
+        wanted = list(tensor.shape)
+        raise Trouble(Kind.BAD_REQUEST, f"input {tensor.name!r} has shape {list(value.shape)}", f"send {wanted}")

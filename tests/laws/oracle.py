@@ -1,0 +1,95 @@
+"""The vetoes that files decide, said a second time and as plainly as possible, to hold the engine's against."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from infercast.policies.fleet import Fleet
+from infercast.policies.network import Path
+from tests.laws.worlds import World
+
+Raw = dict[str, Any]
+INSIDE = {"eea": {"DE", "FR", "PL"}, "europe": {"DE", "FR", "PL", "CH"}}
+
+
+def countries(words: Iterable[str]) -> set[str]:
+    """The countries inside words; a word that is no group stands for itself."""
+    return set().union(*(INSIDE.get(word, {word}) for word in words))
+
+
+def permitted(part: Raw | None, country: str) -> bool:
+    """Whether a residency part permits a country; the unknown one never."""
+    if part is None:
+        return True
+    allow, deny = part.get("allow"), part.get("deny", [])
+    return country != "ZZ" and country not in countries(deny) and (allow is None or country in countries(allow))
+
+
+def _resident(block: Raw, part: str, country: str) -> bool:
+    return permitted(block.get("residency", {}).get(part), country)
+
+
+def trusted(block: Raw, site: Raw) -> bool:
+    """Whether a site may see the data, as far as privacy goes."""
+    asked, trust, operator = block.get("privacy", {}), site["trust"], site["operator"]
+    operators, limit = asked.get("operators"), asked.get("retention_days_max")
+    kept, marks = trust["retention_days"], asked.get("attestation")
+    return all((
+        asked.get("tiers") is None or site["tier"] in asked["tiers"],
+        operators is None or (operator is not None and operator not in operators["deny"]),
+        operators is None or operators["allow"] is None or operator in operators["allow"],
+        limit is None or (kept is not None and kept <= limit),
+        not asked.get("no_training") or trust["trains_on_inputs"] is False,
+        marks is None or trust["attestation"] in marks,
+        set(asked.get("certifications", [])) <= set(trust["certifications"]),
+    ))
+
+
+def _stored_well(block: Raw, site: Raw) -> bool:
+    return site["trust"]["retention_days"] == 0 or _resident(block, "storage", site["country"])
+
+
+def _crossed_well(block: Raw, path: Path | None) -> bool:
+    return all(_resident(block, "transit", country) for country in (path.countries if path else {"ZZ"}))
+
+
+def binding(world: World) -> list[Raw]:
+    """The blocks that bind a call: `always`, and the classes named, or all of them where none is."""
+    return [world.policy["always"], *(world.policy["classes"][n] for n in world.call["classes"] or ("health", "plain"))]
+
+
+def may_enter(world: World, fleet: Fleet, entry: str) -> bool:
+    """Whether a call may enter at a site."""
+    site = next(site for site in world.fleet["sites"] if site["id"] == entry)
+    way_in = fleet.network.path(world.call["origin"], entry)
+    return all(
+        _resident(block, "entry", site["country"])
+        and _resident(block, "processing", site["country"])
+        and _crossed_well(block, way_in)
+        and _seen_well(world, block, way_in.via[1:] if way_in else (entry,))
+        for block in binding(world)
+    )
+
+
+def _seen_well(world: World, block: Raw, seen: Iterable[str]) -> bool:
+    """Whether every site that gets to see the data may see it, and may keep it where it keeps it."""
+    sites = {site["id"]: site for site in world.fleet["sites"]}
+    return all(trusted(block, sites[place]) and _stored_well(block, sites[place]) for place in seen)
+
+
+def may_run(world: World, fleet: Fleet, deployment: str) -> bool:
+    """Whether the files allow a deployment to a call that entered at `call['entry']`."""
+    variant, place = deployment.split("@")
+    sites = {site["id"]: site for site in world.fleet["sites"]}
+    path = fleet.network.path(world.call["entry"], place)
+    if path is None or not may_enter(world, fleet, world.call["entry"]):
+        return False
+    accuracy = world.fleet["cards"][variant]["accuracy"]
+    floors = [block.get("accuracy_min", {}).get(world.call["model"], 0) for block in binding(world)]
+    floor_asked = any(world.call["model"] in block.get("accuracy_min", {}) for block in binding(world))
+    accurate = not floor_asked or (accuracy is not None and accuracy["value"] >= max(floors))
+    return accurate and all(
+        _resident(block, "processing", sites[place]["country"])
+        and _crossed_well(block, path)
+        and _seen_well(world, block, path.via)
+        for block in binding(world)
+    )

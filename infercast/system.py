@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,11 +70,12 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
     (state / "progress.jsonl").unlink(missing_ok=True)
-    write_private(state / "starting.json", json.dumps({"run": run_id}))
+    temp = tempfile.mkdtemp(prefix="ic-", dir="/tmp")  # noqa: S108 - Ray's socket paths must be short
+    write_private(state / "starting.json", json.dumps({"run": run_id, "temp": temp}))
     command = [
         sys.executable, "-m", "infercast.router.serving.supervisor",
         "--fleet", str(fleet_path.resolve()), "--policies", str(policies_path.resolve()),
-        "--state", str(state.resolve()), "--port", str(port), "--run", run_id,
+        "--state", str(state.resolve()), "--port", str(port), "--run", run_id, "--temp", temp,
     ]  # fmt: skip
     with (state / "logs" / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(
@@ -85,12 +87,12 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
             cwd=state,
             env={**os.environ, "INFERCAST_RUN": run_id},
         )
-    _wait_ready(state, process, run_id, step)
+    _wait_ready(state, process, step)
     (state / "starting.json").unlink(missing_ok=True)
     return find(state)
 
 
-def _wait_ready(state: Path, process: subprocess.Popen[bytes], run_id: str, step: Callable[[str], None]) -> None:
+def _wait_ready(state: Path, process: subprocess.Popen[bytes], step: Callable[[str], None]) -> None:
     until = time.monotonic() + START_S
     failure = ""
     for line in _follow(state / "progress.jsonl", process, until):
@@ -101,10 +103,8 @@ def _wait_ready(state: Path, process: subprocess.Popen[bytes], run_id: str, step
         elif line["step"] == "start":
             step(line["detail"])
     process.terminate()
-    if not wait_gone(process.pid, 20):
-        process.kill()
-    end_run(run_id)
-    (state / "starting.json").unlink(missing_ok=True)
+    wait_gone(process.pid, 20)
+    stop(state)
     why = failure or f"it did not answer within {START_S:.0f} s"
     raise BadInput([Fault(str(state / "logs" / "supervisor.log"), 0, "", f"the system did not start: {why}", "see the log")])
 
@@ -135,7 +135,7 @@ def stop(state: Path) -> int:
             os.kill(pid, 15)
             left += 1
             wait_gone(pid, 40)
-        left += end_run(facts["run"])
+        left += end_run(facts["run"], facts.get("temp", ""))
         if facts.get("temp", "").startswith("/tmp/ic-"):  # noqa: S108 - the supervisor's own folder
             shutil.rmtree(facts["temp"], ignore_errors=True)
         (state / name).unlink(missing_ok=True)

@@ -145,8 +145,11 @@ def _failures(expect: Expect, decision: Decision) -> Iterable[str]:
     if expect.entries is not None and expect.entries != decision.entries:
         yield f"may enter at {', '.join(decision.entries) or 'no site'}, expected {', '.join(expect.entries) or 'no site'}"
     for name, word in expect.vetoes.items():
-        for verdict in decision.verdicts:
-            if name in (verdict.site, verdict.deployment) and verdict.rule.word != word:
+        named = [verdict for verdict in decision.verdicts if name in (verdict.site, verdict.deployment)]
+        if not named:
+            yield f"{name} is no candidate of this call, expected a verdict of {word}"
+        for verdict in named:
+            if verdict.rule.word != word:
                 yield f"{verdict.deployment} has verdict {verdict.rule.word}, expected {word}"
     if expect.eligible is not None:
         passing = sorted(verdict.deployment for verdict in decision.verdicts if verdict.rule is Rule.NONE)

@@ -103,6 +103,9 @@ def _params(
     params[kernel.P_RESPONSE_BYTES] = fleet.model_by_id[model].response_bytes
     params[kernel.P_ACCESS_US] = way_in.rtt_us if way_in else 0
     params[kernel.P_ACCESS_SPREAD_US] = way_in.spread_us if way_in else 0
+    params[kernel.P_ACCESS_KBPS] = way_in.kbps if way_in else HERE_KBPS
+    params[kernel.P_ACCESS_EGRESS] = way_in.egress_nusd_per_gb if way_in else 0
+    params[kernel.P_ACCESS_EGRESS_BACK] = way_in.egress_back_nusd_per_gb if way_in else 0
     params[kernel.P_DEADLINE_US] = min(deadlines, default=0)
     params[kernel.P_DEADLINE_Z] = QUANTILE_Z[policy.deadline_quantile]
     params[kernel.P_PRICE_MAX] = min(ceilings, default=-1)

@@ -92,7 +92,8 @@ def entry_veto(blocks: Iterable[Constraints], entry: Site, way_in: Path | None, 
     `way_in` is the path from the call's origin to the entry, None where no link leads there.
     """
     blocks = tuple(blocks)
-    crossed = way_in.countries if way_in is not None else frozenset({UNKNOWN})
+    if way_in is None:
+        return Veto(Rule.PATH_NONE, f"no link leads from the call's origin to {entry.id}")
     for block in blocks:
         for part in ("entry", "processing"):
             if veto := _residency(Rule.ENTRY_RESIDENCY, part, [entry.country])(block, fleet):
@@ -100,11 +101,12 @@ def entry_veto(blocks: Iterable[Constraints], entry: Site, way_in: Path | None, 
         if veto := _residency(Rule.ENTRY_RESIDENCY, "storage", _stored_at(entry))(block, fleet):
             return Veto(veto.rule, f"{entry.id}: {veto.detail}")
     for block in blocks:
-        if veto := _residency(Rule.ENTRY_TRANSIT, "transit", crossed)(block, fleet):
+        if veto := _residency(Rule.ENTRY_TRANSIT, "transit", way_in.countries)(block, fleet):
             return Veto(veto.rule, f"way to {entry.id}: {veto.detail}")
-    for block in blocks:
-        if veto := privacy_veto(block, entry):
-            return Veto(Rule.ENTRY_PRIVACY, f"{entry.id}: {veto.detail}")
+    for place in (entry.id, *way_in.via[1:-1]):
+        for block in blocks:
+            if veto := privacy_veto(block, fleet.site_by_id[place]):
+                return Veto(Rule.ENTRY_PRIVACY, f"{place}: {veto.detail}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 import types
 import typing
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,12 +55,12 @@ class Document:
             # Country codes such as NO are words here, not YAML 1.1 truth values.
             if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false"):
                 return node.value
-            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError) as error:
             self.faults.append(self.fault(at, f"{node.value!r} cannot be read: {error}"))
             return None
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
 
     def _mapping(self, node: yaml.MappingNode, at: Location, depth: int) -> dict[str, Any]:
         built: dict[str, Any] = {}
@@ -106,21 +107,46 @@ def read_document(path: Path) -> Document:
 
 def validate(document: Document, model: type[Model]) -> Model:
     """Return the document as a model. Raises BadInput with all syntax and schema faults together."""
-    faults = list(document.faults)
-    if document.value is None and not faults:
-        faults.append(Fault(document.file, 0, "", "the file is empty"))
-    if not isinstance(document.value, dict):
-        if document.value is not None:
-            faults.append(Fault(document.file, 1, "", "expected `key: value` lines at the top"))
-        raise BadInput(faults)
-    try:
-        value = model.model_validate(document.value)
-    except ValidationError as error:
-        faults.extend(_fault_of(document, model, dict(entry)) for entry in error.errors())
-        raise BadInput(faults) from error
-    if faults:
+    value, faults = examine(document, model)
+    if value is None or faults:
         raise BadInput(faults)
     return value
+
+
+def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[Fault]]:
+    """Return what can be made of a document, and its faults of syntax and schema.
+
+    Values with a fault are left out, so that the rest can still be examined for faults of meaning and an author sees
+    all of them at once; where something needed is missing then, the first is None. With faults it is for examining
+    only, never for use.
+    """
+    faults = list(document.faults)
+    if not isinstance(document.value, dict):
+        if not faults:
+            message = "the file is empty" if document.value is None else "expected `key: value` lines at the top"
+            faults.append(Fault(document.file, 0 if document.value is None else 1, "", message))
+        return None, faults
+    try:
+        return model.model_validate(document.value), faults
+    except ValidationError as error:
+        faults.extend(_fault_of(document, model, dict(entry)) for entry in error.errors())
+        kept = deepcopy(document.value)
+        for entry in error.errors():
+            _leave_out(kept, entry["loc"])
+    try:
+        return model.model_validate(kept), faults
+    except ValidationError:
+        return None, faults
+
+
+def _leave_out(value: Any, at: Location) -> None:
+    for step in at[:-1]:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(value, dict):
+        value.pop(at[-1], None)
 
 
 def _fault_of(document: Document, model: type[BaseModel], entry: dict[str, Any]) -> Fault:

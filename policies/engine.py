@@ -79,7 +79,11 @@ class Engine:
             for classes in [(), *((name,) for name in policy.classes)]:
                 for model in self.models_of(tenant):
                     for origin in origins:
-                        self.compiled(Request("", tenant, model, entry, origin, classes))
+                        request = Request("", tenant, model, entry, origin, classes)
+                        self.compiled(request)
+        if self.policies and self.models_of(tenant):
+            # The kernel itself is compiled, or read from its cache, when it first runs: that is no caller's to pay.
+            self.choose(request, Snapshot.declared(self.fleet))
 
     def choose(self, request: Request, snapshot: Snapshot) -> Choice:
         """Decide a call. Deployments already tried are those that `snapshot.live` marks in L_TRIED."""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .documents import Document, read_document, validate
+from .documents import Document, examine, read_document
 from .faults import BadInput, Fault, did_you_mean
 from .jurisdictions import UNKNOWN, Jurisdictions, country_codes
 from .model import Hosting, Tier
@@ -262,8 +262,12 @@ def load_fleet(path: Path | str) -> Fleet:
     for derived in ("cards", "artefacts"):
         if isinstance(document.value, dict) and derived in document.value:
             raise BadInput([document.fault((derived,), f"unknown key {derived!r}", "name cards in the variants")])
-    fleet = validate(document, Fleet)
-    cards, faults = _load_cards(document, fleet, path.parent)
+    examined, faults = examine(document, Fleet)
+    if examined is None:
+        raise BadInput(faults)
+    fleet = examined
+    cards, card_faults = _load_cards(document, fleet, path.parent)
+    faults += card_faults
     faults += list(_check_names(document, fleet)) + list(_check_places(document, fleet))
     if not faults:
         fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, path.parent)})
@@ -315,7 +319,12 @@ def _check_names(document: Document, fleet: Fleet) -> Iterable[Fault]:
     yield from _twice(document, "zones", (zone.id for zone in fleet.zones))
     yield from _twice(document, "models", (model.id for model in fleet.models))
     yield from _twice(document, "deployments", (deployment.id for deployment in fleet.deployments))
-    yield from _twice(document, "models", (variant.id for model in fleet.models for variant in model.variants))
+    seen: set[str] = set()
+    for m, model in enumerate(fleet.models):
+        for v, variant in enumerate(model.variants):
+            if variant.id in seen:
+                yield document.fault(("models", m, "variants", v, "id"), f"{variant.id!r} stands twice", "ids are unique")
+            seen.add(variant.id)
     for index, zone in enumerate(fleet.zones):
         if zone.id in fleet.site_by_id:
             yield document.fault(("zones", index, "id"), f"{zone.id!r} is a site's id too", "name the zone differently")
@@ -337,11 +346,12 @@ def _check_names(document: Document, fleet: Fleet) -> Iterable[Fault]:
 def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
     for group, _, message, remedy in fleet.world.faults:
         yield document.fault(("jurisdictions", group), message, remedy)
-    for kind, places in (("sites", fleet.sites), ("zones", fleet.zones)):
-        for index, place in enumerate(places):
-            if place.country not in country_codes():
-                remedy = did_you_mean(place.country, country_codes())
-                yield document.fault((kind, index, "country"), f"{place.country!r} is no ISO 3166 country", remedy)
+    countries = [("sites", index, site.country) for index, site in enumerate(fleet.sites)]
+    countries += [("zones", index, zone.country) for index, zone in enumerate(fleet.zones)]
+    for kind, index, country in countries:
+        if country not in country_codes():
+            remedy = did_you_mean(country, country_codes())
+            yield document.fault((kind, index, "country"), f"{country!r} is no ISO 3166 country", remedy)
     for index, site in enumerate(fleet.sites):
         if site.instances > 1 and site.tier is not Tier.DEVICE:
             yield document.fault(("sites", index, "instances"), "only device sites are templates", "list each site")

@@ -27,6 +27,9 @@ R_P50_US, R_SPREAD_US, R_COLS = range(3)
     P_RESPONSE_BYTES,
     P_ACCESS_US,
     P_ACCESS_SPREAD_US,
+    P_ACCESS_KBPS,
+    P_ACCESS_EGRESS,
+    P_ACCESS_EGRESS_BACK,
     P_DEADLINE_US,
     P_DEADLINE_Z,
     P_WAIT_Z,
@@ -37,7 +40,7 @@ R_P50_US, R_SPREAD_US, R_COLS = range(3)
     P_MARGIN,
     P_DRAW,
     P_COLS,
-) = range(14)
+) = range(17)
 # Columns of the outcome table: one row per candidate.
 O_RULE, O_LATENCY_US, O_DEADLINE_LATENCY_US, O_PRICE, O_PRIMARY, O_SECONDARY, O_WAITING, O_ERROR, O_EXPOSURE, O_COLS = range(10)
 
@@ -115,7 +118,7 @@ def evaluate(static: Any, live: Any, rtt: Any, params: Any, out: Any) -> None:
         in_flight, concurrency = live[d, L_IN_FLIGHT], live[d, L_CONCURRENCY]
         p50_us, spread_us = live[d, L_P50_US], live[d, L_SPREAD_US]
         bits = 8_000 * (params[P_PAYLOAD_BYTES] + params[P_RESPONSE_BYTES])
-        transfer_us = bits // static[at, S_KBPS]
+        transfer_us = bits // static[at, S_KBPS] + bits // params[P_ACCESS_KBPS]
         idle_us = params[P_ACCESS_US] + rtt[s, R_P50_US] + transfer_us + p50_us
         ahead = max(0, in_flight - concurrency + 1)
         median_us = min(idle_us + p50_us * ahead // concurrency, LATENCY_MAX_US)
@@ -124,7 +127,9 @@ def evaluate(static: Any, live: Any, rtt: Any, params: Any, out: Any) -> None:
         whole_us = _isqrt(network + service + service * ahead // (concurrency * concurrency))
         latency_us = min(median_us + params[P_WAIT_Z] * whole_us // 1000, LATENCY_MAX_US)
         at_deadline_us = min(median_us + params[P_DEADLINE_Z] * whole_us // 1000, LATENCY_MAX_US)
-        egress = params[P_PAYLOAD_BYTES] * static[at, S_EGRESS] + params[P_RESPONSE_BYTES] * static[at, S_EGRESS_BACK]
+        out_rate = static[at, S_EGRESS] + params[P_ACCESS_EGRESS]
+        back_rate = static[at, S_EGRESS_BACK] + params[P_ACCESS_EGRESS_BACK]
+        egress = params[P_PAYLOAD_BYTES] * out_rate + params[P_RESPONSE_BYTES] * back_rate
         price = _at_rate(live[d, L_NUSD_PER_S], p50_us) + egress // 1_000_000_000
         out[at, O_LATENCY_US] = latency_us
         out[at, O_DEADLINE_LATENCY_US] = at_deadline_us

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from .documents import Document, read_document, validate
+from .documents import Document, examine, read_document
 from .faults import BadInput, Fault, did_you_mean
 from .fleet import Fleet, Name, Strict
 from .model import Preference, Quantile, Tier
@@ -144,8 +144,10 @@ class Policy(Strict):
 def load_policy(path: Path | str, fleet: Fleet) -> Policy:
     """Read one policy and check it against the fleet. Raises BadInput with every fault at once."""
     document = read_document(Path(path))
-    policy = validate(document, Policy)
-    if faults := list(_check(document, policy, fleet)):
+    policy, faults = examine(document, Policy)
+    if policy is not None:
+        faults += list(_check(document, policy, fleet))
+    if policy is None or faults:
         raise BadInput(faults)
     return policy
 

@@ -1,7 +1,13 @@
-"""The processes of a run, found by the mark that each of them inherits in its environment; no other is ever ended."""
+"""The processes of a run: those that carry its mark in their environment, or hold a file of its own folder open.
 
+Ray's workers rename themselves over the memory that their environment stands in, so the mark alone does not find all
+of them; each keeps its log in the run's folder. No other process is ever ended.
+"""
+
+import contextlib
 import os
 import time
+from pathlib import Path
 
 import psutil
 
@@ -9,41 +15,45 @@ MARK = "INFERCAST_RUN"
 PATIENCE_S = 5.0
 
 
-def processes_of(run_id: str) -> list[psutil.Process]:
-    """Return this user's processes that carry a run's mark."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == run_id:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return found
+def processes_of(run_id: str, folder: str = "") -> list[psutil.Process]:
+    """Return this user's processes of a run; `folder` is the run's own temporary folder, where it is known."""
+    return [process for process in psutil.process_iter() if _marked(process, run_id) or _holds(process.pid, folder)]
 
 
-def end_run(run_id: str, keep: int = 0) -> int:
+def _marked(process: psutil.Process, run_id: str) -> bool:
+    try:
+        return process.environ().get(MARK) == run_id
+    except psutil.Error:
+        return False
+
+
+def _holds(pid: int, folder: str) -> bool:
+    if not folder:
+        return False
+    try:
+        return any(str(file.readlink()).startswith(f"{folder}/") for file in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def end_run(run_id: str, folder: str = "", keep: int = 0) -> int:
     """End every process of a run but `keep`: asked first, killed after 5 s. Returns how many there were."""
-    left = [process for process in processes_of(run_id) if process.pid != keep]
+    left = [process for process in processes_of(run_id, folder) if process.pid not in (keep, os.getpid())]
     for process in left:
-        _quietly(process.terminate)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, stubborn = psutil.wait_procs(left, timeout=PATIENCE_S)
     for process in stubborn:
-        _quietly(process.kill)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(stubborn, timeout=PATIENCE_S)
     return len(left)
-
-
-def _quietly(act: object) -> None:
-    try:
-        act()  # type: ignore[operator]
-    except psutil.NoSuchProcess:
-        return
 
 
 def alive(pid: int) -> bool:
     """Return whether a process runs (a zombie does not)."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -55,4 +65,4 @@ def wait_gone(pid: int, timeout_s: float) -> bool:
         if time.monotonic() > until:
             return False
         time.sleep(0.05)
-    return pid != os.getpid()
+    return True

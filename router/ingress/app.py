@@ -126,7 +126,8 @@ class Ingress:
         finally:
             # What this ingress took in of the payload, also of calls that it refused: the record of law 9.
             self._journal.write(
-                "received", role="ingress", request=request.id, tenant=key.tenant, classes=list(request.classes),
+                "received", role="ingress", request=request.id, tenant=key.tenant, model=model,
+                classes=list(request.classes),
                 payload_bytes=ask.read_bytes,
             )
         return self._answer(answered, request)

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import FrameType
 
@@ -38,11 +37,11 @@ def main() -> None:
     words.add_argument("--state", type=Path, required=True)
     words.add_argument("--port", type=int, required=True)
     words.add_argument("--run", required=True)
+    words.add_argument("--temp", type=Path, required=True)
     given = words.parse_args()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _stop)
-    temp = Path(tempfile.mkdtemp(prefix="ic-", dir="/tmp"))  # noqa: S108 - Ray's socket paths must be short
-    run = Run(given.fleet, given.policies, given.state, given.port, given.run, temp)
+    run = Run(given.fleet, given.policies, given.state, given.port, given.run, given.temp)
     code = 0
     try:
         run.start()
@@ -155,7 +154,7 @@ class Run:
                 agent.kill()
         if self._cluster is not None:
             self._cluster.stop()
-        end_run(self._run_id, keep=os.getpid())
+        end_run(self._run_id, str(self._temp), keep=os.getpid())
         (self._state / "run.json").unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"
         if self._failed and logs.is_dir():

@@ -77,7 +77,7 @@ class SiteWorker:
     async def run_away(self, away: Away) -> Came:
         """Run a call that another site received; the policy is asked again here, where the data arrives."""
         self._journal.write(
-            "received", role="replica", request=away.request.id, tenant=away.request.tenant,
+            "received", role="replica", request=away.request.id, tenant=away.request.tenant, model=away.request.model,
             classes=list(away.request.classes), payload_bytes=len(away.body), entry=away.request.entry,
         )
         compiled = self._engine.compiled(away.request)

@@ -48,8 +48,8 @@ def _stored_well(block: Raw, site: Raw) -> bool:
     return site["trust"]["retention_days"] == 0 or _resident(block, "storage", site["country"])
 
 
-def _crossed_well(block: Raw, path: Path | None) -> bool:
-    return all(_resident(block, "transit", country) for country in (path.countries if path else {"ZZ"}))
+def _crossed_well(block: Raw, path: Path) -> bool:
+    return all(_resident(block, "transit", country) for country in path.countries)
 
 
 def binding(world: World) -> list[Raw]:
@@ -61,11 +61,11 @@ def may_enter(world: World, fleet: Fleet, entry: str) -> bool:
     """Whether a call may enter at a site."""
     site = next(site for site in world.fleet["sites"] if site["id"] == entry)
     way_in = fleet.network.path(world.call["origin"], entry)
-    return all(
+    return way_in is not None and all(
         _resident(block, "entry", site["country"])
         and _resident(block, "processing", site["country"])
         and _crossed_well(block, way_in)
-        and _seen_well(world, block, way_in.via[1:] if way_in else (entry,))
+        and _seen_well(world, block, [entry, *way_in.via[1:-1]])
         for block in binding(world)
     )
 

@@ -40,8 +40,22 @@ def arrays_from(seed: int) -> dict[str, Any]:
     live = table(deployments, [100, 9, 64, 10**7, 10**7, 1, 10**9, 1])
     live[:, kernel.L_CONCURRENCY] += 1
     live[:, kernel.L_QUEUE_MAX] += 1
-    live[:, kernel.L_TRIED] *= dice.random(deployments) < 0.2
-    params = table(1, [10**6, 10**6, 10**5, 10**5, 10**7, 1414, 1414, 10**9, 10**10, 10**12, 4, 10**9, 2**31 - 2])[0]
+    live[:, kernel.L_TRIED] *= dice.random(deployments) < 0.6
+    limits = {
+        kernel.P_PAYLOAD_BYTES: 10**6,
+        kernel.P_RESPONSE_BYTES: 10**6,
+        kernel.P_DEADLINE_US: 10**7,
+        kernel.P_DEADLINE_Z: 1414,
+        kernel.P_WAIT_Z: 1414,
+        kernel.P_PRICE_MAX: 10**9,
+        kernel.P_NUSD_PER_S: 10**10,
+        kernel.P_NUSD_PER_ERROR: 10**12,
+        kernel.P_PREFERENCE: 4,
+        kernel.P_MARGIN: 10**9,
+        kernel.P_DRAW: 2**31 - 2,
+    }
+    params = table(1, [limits.get(column, 10**5) for column in range(kernel.P_COLS)])[0]
+    params[kernel.P_ACCESS_KBPS] += 1
     params[kernel.P_PRICE_MAX] -= 1
     params[kernel.P_MARGIN] *= int(dice.integers(0, 2))
     return {"static": static, "live": live, "rtt": table(sites, [10**6, 10**6]), "params": params}

@@ -281,7 +281,7 @@ def signals_from(seed: int, fleet: Raw) -> dict[str, list[int] | None]:
     for name in names_of(fleet):
         p50_us = dice.of(0, 500, 5_000, 90_000)
         report = [
-            dice.of(0, 0, 0, 1, 1, 3, 7, 12, 70),
+            dice.of(0, 0, 0, 1, 1, 3, 8, 8, 64),
             p50_us,
             p50_us * dice.of(0, 1, 2, 10),
             dice.of(1, 1, 1, 1, 1, 1, 0),

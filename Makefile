@@ -1,0 +1,51 @@
+# A fresh machine needs Python 3.11 with venv, git and make; everything else is installed here.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup models up down demo test lint types contracts lock clean
+
+help:            ## Show these words
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) models   ## Install everything into .venv and build the example models
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing (a few minutes the first time)…"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+models: $(STAMP)        ## Build the vision models (the digits ship with the repository)
+	@$(BIN)/python examples/models/vision.py
+
+demo: setup      ## Start, send real traffic, cut a site off, show what went where and why; leaves nothing running
+	@$(BIN)/infercast demo
+
+up: setup        ## Start the fleet and keep it running
+	@$(BIN)/infercast up
+
+down:            ## End it
+	@$(BIN)/infercast down
+
+test: setup lint types contracts   ## The whole test suite
+	@$(BIN)/infercast check
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+contracts: $(STAMP)
+	@$(BIN)/lint-imports --no-cache
+
+lock: $(STAMP)   ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+		--extra dev --output-file requirements.lock pyproject.toml
+
+clean:           ## Forget what was installed and built
+	@rm -rf .venv .infercast build *.egg-info

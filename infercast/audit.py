@@ -1,0 +1,67 @@
+"""Reading the journals of a run for what may never have happened: the proof behind the demo's last lines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infercast.policies.engine import Engine
+from infercast.policies.model import Request, Rule
+from infercast.router.telemetry.journal import read_journal
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the journals of all places say. Each list names the calls at fault; empty is good."""
+
+    calls: int
+    received: int
+    payload_bytes: int
+    off_policy: tuple[str, ...]
+    misplaced: tuple[str, ...]
+    ended_twice: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is at fault."""
+        return not (self.off_policy or self.misplaced or self.ended_twice)
+
+
+def audit(journal: Path, engine: Engine) -> Audit:
+    """Hold every line against the policies: calls tried only where allowed, payloads received only where allowed.
+
+    A payload may be received at an entry only where the call may enter, and by a replica only at a site that passes
+    the rules of residency and privacy for that entry.
+    """
+    off_policy, misplaced, endings = [], [], dict[tuple[str, str], int]()
+    calls = received = payload_bytes = 0
+    for line in read_journal(journal):
+        if line["kind"] == "call":
+            calls += 1
+            ending = (line["request"], line["place"])
+            endings[ending] = endings.get(ending, 0) + 1
+            allowed = _allowed(engine, line)
+            off_policy += [f"{line['request']} on {name}" for name in line["attempts"] if name not in allowed]
+        elif line["kind"] == "received" and line["payload_bytes"]:
+            received += 1
+            payload_bytes += line["payload_bytes"]
+            if not _may_hold(engine, line):
+                misplaced.append(f"{line['request']} ({line['tenant']}) at {line['place']}")
+    twice = [f"{request} at {place}" for (request, place), count in endings.items() if count > 1]
+    return Audit(calls, received, payload_bytes, tuple(off_policy), tuple(misplaced), tuple(twice))
+
+
+def _allowed(engine: Engine, line: dict[str, object]) -> set[str]:
+    compiled = engine.compiled(_request(line, str(line["entry"]), str(line["origin"])))
+    names = [engine.fleet.deployments[index].id for index in compiled.deployments]
+    return {name for name, veto in zip(names, compiled.vetoes, strict=True) if veto is None or veto.rule is Rule.NONE}
+
+
+def _may_hold(engine: Engine, line: dict[str, object]) -> bool:
+    """Ask the policy for this place alone, as if the call had come straight to it."""
+    place = str(line["place"])
+    return engine.compiled(_request(line, place, place)).gate is None
+
+
+def _request(line: dict[str, object], entry: str, origin: str) -> Request:
+    classes = line["classes"]
+    assert isinstance(classes, list)
+    return Request("", str(line["tenant"]), str(line["model"]), entry, origin, tuple(classes))

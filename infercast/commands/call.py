@@ -1,0 +1,94 @@
+"""`call`: one real call through the running system."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from infercast import system
+from infercast.policies.faults import BadInput, Fault, did_you_mean
+from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.model import Tier
+
+from .app import FAILED, STATE, AsJson, StatePath, app, err, out, print_json, refusing
+from .explain import DataClass, Deadline, Entry, Model, Origin, Tenant, nearest_entry
+
+Payload = Annotated[Path | None, typer.Option("--file", help="An Open Inference Protocol request; made up if left out.")]
+WAIT_S = 40.0
+
+
+@app.command()
+def call(
+    tenant: Tenant,
+    model: Model = "digits",
+    entry: Entry = None,
+    origin: Origin = None,
+    data_class: DataClass = None,
+    deadline_ms: Deadline = 0,
+    file: Payload = None,
+    state: StatePath = STATE,
+    json: AsJson = False,
+) -> None:
+    """Send one call into the running system and show where it ran. Exit code 1 when it got no answer."""
+    with refusing():
+        running = system.find(state)
+        fleet = load_fleet(running.fleet)
+        start = entry or nearest_entry(fleet, origin)
+        url, key = address(running, fleet, tenant, start, origin)
+        headers = {"authorization": f"Bearer {system.secret_of(state, key)}"}
+        content = file.read_bytes() if file else made_up(fleet, model)
+    if data_class:
+        headers["infercast-class"] = data_class
+    if deadline_ms:
+        headers["infercast-deadline-ms"] = str(deadline_ms)
+    began = time.perf_counter()
+    try:
+        response = httpx.post(f"{url}/v2/models/{model}/infer", content=content, headers=headers, timeout=WAIT_S)
+    except httpx.HTTPError as error:
+        err.print(f"[red]✗[/] {url}: {error}")
+        raise typer.Exit(FAILED) from error
+    took_ms = (time.perf_counter() - began) * 1000
+    ours = {name: text for name, text in response.headers.items() if name.startswith("infercast-")}
+    body = response.json()
+    if json:
+        print_json({"status": response.status_code, "took_ms": took_ms, "headers": ours, "body": body})
+    elif response.status_code == 200:
+        out.print(f"[green]✓[/] {ours['infercast-variant']} at {ours['infercast-site']} ({ours['infercast-tier']})", highlight=False)
+        out.print(f"  {took_ms:.1f} ms, of which {ours['infercast-emulated-ms']} ms emulated distance between sites", highlight=False)
+        out.print(f"  {ours['infercast-cost-usd']} USD, decision {ours['infercast-decision']}", highlight=False)
+    else:
+        err.print(f"[red]✗[/] {response.status_code}: {body.get('error')}", highlight=False, soft_wrap=True)
+    if response.status_code != 200:
+        raise typer.Exit(FAILED)
+
+
+def address(running: system.Running, fleet: Fleet, tenant: str, entry: str, origin: str | None) -> tuple[str, str]:
+    """Return the URL of an entry and the id of the key to use there. Raises BadInput for an entry nobody declared."""
+    site = fleet.site_by_id.get(entry)
+    if site is None:
+        remedy = did_you_mean(entry, fleet.site_by_id)
+        raise BadInput([Fault("command line", 0, "--entry", f"no site is called {entry!r}", remedy)])
+    if site.tier is Tier.DEVICE:
+        return f"http://127.0.0.1:{running.devices[entry]}", f"{tenant}.{entry}"
+    zone = f"{tenant}.{origin}" if origin and origin != entry else tenant
+    return f"{running.url}/{entry}", zone
+
+
+def made_up(fleet: Fleet, model: str) -> bytes:
+    """Return a request of the right shape, all zeros. Raises BadInput for a model nobody declared."""
+    import orjson
+
+    if model not in fleet.model_by_id:
+        remedy = did_you_mean(model, fleet.model_by_id)
+        raise BadInput([Fault("command line", 0, "--model", f"no model is called {model!r}", remedy)])
+    card = fleet.cards[fleet.model_by_id[model].variants[0].id]
+    inputs: list[dict[str, Any]] = []
+    for tensor in card.inputs:
+        shape = [1 if size == -1 else size for size in tensor.shape]
+        count = 1
+        for size in shape:
+            count *= size
+        inputs.append({"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": [0] * count})
+    return orjson.dumps({"inputs": inputs})

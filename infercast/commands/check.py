@@ -1,0 +1,65 @@
+"""`check`: the fleet, the policies and the tenants' own cases, with no cluster running."""
+
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from infercast.policies.cases import Result, check_cases
+from infercast.policies.engine import Engine
+from infercast.policies.faults import BadInput
+from infercast.policies.fleet import load_fleet
+from infercast.policies.policy import load_policies
+from infercast.policies.record import summary
+
+from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, out, print_json, refusing
+
+
+@app.command()
+def check(fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, json: AsJson = False) -> None:
+    """Check the fleet and the policies, and run the tenants' cases that stand beside them.
+
+    All faults come at once, with file, line and remedy (exit 2). A case that does not hold exits 1.
+    """
+    with refusing():
+        results = run_all(fleet, policies)
+    failed = sum(1 for _, result in results if result.failures)
+    if json:
+        rows = [
+            {"tenant": tenant, "case": result.case.name, "holds": not result.failures, "failures": list(result.failures)}
+            for tenant, result in results
+        ]
+        print_json({"cases": rows, "failed": failed})
+    else:
+        out.print(_table(results))
+        out.print(f"{len(results) - failed} cases hold, {failed} do not", highlight=False)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def run_all(fleet_path: Path, folder: Path) -> list[tuple[str, Result]]:
+    """Run every tenant's cases. Raises BadInput with the faults of all files."""
+    fleet = load_fleet(fleet_path)
+    tenants = load_policies(folder, fleet)
+    engine = Engine(fleet, tenants)
+    results, faults = [], []
+    for tenant in tenants:
+        path = folder / f"{tenant}.cases.yaml"
+        if path.exists():
+            try:
+                results += [(tenant, result) for result in check_cases(path, engine)]
+            except BadInput as error:
+                faults.extend(error.faults)
+    if faults:
+        raise BadInput(faults)
+    return results
+
+
+def _table(results: list[tuple[str, Result]]) -> Table:
+    table = Table()
+    for column in ("", "tenant", "case", "decision"):
+        table.add_column(column, overflow="fold")
+    for tenant, result in results:
+        said = "\n".join(result.failures) or summary(result.decision)
+        table.add_row("[red]✗[/]" if result.failures else "[green]✓[/]", tenant, result.case.name, said)
+    return table

@@ -1,0 +1,85 @@
+"""`up`, `down`, `status`."""
+
+from typing import Annotated
+
+import httpx
+import typer
+from rich.table import Table
+
+from infercast import system
+from infercast.policies.fleet import load_fleet
+from infercast.policies.model import Tier
+
+from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
+
+Port = Annotated[int, typer.Option("--port", help="Where the sites' ingresses are reached, on loopback.", min=1, max=65535)]
+
+
+@app.command()
+def up(
+    fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, state: StatePath = STATE, port: Port = 8000
+) -> None:
+    """Start the whole fleet on this machine: one raylet per edge and cloud site, one agent per device site.
+
+    Takes half a minute on two cores. Distances between the sites are emulated. `infercast down` ends it.
+    """
+    with refusing():
+        running = start_with_progress(fleet, policies, state, port)
+    out.print(f"[green]✓[/] up at {running.url}/SITE/v2 (distances between sites are emulated)", highlight=False)
+    for site, device_port in running.devices.items():
+        out.print(f"  device {site}: http://127.0.0.1:{device_port}/v2", highlight=False)
+    out.print(f"  keys: {state / 'credentials.json'}; try: infercast call --tenant hospital --class personal --from paris")
+
+
+def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int) -> system.Running:
+    """Start a system, saying on standard error what it is at."""
+    with err.status("starting…") as status:
+        return system.start(fleet, policies, state, port, lambda step: status.update(f"starting: {step}"))
+
+
+@app.command()
+def down(state: StatePath = STATE) -> None:
+    """End the running system, and whatever a crash left of one."""
+    with err.status("ending…"):
+        left = system.stop(state)
+    out.print("[green]✓[/] down" if left else "nothing was running")
+
+
+@app.command()
+def status(state: StatePath = STATE, json: AsJson = False) -> None:
+    """Show the running system: each site, whether it answers, and what it knows of its deployments."""
+    with refusing():
+        running = system.find(state)
+        fleet = load_fleet(running.fleet)
+        secret = next(iter(system.secret_of(state, key) for key in fleet_tenants(running, state)))
+    rows = []
+    for site in fleet.sites:
+        base = f"http://127.0.0.1:{running.devices[site.id]}" if site.tier is Tier.DEVICE else f"{running.url}/{site.id}"
+        rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **_ask(base, secret)})
+    if json:
+        print_json({"run": running.run, "url": running.url, "emulated_distances": True, "sites": rows})
+        return
+    table = Table(title=f"{running.url}, distances emulated")
+    for column in ("site", "tier", "country", "answers", "deployments heard of"):
+        table.add_column(column)
+    for row in rows:
+        answers = "[green]yes[/]" if row["answers"] else "[red]no[/]"
+        table.add_row(str(row["site"]), str(row["tier"]), str(row["country"]), answers, str(row["heard"]))
+    out.print(table)
+
+
+def fleet_tenants(running: system.Running, state: StatePath) -> list[str]:
+    """Return the ids of the keys that stand for tenants themselves."""
+    from infercast.policies.policy import load_policies
+
+    return list(load_policies(running.policies, load_fleet(running.fleet)))
+
+
+def _ask(base: str, secret: str) -> dict[str, object]:
+    try:
+        alive = httpx.get(f"{base}/v2/health/ready", timeout=3).status_code == 200
+        heard = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {secret}"}, timeout=3)
+        signals = heard.json().get("signals", []) if heard.status_code == 200 else []
+    except httpx.HTTPError:
+        return {"answers": False, "heard": 0}
+    return {"answers": alive, "heard": sum(1 for signal in signals if signal["healthy"])}

@@ -7,7 +7,7 @@ emulated by the sites. A call that gets no answer at one entry is sent to the st
 import asyncio
 import importlib.util
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -121,7 +121,7 @@ def load_traffic(path: Path, fleet: Fleet, policies: dict[str, Policy]) -> Traff
     faults: list[Fault] = []
     places = {*fleet.site_by_id, *fleet.zone_by_id}
     for index, stream in enumerate(traffic.streams):
-        known = {"tenant": policies, "model": fleet.model_by_id, "from": places}
+        known: dict[str, Collection[str]] = {"tenant": policies, "model": fleet.model_by_id, "from": places}
         given = {"tenant": stream.tenant, "model": stream.model, "from": stream.origin}
         faults += [
             document.fault(("streams", index, name), f"{word!r} is not declared")
@@ -141,8 +141,14 @@ def load_traffic(path: Path, fleet: Fleet, policies: dict[str, Policy]) -> Traff
 class Sender:
     """Sends streams. `where` gives the URL and the key for (tenant, entry, origin)."""
 
-    def __init__(self, fleet: Fleet, policies: dict[str, Policy], payloads: Payloads,
-                 where: Callable[[str, str, str], tuple[str, str]], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        policies: dict[str, Policy],
+        payloads: Payloads,
+        where: Callable[[str, str, str], tuple[str, str]],
+        on_end: Callable[[], None],
+    ) -> None:
         self._fleet, self._policies, self._payloads = fleet, policies, payloads
         self._where = where
         self._on_end = on_end
@@ -188,7 +194,9 @@ class Sender:
         if stream.data_class:
             headers["infercast-class"] = stream.data_class
         await asyncio.sleep(away_s / 2)
-        response = await client.post(f"{url}/v2/models/{stream.model}/infer", content=body, headers=headers, timeout=None)
+        response = await client.post(
+            f"{url}/v2/models/{stream.model}/infer", content=body, headers=headers, timeout=None
+        )
         await asyncio.sleep(away_s / 2)
         latency_ms = (time.perf_counter() - began) * 1000
         if response.status_code == 500 and "infercast-outcome" not in response.headers:

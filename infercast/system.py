@@ -70,7 +70,7 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
     (state / "progress.jsonl").unlink(missing_ok=True)
-    temp = tempfile.mkdtemp(prefix="ic-", dir="/tmp")  # noqa: S108 - Ray's socket paths must be short
+    temp = tempfile.mkdtemp(prefix="ic-", dir="/tmp")
     write_private(state / "starting.json", json.dumps({"run": run_id, "temp": temp}))
     command = [
         sys.executable, "-m", "infercast.router.serving.supervisor",
@@ -106,7 +106,9 @@ def _wait_ready(state: Path, process: subprocess.Popen[bytes], step: Callable[[s
     wait_gone(process.pid, 20)
     stop(state)
     why = failure or f"it did not answer within {START_S:.0f} s"
-    raise BadInput([Fault(str(state / "logs" / "supervisor.log"), 0, "", f"the system did not start: {why}", "see the log")])
+    raise BadInput(
+        [Fault(str(state / "logs" / "supervisor.log"), 0, "", f"the system did not start: {why}", "see the log")]
+    )
 
 
 def _follow(path: Path, process: subprocess.Popen[bytes], until: float) -> Iterator[dict[str, str]]:
@@ -169,7 +171,11 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
                 keys.append(key)
     for site in fleet.sites:
         if site.tier is Tier.DEVICE:
-            bundle = {"tenant": site.tenant, "secret": secrets_by_id[f"{site.tenant}.{site.id}"], "classes": []}
+            bundle: dict[str, Any] = {
+                "tenant": site.tenant,
+                "secret": secrets_by_id[f"{site.tenant}.{site.id}"],
+                "classes": [],
+            }
             write_private(state / "devices" / f"{site.id}.json", json.dumps(bundle))
     save_keys(state / "keys.json", keys)
     write_private(state / "credentials.json", json.dumps(secrets_by_id, indent=1))
@@ -182,7 +188,9 @@ def secret_of(state: Path, key_id: str) -> str:
     except OSError as error:
         raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")]) from error
     if key_id not in known:
-        raise BadInput([Fault(str(state / "credentials.json"), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")])
+        raise BadInput(
+            [Fault(str(state / "credentials.json"), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")]
+        )
     return known[key_id]
 
 

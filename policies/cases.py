@@ -163,7 +163,9 @@ def _check(document: Document, cases: Cases, fleet: Fleet) -> Iterable[Fault]:
         at = ("cases", index)
         for word in (*case.world.down, *case.world.in_flight):
             if word not in names:
-                yield document.fault((*at, "world"), f"{word!r} is no site and no deployment", did_you_mean(word, names))
+                yield document.fault(
+                    (*at, "world"), f"{word!r} is no site and no deployment", did_you_mean(word, names)
+                )
         for name, word in case.expect.vetoes.items():
             here = (*at, "expect", "vetoes", name)
             if name not in names:

@@ -36,7 +36,9 @@ class Compiled:
     accuracy_floor_ppm: int | None
 
 
-def compile_policy(fleet: Fleet, policy: Policy, classes: tuple[str, ...], entry: str, origin: str, model: str) -> Compiled:
+def compile_policy(
+    fleet: Fleet, policy: Policy, classes: tuple[str, ...], entry: str, origin: str, model: str
+) -> Compiled:
     """Return the arrays for all calls of these data classes that enter at `entry`, come from `origin`, ask `model`."""
     blocks = policy.blocks(classes)
     way_in = fleet.network.path(origin, entry)

@@ -130,7 +130,9 @@ def candidate_veto(
     for ask in questions:
         for block in blocks:
             if veto := ask(block, fleet):
-                return Veto(veto.rule, f"{veto.detail}{_by_way_of(path) if veto.rule is Rule.RESIDENCY_TRANSIT else ''}")
+                return Veto(
+                    veto.rule, f"{veto.detail}{_by_way_of(path) if veto.rule is Rule.RESIDENCY_TRANSIT else ''}"
+                )
     vetoes = [veto for block in blocks if (veto := privacy_veto(block, site))]
     # Places between the ends see the data too: what they may not see, may not pass them.
     if not vetoes:

@@ -25,13 +25,15 @@ def least_change(decision: Decision, verdict: Verdict, policy: Policy) -> Change
     if decision.chosen == verdict.deployment:
         return None
     if verdict.rule in STATIC_RULES and verdict.rule is not Rule.NONE:
-        return Change("rule", 0, "", f"only if {verdict.rule.word} allowed it: {verdict.detail}")
+        return Change("rule", 0, "", f"only if {verdict.rule.word} allowed it")
     if verdict.rule in (Rule.DEADLINE, Rule.DEADLINE_LOAD):
         over_us = verdict.deadline_latency_us - decision.deadline_us
-        said = f"only if it were {ms(over_us):.2f} ms faster ({policy.deadline_quantile}) or the deadline that much later"
+        said = (
+            f"only if it were {ms(over_us):.2f} ms faster ({policy.deadline_quantile}) or the deadline that much later"
+        )
         return Change("latency", -over_us, "us", said)
     if verdict.rule is not Rule.NONE:
-        return Change("rule", 0, "", f"only without {verdict.rule.word}: {verdict.detail}")
+        return Change("rule", 0, "", f"only without {verdict.rule.word}")
     if decision.chosen is None:
         return None
     changes = _changes(decision.verdict_of(decision.chosen), verdict, policy)

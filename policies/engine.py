@@ -51,9 +51,7 @@ class Engine:
         found = self._compiled.get(key)
         if found is None:
             policy = self._check(request)
-            found = compile_policy(
-                self.fleet, policy, request.classes, request.entry, request.origin, request.model
-            )
+            found = compile_policy(self.fleet, policy, request.classes, request.entry, request.origin, request.model)
             self._compiled[key] = found
         return found
 
@@ -169,7 +167,7 @@ def tighter(deadline_us: int, asked_us: int) -> int:
 
 
 def outcome_of(rules: Iterable[int]) -> Outcome:
-    """Return how a call ends that no candidate passes: would one pass if it had room, or were healthy?"""
+    """Return how a call ends that no candidate passes, by whether one would pass if it had room, or were healthy."""
     given = set(rules)
     if given & SATURATED_RULES:
         return Outcome.SATURATED

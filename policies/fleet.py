@@ -286,10 +286,14 @@ def _load_cards(document: Document, fleet: Fleet, folder: Path) -> tuple[dict[st
             try:
                 cards[variant.id] = Card.model_validate_json((folder / variant.card).read_text(encoding="utf-8"))
             except OSError as error:
-                faults.append(document.fault(at, f"{variant.card!r} cannot be read: {error.strerror}", "make the model first"))
+                faults.append(
+                    document.fault(at, f"{variant.card!r} cannot be read: {error.strerror}", "make the model first")
+                )
             except (ValidationError, UnicodeDecodeError) as error:
                 first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-                faults.append(document.fault(at, f"{variant.card!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}"))
+                faults.append(
+                    document.fault(at, f"{variant.card!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+                )
             else:
                 if cards[variant.id].variant != variant.id:
                     faults.append(document.fault(at, f"{variant.card!r} is the card of {cards[variant.id].variant!r}"))
@@ -323,7 +327,9 @@ def _check_names(document: Document, fleet: Fleet) -> Iterable[Fault]:
     for m, model in enumerate(fleet.models):
         for v, variant in enumerate(model.variants):
             if variant.id in seen:
-                yield document.fault(("models", m, "variants", v, "id"), f"{variant.id!r} stands twice", "ids are unique")
+                yield document.fault(
+                    ("models", m, "variants", v, "id"), f"{variant.id!r} stands twice", "ids are unique"
+                )
             seen.add(variant.id)
     for index, zone in enumerate(fleet.zones):
         if zone.id in fleet.site_by_id:
@@ -331,13 +337,17 @@ def _check_names(document: Document, fleet: Fleet) -> Iterable[Fault]:
     for index, link in enumerate(fleet.links):
         for end, place in (("from", link.from_), ("to", link.to)):
             if place not in places:
-                yield document.fault(("links", index, end), f"no place is called {place!r}", did_you_mean(place, places))
+                yield document.fault(
+                    ("links", index, end), f"no place is called {place!r}", did_you_mean(place, places)
+                )
         if link.from_ == link.to:
             yield document.fault(("links", index), "a link has two ends", "a place reaches itself without a link")
     for index, deployment in enumerate(fleet.deployments):
         if deployment.variant not in fleet.model_of:
             remedy = did_you_mean(deployment.variant, fleet.model_of)
-            yield document.fault(("deployments", index, "variant"), f"no variant is called {deployment.variant!r}", remedy)
+            yield document.fault(
+                ("deployments", index, "variant"), f"no variant is called {deployment.variant!r}", remedy
+            )
         if deployment.site not in fleet.site_by_id:
             remedy = did_you_mean(deployment.site, fleet.site_by_id)
             yield document.fault(("deployments", index, "site"), f"no site is called {deployment.site!r}", remedy)
@@ -398,5 +408,7 @@ def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
         key = (site.id, deployment.accelerator)
         used[key] = used.get(key, 0) + (deployment.replicas if deployment.hosted is Hosting.OWN else 0)
         if used[key] > site.accelerators[deployment.accelerator].slots:
-            message = f"site {site.id!r} has {site.accelerators[deployment.accelerator].slots} {deployment.accelerator} slots"
+            message = (
+                f"site {site.id!r} has {site.accelerators[deployment.accelerator].slots} {deployment.accelerator} slots"
+            )
             yield document.fault((*at, "replicas"), message, "fewer replicas, or more slots")

@@ -45,7 +45,9 @@ class Jurisdictions:
                 found.add(member)
             elif not above:
                 known = [*country_codes() - {UNKNOWN}, *self._declared]
-                self.faults.append((name, member, f"{member!r} is no ISO 3166 country and no group", did_you_mean(member, known)))
+                self.faults.append(
+                    (name, member, f"{member!r} is no ISO 3166 country and no group", did_you_mean(member, known))
+                )
         return frozenset(found)
 
     def knows(self, word: str) -> bool:

@@ -16,7 +16,9 @@ from importlib.util import find_spec
 from typing import Any
 
 # Columns of the static table: one row per candidate, made when a policy is compiled.
-S_DEPLOYMENT, S_SITE, S_RULE, S_KBPS, S_EGRESS, S_EGRESS_BACK, S_EXPOSURE, S_EXPOSURES, S_ERROR_PPM, S_TIE, S_COLS = range(11)
+S_DEPLOYMENT, S_SITE, S_RULE, S_KBPS, S_EGRESS, S_EGRESS_BACK, S_EXPOSURE, S_EXPOSURES, S_ERROR_PPM, S_TIE, S_COLS = (
+    range(11)
+)
 # Columns of the live table: one row per deployment of the fleet.
 L_IN_FLIGHT, L_CONCURRENCY, L_QUEUE_MAX, L_P50_US, L_SPREAD_US, L_HEALTHY, L_NUSD_PER_S, L_TRIED, L_COLS = range(9)
 # Columns of the round-trip table: one row per site, seen from one entry.
@@ -42,7 +44,9 @@ R_P50_US, R_SPREAD_US, R_COLS = range(3)
     P_COLS,
 ) = range(17)
 # Columns of the outcome table: one row per candidate.
-O_RULE, O_LATENCY_US, O_DEADLINE_LATENCY_US, O_PRICE, O_PRIMARY, O_SECONDARY, O_WAITING, O_ERROR, O_EXPOSURE, O_COLS = range(10)
+O_RULE, O_LATENCY_US, O_DEADLINE_LATENCY_US, O_PRICE, O_PRIMARY, O_SECONDARY, O_WAITING, O_ERROR, O_EXPOSURE, O_COLS = (
+    range(10)
+)
 
 BALANCED, CHEAPEST, FASTEST, MOST_ACCURATE, MOST_PRIVATE = range(5)
 """Codes of Preference, in the order of its members."""

@@ -5,6 +5,7 @@ Only edge and cloud sites pass traffic on; devices and client zones are ends. No
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isqrt
 
 import networkx as nx
@@ -78,7 +79,7 @@ class Network:
         return self._along(tuple(via))
 
     def _along(self, via: tuple[str, ...]) -> Path:
-        hops = list(zip(via, via[1:], strict=False))
+        hops = list(pairwise(via))
         links = [self._graph.edges[hop]["facts"] for hop in hops]
         forward = [_egress(link, hop[0]) for link, hop in zip(links, hops, strict=True)]
         back = [_egress(link, hop[1]) for link, hop in zip(links, hops, strict=True)]

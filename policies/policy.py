@@ -166,7 +166,9 @@ def load_policies(folder: Path | str, fleet: Fleet) -> dict[str, Policy]:
             faults.extend(error.faults)
             continue
         if policy.tenant in policies:
-            faults.append(Fault(str(path), 1, "tenant", f"tenant {policy.tenant!r} has a file already", "one file each"))
+            faults.append(
+                Fault(str(path), 1, "tenant", f"tenant {policy.tenant!r} has a file already", "one file each")
+            )
         policies[policy.tenant] = policy
     if faults:
         raise BadInput(faults)

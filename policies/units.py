@@ -11,7 +11,7 @@ LATENCY_MAX_US = 600 * US_PER_S
 """Longest latency the engine tells apart (10 minutes): bounds every product below 2**63."""
 
 
-def to_int(value: float | int | str, scale: int) -> int:
+def to_int(value: float | str, scale: int) -> int:
     """Return `value * scale` rounded half to even, by way of the decimal text, so that 0.1 means one tenth."""
     return int((Decimal(str(value)) * scale).to_integral_value(rounding=ROUND_HALF_EVEN))
 

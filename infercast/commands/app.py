@@ -1,6 +1,7 @@
 """The command line's front: one word per thing a person wants to do."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=False)
+WIDTH_UNWATCHED = 150
+"""Columns where nobody's terminal says how many there are: in logs and pipes."""
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_UNWATCHED)
 err = Console(stderr=True)
 
 FleetPath = Annotated[Path, typer.Option("--fleet", help="The fleet file.", envvar="INFERCAST_FLEET")]
-PoliciesPath = Annotated[Path, typer.Option("--policies", help="Folder of tenants' policies.", envvar="INFERCAST_POLICIES")]
-StatePath = Annotated[Path, typer.Option("--state", help="Folder of the running system's state.", envvar="INFERCAST_STATE")]
+PoliciesPath = Annotated[
+    Path, typer.Option("--policies", help="Folder of tenants' policies.", envvar="INFERCAST_POLICIES")
+]
+StatePath = Annotated[
+    Path, typer.Option("--state", help="Folder of the running system's state.", envvar="INFERCAST_STATE")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 FLEET = Path("cluster.yaml")
 POLICIES = Path("policies/tenants")

@@ -15,7 +15,9 @@ from infercast.policies.model import Tier
 from .app import FAILED, STATE, AsJson, StatePath, app, err, out, print_json, refusing
 from .explain import DataClass, Deadline, Entry, Model, Origin, Tenant, nearest_entry
 
-Payload = Annotated[Path | None, typer.Option("--file", help="An Open Inference Protocol request; made up if left out.")]
+Payload = Annotated[
+    Path | None, typer.Option("--file", help="An Open Inference Protocol request; made up if left out.")
+]
 WAIT_S = 40.0
 
 
@@ -55,8 +57,14 @@ def call(
     if json:
         print_json({"status": response.status_code, "took_ms": took_ms, "headers": ours, "body": body})
     elif response.status_code == 200:
-        out.print(f"[green]✓[/] {ours['infercast-variant']} at {ours['infercast-site']} ({ours['infercast-tier']})", highlight=False)
-        out.print(f"  {took_ms:.1f} ms, of which {ours['infercast-emulated-ms']} ms emulated distance between sites", highlight=False)
+        out.print(
+            f"[green]✓[/] {ours['infercast-variant']} at {ours['infercast-site']} ({ours['infercast-tier']})",
+            highlight=False,
+        )
+        out.print(
+            f"  {took_ms:.1f} ms, of which {ours['infercast-emulated-ms']} ms emulated distance between sites",
+            highlight=False,
+        )
         out.print(f"  {ours['infercast-cost-usd']} USD, decision {ours['infercast-decision']}", highlight=False)
     else:
         err.print(f"[red]✗[/] {response.status_code}: {body.get('error')}", highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from infercast.policies.cases import Result, check_cases
 from infercast.policies.engine import Engine
-from infercast.policies.faults import BadInput
+from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import load_fleet
 from infercast.policies.policy import load_policies
 from infercast.policies.record import summary
@@ -26,7 +26,12 @@ def check(fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, json: AsJ
     failed = sum(1 for _, result in results if result.failures)
     if json:
         rows = [
-            {"tenant": tenant, "case": result.case.name, "holds": not result.failures, "failures": list(result.failures)}
+            {
+                "tenant": tenant,
+                "case": result.case.name,
+                "holds": not result.failures,
+                "failures": list(result.failures),
+            }
             for tenant, result in results
         ]
         print_json({"cases": rows, "failed": failed})
@@ -42,7 +47,8 @@ def run_all(fleet_path: Path, folder: Path) -> list[tuple[str, Result]]:
     fleet = load_fleet(fleet_path)
     tenants = load_policies(folder, fleet)
     engine = Engine(fleet, tenants)
-    results, faults = [], []
+    results: list[tuple[str, Result]] = []
+    faults: list[Fault] = []
     for tenant in tenants:
         path = folder / f"{tenant}.cases.yaml"
         if path.exists():

@@ -17,13 +17,29 @@ from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet, load_fleet
 from infercast.policies.policy import Policy, load_policies
 
-from .app import FAILED, FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
+from .app import (
+    FAILED,
+    FLEET,
+    POLICIES,
+    STATE,
+    AsJson,
+    FleetPath,
+    PoliciesPath,
+    StatePath,
+    app,
+    err,
+    out,
+    print_json,
+    refusing,
+)
 from .call import address
 from .running import Port, start_with_progress
 
 TrafficPath = Annotated[Path, typer.Option("--traffic", help="The traffic to send.")]
 KILL_AFTER_S = 2.0
 PAUSE_S = 0.15
+FAILED_SHARE_MAX = 0.1
+"""Share of calls that may fail while every site is up: a busy machine misses deadlines, a broken one answers nothing."""
 Problems = list[str]
 
 
@@ -74,8 +90,7 @@ async def _send(
     with Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task("calls, all sites up", total=total)
         sender = Sender(fleet, policies, payloads, where, lambda: progress.advance(bar))
-        await asyncio.sleep(1.0)  # Every worker has heard of every other by then.
-        calm = await sender.send(plan.streams)
+        calm = await sender.send(plan.streams, PAUSE_S)
         if plan.kill is None:
             return calm, []
         bar = progress.add_task(f"calls, {plan.kill} cut off in mid-traffic", total=total)
@@ -94,8 +109,9 @@ async def _cut(running: system.Running, site: str) -> None:
 def _problems(calm: list[Sent], cut: list[Sent], found: Audit) -> Problems:
     problems = [f"{sent.stream.name}: {len(sent.ended)} of {sent.stream.calls} calls ended" for sent in (*calm, *cut)
                 if len(sent.ended) != sent.stream.calls]  # fmt: skip
-    problems += [f"{sent.stream.name}: failed with every site up: {end.reason}" for sent in calm for end in sent.ended
-                 if end.outcome == "failed"][:5]  # fmt: skip
+    failed = sum(1 for sent in calm for end in sent.ended if end.outcome == "failed")
+    if failed > FAILED_SHARE_MAX * sum(len(sent.ended) for sent in calm):
+        problems.append(f"{failed} calls failed while every site was up")
     problems += [f"off its policy: {call}" for call in found.off_policy]
     problems += [f"payload where it may not be: {call}" for call in found.misplaced]
     problems += [f"ended twice: {call}" for call in found.ended_twice]
@@ -178,8 +194,18 @@ def _show_cut(site: str, cut: list[Sent]) -> None:
 
 def _table(title: str, sents: list[Sent]) -> Table:
     table = Table(title=title)
-    for column in ("tenant", "calls", "from → entry", "sent", "ran at", "p50 / p95 ms", "accuracy", "µUSD", "not answered"):
-        table.add_column(column, overflow="fold")
+    for column in (
+        "tenant",
+        "calls",
+        "from → entry",
+        "sent",
+        "ran at",
+        "p50 / p95 ms",
+        "accuracy",
+        "µUSD",
+        "not answered",
+    ):
+        table.add_column(column, overflow="fold", no_wrap=column in ("tenant", "sent", "p50 / p95 ms", "µUSD"))
     for row in _rows(sents):
         spent = f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}" if row["p50_ms"] is not None else ""
         right = f"{row['accuracy']:.3f} of {row['accuracy_n']}" if row["accuracy_n"] else ""

@@ -20,11 +20,15 @@ from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, 
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose policy decides.")]
 Model = Annotated[str, typer.Option("--model", help="The task to call.")]
-Entry = Annotated[str | None, typer.Option("--entry", help="The site that receives the call; nearest to --from if left out.")]
+Entry = Annotated[
+    str | None, typer.Option("--entry", help="The site that receives the call; nearest to --from if left out.")
+]
 Origin = Annotated[str | None, typer.Option("--from", help="The client zone or device that the call comes from.")]
 DataClass = Annotated[str | None, typer.Option("--class", help="Data class; none means every class at once.")]
 Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0)]
-Deadline = Annotated[float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)]
+Deadline = Annotated[
+    float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)
+]
 Down = Annotated[list[str] | None, typer.Option("--down", help="A site to think away as not healthy; may be repeated.")]
 
 
@@ -86,7 +90,9 @@ def _snapshot(fleet: Fleet, down: list[str]) -> Snapshot:
     snapshot = Snapshot.declared(fleet)
     for site in down:
         if site not in fleet.site_by_id:
-            fault = Fault("command line", 0, "--down", f"no site is called {site!r}", did_you_mean(site, fleet.site_by_id))
+            fault = Fault(
+                "command line", 0, "--down", f"no site is called {site!r}", did_you_mean(site, fleet.site_by_id)
+            )
             raise BadInput([fault])
     for index, deployment in enumerate(fleet.deployments):
         if deployment.site in down:
@@ -98,10 +104,14 @@ def _show(decision: Decision, said: dict[str, str], policy: Policy) -> None:
     request = decision.request
     classes = " + ".join(request.classes) or "every class at once (none named)"
     out.print(f"{request.tenant}: {request.model}, {classes}, from {request.origin}, entering at {request.entry}")
-    out.print(f"policy {decision.policy_digest[:8]}, preference {policy.objective.preference}; score in {decision.score_unit}")
+    out.print(
+        f"policy {decision.policy_digest[:8]}, preference {policy.objective.preference}; score in {decision.score_unit}"
+    )
     table = Table()
     for column in ("", "candidate", "verdict", "latency", "price", "accuracy", "score", "of which", "to win"):
-        table.add_column(column, overflow="fold", justify="right" if column in ("latency", "price", "score") else "left")
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("latency", "price", "score") else "left"
+        )
     rank = {name: place for place, name in enumerate([decision.chosen, *decision.alternatives])}
     for verdict in sorted(decision.verdicts, key=lambda v: (rank.get(v.deployment, 99), v.deployment)):
         table.add_row(*_row(decision, verdict, said[verdict.deployment]))
@@ -116,7 +126,9 @@ def _row(decision: Decision, verdict: Verdict, to_win: str) -> list[str]:
     why = "[green]chosen[/]" if chosen else "eligible"
     if verdict.rule is not Rule.NONE:
         why = f"[red]{verdict.rule.word}[/]: {verdict.detail}"
-    shares = ", ".join(f"{name} {value:,}" for name, value in verdict.shares if value) if verdict.rule is Rule.NONE else ""
+    shares = (
+        ", ".join(f"{name} {value:,}" for name, value in verdict.shares if value) if verdict.rule is Rule.NONE else ""
+    )
     accuracy = f"{verdict.accuracy_ppm / PPM:.4f}" if verdict.accuracy_ppm is not None else "unmeasured"
     reachable = bool(verdict.shares)
     return [

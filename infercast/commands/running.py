@@ -12,7 +12,9 @@ from infercast.policies.model import Tier
 
 from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
 
-Port = Annotated[int, typer.Option("--port", help="Where the sites' ingresses are reached, on loopback.", min=1, max=65535)]
+Port = Annotated[
+    int, typer.Option("--port", help="Where the sites' ingresses are reached, on loopback.", min=1, max=65535)
+]
 
 
 @app.command()
@@ -28,7 +30,9 @@ def up(
     out.print(f"[green]✓[/] up at {running.url}/SITE/v2 (distances between sites are emulated)", highlight=False)
     for site, device_port in running.devices.items():
         out.print(f"  device {site}: http://127.0.0.1:{device_port}/v2", highlight=False)
-    out.print(f"  keys: {state / 'credentials.json'}; try: infercast call --tenant hospital --class personal --from paris")
+    out.print(
+        f"  keys: {state / 'credentials.json'}; try: infercast call --tenant hospital --class personal --from paris"
+    )
 
 
 def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int) -> system.Running:
@@ -54,7 +58,9 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         secret = next(iter(system.secret_of(state, key) for key in fleet_tenants(running, state)))
     rows = []
     for site in fleet.sites:
-        base = f"http://127.0.0.1:{running.devices[site.id]}" if site.tier is Tier.DEVICE else f"{running.url}/{site.id}"
+        base = (
+            f"http://127.0.0.1:{running.devices[site.id]}" if site.tier is Tier.DEVICE else f"{running.url}/{site.id}"
+        )
         rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **_ask(base, secret)})
     if json:
         print_json({"run": running.run, "url": running.url, "emulated_distances": True, "sites": rows})

@@ -1,5 +1,7 @@
-"""The way of one call. Each attempt is a new decision on the newest snapshot, with what was tried marked as tried: so a
-fallback can go nowhere that the policy does not allow, and every call ends in exactly one way, inside its deadline.
+"""The way of one call.
+
+Each attempt is a new decision on the newest snapshot, with what was tried marked as tried: so a fallback can go nowhere
+that the policy does not allow, and every call ends in exactly one way, inside its deadline.
 """
 
 import asyncio
@@ -96,7 +98,7 @@ class Caller:
             left_us = limit_us - (_now_us() - began_us)
             if left_us <= 0:
                 raise _too_late(limit_us, attempts)
-            choice = self._choose(replace(call.request, deadline_us=left_us) if tried else call.request, tried)
+            choice = self._again(call, left_us, tried, attempts) if tried else self._choose(call.request, ())
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
@@ -113,6 +115,14 @@ class Caller:
             decision_id = self.engine.decision_id(call.request, self.snapshot)
             cost_usd = usd(choice.price_nusd[0])
             return Answered(answer, deployment.id, str(site.tier), decision_id, len(attempts), cost_usd)
+
+    def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str]) -> Choice:
+        """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost."""
+        try:
+            return self._choose(replace(call.request, deadline_us=left_us), tried)
+        except Trouble as trouble:
+            message = f"{', '.join(attempts)} gave no answer, and nothing else can in the {left_us / 1000:.0f} ms left"
+            raise Trouble(Kind.DEADLINE, f"{message}: {trouble.message}", "the call may be repeated") from trouble
 
     def _give_up(self, index: int) -> None:
         """A lost call says that its whole site may be gone: distrust all of it until it is heard of again."""
@@ -190,19 +200,22 @@ class Caller:
 def patience_us(choice: Choice, left_us: int, last: bool) -> int:
     """Return how long to wait for the first candidate before trying the next.
 
-    All that is left where nothing stands behind it; else a multiple of its own estimate, held down so that the next
-    one still has one and a half times its own.
+    All that is left where nothing stands behind it, or where what does could not make it any more; else a multiple of
+    its own estimate, held down so that the next one still has one and a half times its own.
     """
     if last or len(choice.deployments) == 1:
         return left_us
-    own = max(PATIENCE_FLOOR_US, PATIENCE_FACTOR * choice.latency_us[0])
-    room = left_us - choice.latency_us[1] * 3 // 2
-    return max(1, min(own, room if room > choice.latency_us[0] else left_us // 2))
+    room_us = left_us - choice.latency_us[1] * 3 // 2
+    if room_us <= choice.latency_us[0] * 3 // 2:
+        return left_us
+    return min(room_us, max(PATIENCE_FLOOR_US, PATIENCE_FACTOR * choice.latency_us[0]))
 
 
 def _too_late(limit_us: int, attempts: list[str]) -> Trouble:
     tried = ", ".join(attempts) or "nothing"
-    return Trouble(Kind.DEADLINE, f"no answer within {limit_us / 1000:.0f} ms; tried {tried}", "the call may be repeated")
+    return Trouble(
+        Kind.DEADLINE, f"no answer within {limit_us / 1000:.0f} ms; tried {tried}", "the call may be repeated"
+    )
 
 
 def _now_us() -> int:

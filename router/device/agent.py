@@ -1,6 +1,6 @@
 """The device agent: the same ingress, engine and policy as a site's, on the device, in front of its own session.
 
-    python -m infercast.router.device.agent --fleet cluster.yaml --policies policies/tenants --state .infercast \
+python -m infercast.router.device.agent --fleet cluster.yaml --policies policies/tenants --state .infercast \
         --site berlin-cam --port 8100 --upstream http://127.0.0.1:8000
 """
 
@@ -48,6 +48,7 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
     ingress = Ingress(caller, keys, journal, list, emulated=True)
     engine.warm(site, [site])
+    await runner.hear_once(nearest(fleet, site))
     config = uvicorn.Config(ingress, host="127.0.0.1", port=port, log_level="warning", access_log=False)
     listening = asyncio.create_task(runner.listen(nearest(fleet, site)))
     try:

@@ -75,17 +75,21 @@ class DeviceRunner:
     async def listen(self, nearest: str) -> None:
         """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""
         while True:
-            try:
-                response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", timeout=2.0)
-                if response.status_code == 200:
-                    self._hear(response.json()["signals"])
-            except httpx.HTTPError:
-                pass  # The network is down: what was heard grows older, and the engine acts on its age.
-            now_us = time.monotonic_ns() // 1000
-            for index in self._mine:
-                self._snapshot.hear(index, self._loads[index].report(), now_us)
-            self._snapshot.believe(now_us)
+            await self.hear_once(nearest)
             await asyncio.sleep(SIGNALS_S)
+
+    async def hear_once(self, nearest: str) -> None:
+        """Ask the nearest site once, and believe what is known now, also when it does not answer."""
+        try:
+            response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", timeout=2.0)
+            if response.status_code == 200:
+                self._hear(response.json()["signals"])
+        except httpx.HTTPError:
+            pass  # The network is down: what was heard grows older, and the engine acts on its age.
+        now_us = time.monotonic_ns() // 1000
+        for index in self._mine:
+            self._snapshot.hear(index, self._loads[index].report(), now_us)
+        self._snapshot.believe(now_us)
 
     def _hear(self, signals: list[dict[str, int | bool | str]]) -> None:
         now_us = time.monotonic_ns() // 1000

@@ -98,7 +98,9 @@ class Ingress:
             raise Trouble(Kind.UNAUTHENTICATED, "no valid key", "send `Authorization: Bearer KEY`")
         return key
 
-    def _request(self, key: Key, model: str, named: str | None, deadline_ms: Any, payload_bytes: int, call_id: str) -> Request:
+    def _request(
+        self, key: Key, model: str, named: str | None, deadline_ms: Any, payload_bytes: int, call_id: str
+    ) -> Request:
         classes = {*key.classes, *([named] if named else [])}
         return Request(
             id=call_id,
@@ -126,7 +128,11 @@ class Ingress:
         finally:
             # What this ingress took in of the payload, also of calls that it refused: the record of law 9.
             self._journal.write(
-                "received", role="ingress", request=request.id, tenant=key.tenant, model=model,
+                "received",
+                role="ingress",
+                request=request.id,
+                tenant=key.tenant,
+                model=model,
                 classes=list(request.classes),
                 payload_bytes=ask.read_bytes,
             )
@@ -166,12 +172,16 @@ class Ingress:
         if not 0 <= payload_bytes <= 10**12:
             raise Trouble(Kind.BAD_REQUEST, f"payload_bytes is {payload_bytes}", "send a byte count")
         call_id = asked.get("id") or secrets.token_hex(8)
-        request = self._request(key, asked["model"], asked.get("class"), asked.get("deadline_ms"), payload_bytes, call_id)
+        request = self._request(
+            key, asked["model"], asked.get("class"), asked.get("deadline_ms"), payload_bytes, call_id
+        )
         try:
             decision = self._caller.engine.explain(request, self._caller.snapshot)
         except Unknown as error:
             kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
-            raise Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known)) from error
+            raise Trouble(
+                kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known)
+            ) from error
         return Reply.json({**as_json(decision), "summary": summary(decision)}, infercast_decision=decision.id)
 
     def _model(self, ask: Ask, model: str, action: str) -> Reply:
@@ -183,20 +193,24 @@ class Ingress:
             return Reply.json({"name": model, "ready": True})
         variants = [variant.id for variant in engine.fleet.model_by_id[model].variants]
         card = engine.fleet.cards[variants[0]]
-        return Reply.json({
-            "name": model,
-            "versions": variants,
-            "platform": "onnxruntime_onnx",
-            "inputs": [tensor.model_dump() for tensor in card.inputs],
-            "outputs": [tensor.model_dump() for tensor in card.outputs],
-        })
+        return Reply.json(
+            {
+                "name": model,
+                "versions": variants,
+                "platform": "onnxruntime_onnx",
+                "inputs": [tensor.model_dump() for tensor in card.inputs],
+                "outputs": [tensor.model_dump() for tensor in card.outputs],
+            }
+        )
 
     async def _server(self, _: Ask) -> Reply:
         extensions = ["binary_tensor_data"]
         return Reply.json({"name": "infercast", "version": VERSION, "extensions": extensions})
 
     async def _alive(self, _: Ask) -> Reply:
-        return Reply.json({"live": True, "ready": True, "site": self._caller.entry, "emulated_distances": self._emulated})
+        return Reply.json(
+            {"live": True, "ready": True, "site": self._caller.entry, "emulated_distances": self._emulated}
+        )
 
     async def _show_signals(self, ask: Ask) -> Reply:
         self._key(ask)

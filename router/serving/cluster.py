@@ -5,6 +5,7 @@ Who starts it, owns it: the raylets end with `Cluster.stop`, and `Cluster.kill_s
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from infercast.policies.fleet import Fleet, Site
 from infercast.policies.model import Hosting, Tier
 from infercast.policies.policy import Policy
 
+from ..signals import EXCHANGE_S
 from .settings import LABEL, check, environment, write_haproxy
 
 Progress = Callable[[str], None]
@@ -78,6 +80,8 @@ class Cluster:
         serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"log_level": "WARNING"})
         progress("applications")
         self._deploy(emulate)
+        progress("first signals")
+        self._wait_heard()
 
     def _start_raylets(self, progress: Progress) -> None:
         from ray.cluster_utils import Cluster as RayCluster
@@ -115,22 +119,37 @@ class Cluster:
         ]
         serve.run_many(targets)
 
+    def _wait_heard(self) -> None:
+        """Wait until every site's worker has told of its deployments, and every other has had time to hear it."""
+        import ray
+
+        served = {site.id for site in sites_served(self._fleet)}
+        expected = {deployment.id for deployment in self._fleet.deployments if deployment.site in served}
+        until = time.monotonic() + APPLICATION_START_S
+        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}))} != expected:
+            if time.monotonic() > until:
+                raise TimeoutError(f"not every site told of its deployments within {APPLICATION_START_S} s")
+            time.sleep(EXCHANGE_S)
+        time.sleep(2 * EXCHANGE_S)
+
     def _application(self, site: Site, emulate: bool) -> Any:
         from .variant import VariantReplica
         from .worker import SiteWorker
 
         own = {}
+        replica: Any = VariantReplica
         here = {"label_selector": {f"{LABEL}/site": site.id}}
         for deployment in self._fleet.deployments:
             if deployment.site == site.id and deployment.hosted is Hosting.OWN:
                 gpus = 0 if deployment.accelerator == "cpu" else 1
-                own[deployment.variant] = VariantReplica.options(
+                own[deployment.variant] = replica.options(
                     name=deployment.variant,
                     num_replicas=deployment.replicas,
                     max_ongoing_requests=deployment.queue_max + deployment.concurrency,
                     ray_actor_options={"num_cpus": 0 if gpus else 1, "num_gpus": gpus, **here},
                 ).bind(self._fleet, deployment)
-        return SiteWorker.options(
+        worker: Any = SiteWorker
+        return worker.options(
             name="worker",
             num_replicas=1,
             max_ongoing_requests=10_000,

@@ -23,8 +23,15 @@ from .wire import Away, Came
 class ClusterRunner:
     """Runs calls for the worker of one site."""
 
-    def __init__(self, site: str, fleet: Fleet, snapshot: Snapshot, host: Host, own: Mapping[str, DeploymentHandle],
-                 emulate: bool) -> None:
+    def __init__(
+        self,
+        site: str,
+        fleet: Fleet,
+        snapshot: Snapshot,
+        host: Host,
+        own: Mapping[str, DeploymentHandle],
+        emulate: bool,
+    ) -> None:
         self._site = site
         self._fleet = fleet
         self._snapshot = snapshot

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,8 @@ from infercast.policies.policy import load_policies
 from ..keys import write_private
 from ..processes import end_run
 from .cluster import Cluster, free_ports
+
+AGENT_START_S = 60
 
 
 class Stop(Exception):  # noqa: N818 - a signal, not an error
@@ -121,7 +124,17 @@ class Run:
                 "--upstream", f"http://127.0.0.1:{self._port}",
             ]  # fmt: skip
             self._agents[site.id] = subprocess.Popen(command)
+            self._wait_agent(site.id, ports[site.id])
         return ports
+
+    def _wait_agent(self, site: str, port: int) -> None:
+        until = time.monotonic() + AGENT_START_S
+        while time.monotonic() < until and self._agents[site].poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise TimeoutError(f"the device agent of {site} did not answer within {AGENT_START_S} s")
 
     def obey(self) -> None:
         """Wait for commands, one a connection."""

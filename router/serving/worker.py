@@ -65,7 +65,7 @@ class SiteWorker:
         self._ingress = Ingress(self._caller, keys, self._journal, self._signals, emulate)
         self._background: set[asyncio.Task[None]] = set()
 
-    def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201 - Serve's own hook
+    def __serve_build_asgi_app__(self) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
                 for keep in (self._exchange(), self._look_after_own()):
@@ -77,17 +77,21 @@ class SiteWorker:
     async def run_away(self, away: Away) -> Came:
         """Run a call that another site received; the policy is asked again here, where the data arrives."""
         self._journal.write(
-            "received", role="replica", request=away.request.id, tenant=away.request.tenant, model=away.request.model,
-            classes=list(away.request.classes), payload_bytes=len(away.body), entry=away.request.entry,
+            "received",
+            role="replica",
+            request=away.request.id,
+            tenant=away.request.tenant,
+            model=away.request.model,
+            classes=list(away.request.classes),
+            payload_bytes=len(away.body),
+            entry=away.request.entry,
         )
         compiled = self._engine.compiled(away.request)
         veto = compiled.vetoes[compiled.deployments.index(away.deployment)]
         if veto is not None and veto.rule is not Rule.NONE:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {veto.detail}")
         try:
-            return await came_of(
-                self._runner.run_here(away.deployment, away.body, away.header_bytes, away.timeout_s)
-            )
+            return await came_of(self._runner.run_here(away.deployment, away.body, away.header_bytes, away.timeout_s))
         except (Lost, TimeoutError) as error:
             return Came(lost=True, message=str(error))
 

@@ -1,0 +1,121 @@
+"""Snapshots: what is believed of a report at its age, and of a deployment that nobody heard of."""
+
+from typing import Any
+
+import numpy as np
+
+from infercast.policies import kernel
+from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot, prior_us
+from infercast.policies.units import LATENCY_MAX_US
+from tests.support import fleet_of
+
+NOW_US = 50_000_000
+
+
+def heard(report: Report, age_us: int = 0) -> Snapshot:
+    snapshot = Snapshot(fleet_of())
+    snapshot.hear(1, report, NOW_US - age_us)
+    snapshot.believe(NOW_US)
+    return snapshot
+
+
+def row(snapshot: Snapshot, index: int = 1) -> dict[str, Any]:
+    names = ("in_flight", "concurrency", "queue_max", "p50_us", "spread_us", "healthy", "nusd_per_s", "tried")
+    return dict(zip(names, snapshot.live[index].tolist(), strict=True))
+
+
+def test_what_nobody_heard_of_is_not_healthy_and_slow() -> None:
+    snapshot = Snapshot(fleet_of())
+    assert row(snapshot) == {
+        "in_flight": 0,
+        "concurrency": 1,
+        "queue_max": 64,
+        "p50_us": 2_300,
+        "spread_us": 1_000,
+        "healthy": 0,
+        "nusd_per_s": 100_000,
+        "tried": 0,
+    }
+    assert set(snapshot.age_us.tolist()) == {NEVER_US}
+    snapshot.believe(NOW_US)
+    assert not snapshot.live[:, kernel.L_HEALTHY].any()
+
+
+def test_the_declared_snapshot_is_healthy_idle_and_as_the_cards_say() -> None:
+    declared = row(Snapshot.declared(fleet_of()))
+    assert (declared["healthy"], declared["in_flight"], declared["p50_us"]) == (1, 0, 1_300)
+
+
+def test_a_fresh_report_is_taken_as_it_is() -> None:
+    found = row(heard(Report(5, 700, 900), FRESH_US))
+    assert (found["in_flight"], found["p50_us"], found["spread_us"], found["healthy"]) == (5, 700, 200, 1)
+
+
+def test_a_stale_report_counts_as_busy_and_no_faster_than_declared() -> None:
+    found = row(heard(Report(0, 700, 900), FRESH_US + 1))
+    assert (found["in_flight"], found["p50_us"], found["healthy"]) == (1, 2_300, 1)
+    worse = row(heard(Report(9, 50_000, 90_000), FRESH_US + 1))
+    assert (worse["in_flight"], worse["p50_us"], worse["spread_us"]) == (9, 50_000, 40_000)
+
+
+def test_a_report_past_its_time_is_not_healthy() -> None:
+    assert row(heard(Report(0, 700, 900), DEAD_US))["healthy"] == 1
+    assert row(heard(Report(0, 700, 900), DEAD_US + 1))["healthy"] == 0
+    assert row(heard(Report(0, 700, 900, healthy=False)))["healthy"] == 0
+
+
+def test_nonsense_is_brought_within_bounds() -> None:
+    found = row(heard(Report(-3, -1, -1)))
+    assert (found["in_flight"], found["p50_us"], found["spread_us"]) == (0, 1, 0)
+    found = row(heard(Report(0, 10**15, 0)))
+    assert (found["p50_us"], found["spread_us"]) == (LATENCY_MAX_US, 0)
+    found = row(heard(Report(0, 0, 10**15)))
+    assert found["spread_us"] == LATENCY_MAX_US
+
+
+def test_an_older_report_changes_nothing() -> None:
+    snapshot = heard(Report(5, 700, 900))
+    snapshot.hear(1, Report(0, 1, 1), NOW_US - 1)
+    snapshot.believe(NOW_US)
+    assert row(snapshot)["in_flight"] == 5
+
+
+def test_a_clock_that_goes_back_makes_nothing_younger_than_new() -> None:
+    snapshot = heard(Report(5, 700, 900))
+    snapshot.believe(NOW_US - 1_000)
+    assert snapshot.age_us[1] == 0
+
+
+def test_distrust_lasts_until_the_next_report() -> None:
+    snapshot = heard(Report(0, 700, 900))
+    snapshot.distrust(1)
+    assert row(snapshot)["healthy"] == 0
+    snapshot.believe(NOW_US + 5)
+    assert row(snapshot)["healthy"] == 0
+    assert snapshot.age_us[1] == 5
+    snapshot.hear(1, Report(0, 700, 900), NOW_US + 10)
+    snapshot.believe(NOW_US + 10)
+    assert row(snapshot)["healthy"] == 1
+
+
+def test_each_change_is_an_epoch() -> None:
+    snapshot = heard(Report(0, 700, 900))
+    epochs = [snapshot.epoch]
+    snapshot.believe(NOW_US)
+    epochs.append(snapshot.epoch)
+    snapshot.distrust(1)
+    epochs.append(snapshot.epoch)
+    assert epochs == sorted(set(epochs))
+
+
+def test_round_trips_are_declared_until_measured() -> None:
+    snapshot = Snapshot(fleet_of())
+    table = snapshot.rtt("ber")
+    assert table.tolist() == [[LATENCY_MAX_US, 0], [0, 0], [12_000, 3_000], [92_000, int((3_000**2 + 20_000**2) ** 0.5)]]
+    table[2] = (9_000, 1)
+    assert np.array_equal(snapshot.rtt("ber"), table)
+
+
+def test_the_prior_is_the_cards_time_with_the_calls_overhead() -> None:
+    fleet = fleet_of()
+    assert prior_us(fleet, fleet.deployments[2]) == (4_300, 8_300)

@@ -405,6 +405,8 @@ def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
         if deployment.hosted is Hosting.IN_WORKER and times[deployment.accelerator].p95 > IN_WORKER_P95_MAX_MS:
             message = f"p95 of {times[deployment.accelerator].p95} ms is too long for in_worker"
             yield document.fault((*at, "hosted"), message, f"at most {IN_WORKER_P95_MAX_MS} ms; write `hosted: own`")
+        if deployment.batch_max > 1 and (why := _unbatchable(deployment, fleet.cards[deployment.variant])):
+            yield document.fault((*at, "batch_max"), why, "leave batch_max out")
         key = (site.id, deployment.accelerator)
         used[key] = used.get(key, 0) + (deployment.replicas if deployment.hosted is Hosting.OWN else 0)
         if used[key] > site.accelerators[deployment.accelerator].slots:
@@ -412,3 +414,11 @@ def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
                 f"site {site.id!r} has {site.accelerators[deployment.accelerator].slots} {deployment.accelerator} slots"
             )
             yield document.fault((*at, "replicas"), message, "fewer replicas, or more slots")
+
+
+def _unbatchable(deployment: Deployment, card: Card) -> str:
+    """Return why calls of a deployment cannot be joined into batches; empty when they can."""
+    if deployment.hosted is not Hosting.OWN:
+        return "only replicas of their own gather batches"
+    fixed = [tensor.name for tensor in (*card.inputs, *card.outputs) if tensor.shape[:1] != (-1,)]
+    return f"{', '.join(fixed)} of {deployment.variant!r} has no free first dimension" if fixed else ""

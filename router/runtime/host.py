@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,11 +12,15 @@ import numpy as np
 from infercast.policies.fleet import Deployment, Fleet
 from infercast.policies.snapshot import Report, prior_us
 
+from ..errors import Trouble
 from ..oip import parse_infer, render_infer
+from .batch import Raw, run_batch
 from .session import Session
 
 INLINE_P95_MAX_MS = 1.0
 """Up to this declared service time an inference runs on the event loop: a thread's hand-over costs as much."""
+INLINE_BODY_BYTES_MAX = 4096
+"""A call may bring many inputs at once: larger bodies go to a thread whatever one inference takes."""
 WINDOW_CALLS = 128
 
 
@@ -73,10 +78,27 @@ class Host:
 
     async def run(self, variant: str, site: str, body: bytes, header_bytes: int | None) -> Answer:
         """Answer one infer request. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take."""
-        if self._inline[variant]:
+        if self._inline[variant] and len(body) <= INLINE_BODY_BYTES_MAX:
             return self._run(variant, site, body, header_bytes)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._run, variant, site, body, header_bytes)
+
+    async def run_batch(self, variant: str, site: str, calls: Sequence[Raw]) -> list[Answer | Trouble]:
+        """Answer several infer requests in one run, on a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._run_batch, variant, site, calls)
+
+    def _run_batch(self, variant: str, site: str, calls: Sequence[Raw]) -> list[Answer | Trouble]:
+        began_ns = time.perf_counter_ns()
+        model = self._fleet.model_of[variant]
+        came: list[Answer | Trouble] = []
+        for one in run_batch(self._sessions[variant], calls):
+            if isinstance(one, Trouble):
+                came.append(one)
+                continue
+            body, header_bytes = render_infer(model, variant, *one)
+            came.append(Answer(body, header_bytes, variant, site, (time.perf_counter_ns() - began_ns) // 1000))
+        return came
 
     def _run(self, variant: str, site: str, body: bytes, header_bytes: int | None) -> Answer:
         began_ns = time.perf_counter_ns()

@@ -4,9 +4,10 @@ from ray import serve
 
 from infercast.policies.fleet import Deployment, Fleet
 
+from ..runtime.batch import Raw
 from ..runtime.host import Host
 from .settings import narrow_replica
-from .wire import Came, came_of
+from .wire import Came, came_from, came_of
 
 
 @serve.deployment
@@ -18,10 +19,21 @@ class VariantReplica:
         self._site = deployment.site
         self._variant = deployment.variant
         self._host = Host(fleet, [deployment])
+        self._batches = deployment.batch_max > 1
+        self._run_batch.set_max_batch_size(deployment.batch_max)
 
     async def run(self, body: bytes, header_bytes: int | None) -> Came:
-        """Answer one infer request."""
+        """Answer one infer request; with others that wait, in one run, where the fleet file allows batches."""
+        if self._batches:
+            came: Came = await self._run_batch((body, header_bytes))
+            return came
         return await came_of(self._host.run(self._variant, self._site, body, header_bytes))
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
+    async def _run_batch(self, calls: list[Raw]) -> list[Came]:
+        """Run what has gathered while the run before was on: nobody waits for a batch to fill."""
+        answers = await self._host.run_batch(self._variant, self._site, calls)
+        return [came_from(answer) for answer in answers]
 
     async def ping(self) -> bool:
         """Say that the replica is alive."""

@@ -35,9 +35,16 @@ class Came:
         return Trouble(self.kind, self.message, self.remedy)
 
 
+def came_from(answer: Answer | Trouble) -> Came:
+    """Return an answer or a trouble as what travels."""
+    if isinstance(answer, Trouble):
+        return Came(kind=answer.kind, message=answer.message, remedy=answer.remedy)
+    return Came(answer)
+
+
 async def came_of(running: Awaitable[Answer]) -> Came:
     """Wait for a call and return what came of it, troubles as values."""
     try:
-        return Came(await running)
+        return came_from(await running)
     except Trouble as trouble:
-        return Came(kind=trouble.kind, message=trouble.message, remedy=trouble.remedy)
+        return came_from(trouble)

@@ -33,15 +33,17 @@ def trusted(block: Raw, site: Raw) -> bool:
     asked, trust, operator = block.get("privacy", {}), site["trust"], site["operator"]
     operators, limit = asked.get("operators"), asked.get("retention_days_max")
     kept, marks = trust["retention_days"], asked.get("attestation")
-    return all((
-        asked.get("tiers") is None or site["tier"] in asked["tiers"],
-        operators is None or (operator is not None and operator not in operators["deny"]),
-        operators is None or operators["allow"] is None or operator in operators["allow"],
-        limit is None or (kept is not None and kept <= limit),
-        not asked.get("no_training") or trust["trains_on_inputs"] is False,
-        marks is None or trust["attestation"] in marks,
-        set(asked.get("certifications", [])) <= set(trust["certifications"]),
-    ))
+    return all(
+        (
+            asked.get("tiers") is None or site["tier"] in asked["tiers"],
+            operators is None or (operator is not None and operator not in operators["deny"]),
+            operators is None or operators["allow"] is None or operator in operators["allow"],
+            limit is None or (kept is not None and kept <= limit),
+            not asked.get("no_training") or trust["trains_on_inputs"] is False,
+            marks is None or trust["attestation"] in marks,
+            set(asked.get("certifications", [])) <= set(trust["certifications"]),
+        )
+    )
 
 
 def _stored_well(block: Raw, site: Raw) -> bool:

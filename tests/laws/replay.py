@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from infercast.policies import kernel  # noqa: E402 - after the path is set
-from infercast.policies.record import as_json, summary  # noqa: E402
-from tests.laws.worlds import World, world_from  # noqa: E402
+from infercast.policies import kernel
+from infercast.policies.record import as_json, summary
+from tests.laws.worlds import World, world_from
 
 KINDS = ("static", "live", "rtt", "params")
 
@@ -61,13 +62,13 @@ def arrays_from(seed: int) -> dict[str, Any]:
     return {"static": static, "live": live, "rtt": table(sites, [10**6, 10**6]), "params": params}
 
 
-def kernel_bytes(seed: int, decide: Any = None) -> str:
+def kernel_bytes(seed: int, decide: Callable[..., int] = kernel.decide) -> str:
     """What the kernel writes for random arrays, as hexadecimal bytes."""
     arrays = arrays_from(seed)
     rows = arrays["static"].shape[0]
     out = np.zeros((rows, kernel.O_COLS), dtype=np.int64)
     order = np.zeros(1 + seed % (rows + 1), dtype=np.int64)
-    found = (decide or kernel.decide)(*(arrays[kind] for kind in KINDS), out, order)
+    found = decide(*(arrays[kind] for kind in KINDS), out, order)
     return f"{int(found)} {out.tobytes().hex()} {order[:found].tobytes().hex()}"
 
 

@@ -62,8 +62,12 @@ def test_every_unknown_is_vetoed_by_the_rule_that_asks_for_it(world: World, data
         "privacy": {"operators": {"deny": []}, "retention_days_max": 10_000, "no_training": True},
     }
     entry = {**world.fleet["sites"][0], "trust": TRUSTED, "country": "DE", "operator": "acme"}
-    world = world.but(fleet={**world.fleet, "sites": [entry, *world.fleet["sites"][1:]]}).asking(entry="s0", origin="s0")
-    part = data.draw(st.sampled_from([everything, {"residency": everything["residency"]}, {"privacy": everything["privacy"]}]))
+    world = world.but(fleet={**world.fleet, "sites": [entry, *world.fleet["sites"][1:]]}).asking(
+        entry="s0", origin="s0"
+    )
+    part = data.draw(
+        st.sampled_from([everything, {"residency": everything["residency"]}, {"privacy": everything["privacy"]}])
+    )
     strict = world.but(policy={**world.policy, "always": part, "classes": {"plain": {}, "health": {}}})
     fleet = strict.engine().fleet
     for name in eligible(strict.decide()):

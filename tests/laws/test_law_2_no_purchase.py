@@ -67,7 +67,7 @@ def test_retries_stay_among_what_the_first_decision_allowed(world: World) -> Non
 
 @given(worlds())
 def test_a_call_with_nowhere_to_go_is_refused_whatever_it_offers(world: World) -> None:
-    nowhere = {"residency": {"processing": {"allow": []}}}
+    nowhere: Raw = {"residency": {"processing": {"allow": []}}}
     world = world.but(policy={**world.policy, "always": nowhere})
     decision = world.decide()
     assert decision.outcome is Outcome.REFUSED

@@ -1,6 +1,8 @@
 """Law 4: tightening a constraint never adds an eligible candidate; making only the least score smaller keeps it least."""
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 from hypothesis import given
@@ -28,13 +30,17 @@ def _tighter_place(dice: Dice, places: Raw | None) -> Raw:
     return {"allow": allow, "deny": sorted({*places["deny"], *dice.some(("US", "FR"))})}
 
 
+def _tighten_part(dice: Dice, residency: Raw, part: str) -> None:
+    residency[part] = _tighter_place(dice, residency.get(part))
+
+
 def tighter(seed: int, block: Raw) -> Raw:
     """A block that asks for all that the given one asks, and for more in some of its parts."""
     dice, block = Dice(seed), deepcopy(block)
     residency, privacy = block.setdefault("residency", {}), block.setdefault("privacy", {})
-    ways = {
+    ways: dict[str, Callable[[], None]] = {
         **{
-            part: lambda part=part: residency.update({part: _tighter_place(dice, residency.get(part))})
+            part: partial(_tighten_part, dice, residency, part)
             for part in ("entry", "processing", "transit", "storage")
         },
         "tiers": lambda: privacy.update(tiers=_less(dice, privacy.get("tiers"), TIERS)),

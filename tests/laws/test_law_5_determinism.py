@@ -104,11 +104,19 @@ def test_the_random_arrays_reach_every_rule_of_the_kernel() -> None:
         out = bytes.fromhex(replay.kernel_bytes(seed).split(" ")[1])
         rows = [out[start : start + 8 * kernel.O_COLS] for start in range(0, len(out), 8 * kernel.O_COLS)]
         seen |= {int.from_bytes(row[:8], sys.byteorder) for row in rows}
-    assert seen >= {0, kernel.PRICE, kernel.DEADLINE, kernel.DEADLINE_LOAD, kernel.CAPACITY, kernel.HEALTH, kernel.TRIED}
+    assert seen >= {
+        0,
+        kernel.PRICE,
+        kernel.DEADLINE,
+        kernel.DEADLINE_LOAD,
+        kernel.CAPACITY,
+        kernel.HEALTH,
+        kernel.TRIED,
+    }
 
 
 def test_codes_of_the_kernel_are_those_of_the_glossary() -> None:
     for name in ("PRICE", "DEADLINE", "DEADLINE_LOAD", "CAPACITY", "HEALTH", "TRIED"):
         assert getattr(kernel, name) == Rule[name]
     assert [PREFERENCE_CODE[preference] for preference in Preference] == list(range(len(Preference)))
-    assert PREFERENCE_CODE == {preference: getattr(kernel, preference.name) for preference in Preference}
+    assert {preference: getattr(kernel, preference.name) for preference in Preference} == PREFERENCE_CODE

@@ -54,7 +54,13 @@ def test_entry_residency(part: str) -> None:
 
 def test_entry_residency_asks_where_the_entry_stores() -> None:
     keeps = site("ber", "edge", "DE", trust={**TRUSTED, "retention_days": 1})
-    fleet = fleet_of(raw_fleet(sites=[keeps, *raw_fleet()["sites"][2:]], links=raw_fleet()["links"][1:], deployments=[{"variant": "large", "site": "par"}]))
+    fleet = fleet_of(
+        raw_fleet(
+            sites=[keeps, *raw_fleet()["sites"][2:]],
+            links=raw_fleet()["links"][1:],
+            deployments=[{"variant": "large", "site": "par"}],
+        )
+    )
     rule, detail = verdict({"residency": {"storage": ["FR"]}}, "large@par", fleet)
     assert (rule, detail) == (Rule.ENTRY_RESIDENCY, "ber: storage in DE, allowed: FR")
 

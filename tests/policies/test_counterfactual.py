@@ -25,14 +25,14 @@ def winner_after(world: World, deployment: str, change: Change) -> str:
     row = names.index(deployment)
     if change.what == "accuracy":
         arrays.static[row, kernel.S_ERROR_PPM] -= change.delta
-        assert 0 <= arrays.static[row, kernel.S_ERROR_PPM]
+        assert arrays.static[row, kernel.S_ERROR_PPM] >= 0
     else:
         arrays.out[row, COLUMNS[change.what]] += change.delta
-        assert 0 <= arrays.out[row, COLUMNS[change.what]]
+        assert arrays.out[row, COLUMNS[change.what]] >= 0
     kernel._score(arrays.out, row, arrays.static, row, arrays.params)
     order = np.zeros(len(names), dtype=np.int64)
     assert kernel.rank(arrays.static, arrays.params, arrays.out, order)
-    return names[order[0]]
+    return names[int(order[0])]
 
 
 def changes(world: World) -> list[tuple[Decision, Verdict, Change]]:

@@ -96,7 +96,8 @@ def test_a_file_of_other_than_keys_is_a_fault(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("a: [1\nb: 2\n", 2), ("a: 'x\n", 2), ("a: 1\n  b: 2\n", 2), ("a: *unknown\n", 1), ("a: \x00", 0)]
+    ("text", "line"),
+    [("a: [1\nb: 2\n", 2), ("a: 'x\n", 2), ("a: 1\n  b: 2\n", 2), ("a: *unknown\n", 1), ("a: \x00", 0)],
 )
 def test_what_is_not_yaml_is_one_fault(text: str, line: int) -> None:
     document = Document("f", text)
@@ -133,7 +134,7 @@ def test_a_scalar_that_cannot_be_read_is_a_fault_in_its_place(scalar: str) -> No
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("tenant: caf\xe9".encode("latin-1"))
-    with pytest.raises(BadInput, match="is not UTF-8: .* \\(save it as UTF-8\\)"):
+    with pytest.raises(BadInput, match=r"is not UTF-8: .* \(save it as UTF-8\)"):
         read_document(tmp_path / "latin.yaml")
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -127,13 +128,14 @@ def test_a_spread_shares_the_load_by_the_requests_name_and_by_nothing_else() -> 
 def test_unknown_names_are_said_with_a_remedy() -> None:
     engine = engine_of()
     snapshot = Snapshot.declared(engine.fleet)
-    for field, parts in {
+    wrong: dict[str, dict[str, Any]] = {
         "tenant": {"tenant": "x"},
         "model": {"model": "digit"},
         "entry": {"entry": "bre"},
         "origin": {"origin": "berlln"},
         "data class": {"classes": ("plane",)},
-    }.items():
+    }
+    for field, parts in wrong.items():
         with pytest.raises(Unknown) as caught:
             engine.choose(request_of(**parts), snapshot)
         assert caught.value.field == field
@@ -175,7 +177,13 @@ def test_warming_for_nobody_is_no_fault() -> None:
 def test_a_decisions_name_depends_on_the_call() -> None:
     engine = engine_of()
     snapshot = Snapshot.declared(engine.fleet)
-    calls = [request_of(), request_of(id="r2"), request_of(payload_bytes=1), request_of(deadline_us=1), request_of(classes=("plain",))]
+    calls = [
+        request_of(),
+        request_of(id="r2"),
+        request_of(payload_bytes=1),
+        request_of(deadline_us=1),
+        request_of(classes=("plain",)),
+    ]
     names = {engine.decision_id(call, snapshot) for call in calls}
     assert len(names) == len(calls)
     assert engine.decision_id(request_of(), snapshot) == engine.explain(request_of(), snapshot).id

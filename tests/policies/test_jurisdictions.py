@@ -26,7 +26,9 @@ def test_the_unknown_country_is_a_member_of_nothing() -> None:
     assert [(group, member) for group, member, *_ in world.faults] == [("all", UNKNOWN)]
 
 
-@pytest.mark.parametrize("declared", [{"a": ["a"]}, {"a": ["b"], "b": ["a"]}, {"a": ["b"], "b": ["c"], "c": ["a", "DE"]}])
+@pytest.mark.parametrize(
+    "declared", [{"a": ["a"]}, {"a": ["b"], "b": ["a"]}, {"a": ["b"], "b": ["c"], "c": ["a", "DE"]}]
+)
 def test_circles_are_faults(declared: dict[str, list[str]]) -> None:
     world = Jurisdictions(declared)
     assert {group for group, *_ in world.faults} == set(declared)

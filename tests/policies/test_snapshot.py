@@ -111,7 +111,12 @@ def test_each_change_is_an_epoch() -> None:
 def test_round_trips_are_declared_until_measured() -> None:
     snapshot = Snapshot(fleet_of())
     table = snapshot.rtt("ber")
-    assert table.tolist() == [[LATENCY_MAX_US, 0], [0, 0], [12_000, 3_000], [92_000, int((3_000**2 + 20_000**2) ** 0.5)]]
+    assert table.tolist() == [
+        [LATENCY_MAX_US, 0],
+        [0, 0],
+        [12_000, 3_000],
+        [92_000, int((3_000**2 + 20_000**2) ** 0.5)],
+    ]
     table[2] = (9_000, 1)
     assert np.array_equal(snapshot.rtt("ber"), table)
 

@@ -15,7 +15,7 @@ from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet, load_fleet
 from infercast.policies.model import Request
-from infercast.policies.policy import load_policies
+from infercast.policies.policy import Policy, load_policies
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.caller import Caller
 from infercast.router.conduct.ports import Carried, Lost
@@ -37,6 +37,12 @@ def example_fleet() -> Fleet:
 def example_engine() -> Engine:
     """The example fleet's engine with the example tenants."""
     return Engine(example_fleet(), load_policies(ROOT / "policies" / "tenants", example_fleet()))
+
+
+def without_deadline() -> Engine:
+    """An engine for one tenant whose calls may take what they want."""
+    policy = Policy.model_validate({"version": 1, "tenant": "studio", "classes": {"gameplay": {}}})
+    return Engine(example_fleet(), {"studio": policy})
 
 
 def ask(**parts: Any) -> Request:
@@ -240,7 +246,8 @@ class Door:
                 done.body += message["body"]
 
         scope = {"type": "http", "method": method, "path": root + path, "root_path": root}
-        await self.ingress({**scope, "headers": [*given, *(raw or [])]}, receive, send)
+        with (self.scene.runner.clock or Clock()).rules():
+            await self.ingress({**scope, "headers": [*given, *(raw or [])]}, receive, send)
         return done
 
 
@@ -255,4 +262,4 @@ def door(*script: str, entry: str = "fra", **more: Any) -> Door:
 
 
 def _origin(entry: str) -> str | None:
-    return {"fra": "zurich", "iad": "newyork", "sin": "singapore", "gru": "saopaulo", "dub": "paris"}.get(entry)
+    return {"fra": "paris", "iad": "newyork", "sin": "singapore", "gru": "saopaulo", "dub": "paris"}.get(entry)

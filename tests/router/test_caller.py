@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.model import Choice, Outcome, Request, Rule
-from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.conduct.caller import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US, Answered, patience_us
 from infercast.router.errors import Kind, Trouble
-from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene
+from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 
 
 def carry(at: Scene, request: Request) -> Answered:
-    """Carry one call."""
-    return asyncio.run(at.caller.call(request, at.body))
+    """Carry one call; time stands still unless the scene has a clock that a fake lets run."""
+    with (at.runner.clock or Clock()).rules():
+        return asyncio.run(at.caller.call(request, at.body))
 
 
 def trouble_of(at: Scene, request: Request) -> Trouble:
@@ -201,8 +201,9 @@ def test_what_nobody_foresaw_is_written_down_once_too() -> None:
 
 def test_a_hanging_candidate_is_given_up_in_real_time() -> None:
     at = scene("hang")
+    at.caller.admit(ask())  # the kernel is compiled
     began = time.monotonic()
-    answered = carry(at, ask())
+    answered = asyncio.run(at.caller.call(ask(), at.body))
     took_us = (time.monotonic() - began) * 1_000_000
     (_, _, patience_s) = at.runner.calls[0]
     assert answered.attempts == 2
@@ -212,21 +213,18 @@ def test_a_hanging_candidate_is_given_up_in_real_time() -> None:
 
 @pytest.mark.parametrize("deadline_us", [0, 100_000])
 def test_when_all_hang_the_call_ends_at_its_deadline(deadline_us: int) -> None:
-    with Clock().rules() as clock:
-        at = scene(*["hang"] * 20, clock=clock)
-        trouble = trouble_of(at, ask(deadline_us=deadline_us))
-        limit_us = deadline_us or 300_000
-        assert clock.now_us <= limit_us
+    at = scene(*["hang"] * 20, clock=(clock := Clock()))
+    trouble = trouble_of(at, ask(deadline_us=deadline_us))
+    assert clock.now_us <= (deadline_us or 300_000)
     assert trouble.kind is Kind.DEADLINE
     assert at.journal.only()["took_us"] == clock.now_us
 
 
 def test_the_only_candidate_may_take_all_the_time_there_is() -> None:
-    with Clock().rules() as clock:
-        at = scene("hang", clock=clock)
-        others = [i for i, d in enumerate(example_fleet().deployments) if d.id != "digits-small@fra"]
-        at.snapshot.live[others, kernel.L_HEALTHY] = 0
-        trouble = trouble_of(at, ask())
+    at = scene("hang", clock=Clock())
+    others = [i for i, d in enumerate(example_fleet().deployments) if d.id != "digits-small@fra"]
+    at.snapshot.live[others, kernel.L_HEALTHY] = 0
+    trouble = trouble_of(at, ask())
     assert at.runner.calls[0][2] == 0.3
     assert trouble.kind is Kind.DEADLINE
     assert str(trouble) == "no answer within 300 ms; tried digits-small@fra (the call may be repeated)"
@@ -278,20 +276,12 @@ def test_calls_at_the_same_time_do_not_mark_each_others_candidates() -> None:
     assert len(at.journal.of("call")) == 2
 
 
-def without_deadline() -> Engine:
-    """An engine for one tenant whose calls may take what they want."""
-    policy = Policy.model_validate({"version": 1, "tenant": "studio", "classes": {"gameplay": {}}})
-    return Engine(example_fleet(), {"studio": policy})
-
-
 def longest_wait_us(engine: Engine, deadline_us: int) -> int:
     """How long the last candidate of a call may take."""
-    at = scene("hang", engine=engine)
-    at.runner.clock = Clock()
+    at = scene("hang", engine=engine, clock=Clock())
     others = [i for i, d in enumerate(example_fleet().deployments) if d.id != "digits-small@fra"]
     at.snapshot.live[others, kernel.L_HEALTHY] = 0
-    with at.runner.clock.rules():
-        trouble_of(at, ask(deadline_us=deadline_us))
+    trouble_of(at, ask(deadline_us=deadline_us))
     return round(at.runner.calls[0][2] * 1_000_000)
 
 
@@ -330,9 +320,8 @@ def test_a_body_that_never_comes_ends_at_the_deadline() -> None:
 
 
 def test_a_call_that_was_tried_is_not_refused_by_its_own_deadline() -> None:
-    with Clock().rules() as clock:
-        at = scene("lost", "lost", entry="dub", clock=clock, slow=990)
-        trouble = trouble_of(at, ask(tenant="hospital", entry="dub", origin="paris", classes=("personal",)))
+    at = scene("lost", "lost", entry="dub", clock=Clock(), slow=990)
+    trouble = trouble_of(at, ask(tenant="hospital", entry="dub", origin="paris", classes=("personal",)))
     assert set(at.runner.tried) == {"digits-medium@dub", "digits-large@dub"}
     assert trouble.kind is Kind.DEADLINE, str(trouble)
 

@@ -147,21 +147,28 @@ def test_a_way_in_that_nobody_knows_is_not_taken_for_an_instant() -> None:
 
 
 FLOODED = """
+import sys
+import time
+sys.path.append(sys.argv[1])
 from infercast.policies.snapshot import Report, Snapshot
-from tests.support import engine_of, request_of
+from tests.support import engine_of, fleet_of, raw_fleet, request_of
 
-for in_flight in (10**3, 10**6, 10**9, 10**15):
-    for p95_us in (10**6, 10**8, 6 * 10**8):
-        engine = engine_of({"deadline_ms": 1000})
-        snapshot = Snapshot(engine.fleet)
-        snapshot.hear(1, Report(in_flight, 1_000, p95_us), 0)
-        snapshot.believe(0)
-        verdict = engine.explain(request_of(), snapshot).verdict_of("small@ber")
-        assert verdict.deadline_latency_us >= min(600_000_000, p95_us), (in_flight, p95_us, verdict)
-        assert verdict.rule, verdict
+deployments = [{"variant": "small", "site": "ber", "queue_max": 1_000_000}]
+engine = engine_of({"deadline_ms": 5_000}, fleet_of(raw_fleet(deployments=deployments)))
+reports = [(n, p95) for n in (1, 25, 1_000, 900_000, 10**9, 10**15) for p95 in (10**7, 10**8, 6 * 10**8)]
+for in_flight, p95_us in [(1, 10**7), (63, 2**29 + 1), (1023, 2**27 + 1), *reports]:
+    snapshot = Snapshot(engine.fleet)
+    snapshot.hear(0, Report(in_flight, 1, p95_us), 0)
+    snapshot.believe(0)
+    start_s = time.process_time()
+    verdict = engine.explain(request_of(), snapshot).verdicts[0]
+    took_s = time.process_time() - start_s
+    assert verdict.deadline_latency_us >= p95_us - 1, (in_flight, p95_us, verdict)
+    assert "deadline" in verdict.rule.word, (in_flight, p95_us, verdict)
+    assert took_s < 1 or (in_flight, p95_us) == reports[0], (in_flight, p95_us, took_s)  # the first compiles
 """
 
 
 def test_no_report_is_so_bad_that_it_looks_good() -> None:
-    """In a process of its own: past 63 bits, a square root may never come back."""
-    subprocess.run([sys.executable, "-W", "error", "-c", FLOODED], check=True, cwd=ROOT, timeout=40)
+    """In a process of its own: past 63 bits squares wrap to nothing, and the root of a negative one takes seconds."""
+    subprocess.run([sys.executable, "-c", FLOODED, str(ROOT)], check=True, timeout=60)

@@ -1,7 +1,6 @@
 """Law 8, the part of the conduct: every call ends exactly once, in time, and runs nowhere that its policy forbids."""
 
 import asyncio
-from itertools import pairwise
 from typing import Any
 
 import pytest

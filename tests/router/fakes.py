@@ -115,7 +115,8 @@ class FakeRunner:
             await self._pass(timeout_s * self.slow / 1000)
             raise Lost("gone")
         if word in TROUBLES:
-            raise TROUBLES[word]()
+            trouble = TROUBLES[word]()
+            raise trouble
         if word == "cancelled":
             raise asyncio.CancelledError
         place = self.fleet.deployments[deployment]
@@ -168,8 +169,9 @@ class Scene:
         return int(self.snapshot.live[:, kernel.L_TRIED].sum())
 
 
-def scene(*script: str, entry: str = "fra", engine: Engine | None = None, snapshot: Snapshot | None = None,
-          **more: Any) -> Scene:
+def scene(
+    *script: str, entry: str = "fra", engine: Engine | None = None, snapshot: Snapshot | None = None, **more: Any
+) -> Scene:
     """A caller at an entry of the example fleet, every site healthy and idle unless told otherwise."""
     engine = engine or example_engine()
     snapshot = snapshot or Snapshot.declared(engine.fleet)

@@ -2,17 +2,14 @@
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
-from infercast.policies.model import Choice, Outcome, Request, Rule
+from infercast.policies.model import Request, Rule
 from infercast.policies.snapshot import Report, Snapshot
-from infercast.router.conduct.caller import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US, Answered, patience_us
+from infercast.router.conduct.caller import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US, Answered
 from infercast.router.errors import Kind, Trouble
 from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 
@@ -85,6 +82,16 @@ def test_a_call_that_may_enter_nowhere_is_told_so() -> None:
     assert trouble.remedy == "no site of this fleet may receive it"
 
 
+@pytest.mark.xfail(strict=True, reason="caller._refusal: a gate closed for want of a way in is not in ENTRY_RULES")
+def test_a_call_that_no_link_brings_to_its_entry_is_told_where_to_enter() -> None:
+    """A key of the ward in Berlin is used at a camera's agent."""
+    at = scene(entry="berlin-cam")
+    trouble = trouble_of(at, ask(tenant="hospital", entry="berlin-cam", origin="berlin", classes=("personal",)))
+    assert (at.body.reads, at.runner.calls) == (0, [])
+    assert trouble.kind is Kind.WRONG_ENTRY
+    assert trouble.remedy == "enter at fra"
+
+
 @pytest.mark.parametrize(
     ("column", "value", "kind"),
     [(kernel.L_HEALTHY, 0, Kind.UNAVAILABLE), (kernel.L_IN_FLIGHT, 10_000, Kind.SATURATED)],
@@ -129,7 +136,7 @@ def test_a_lost_candidate_is_followed_by_the_next_best() -> None:
     at = scene("lost")
     order = ranked(at, ask())
     answered = carry(at, ask())
-    assert at.runner.tried == order[:1] + [answered.deployment]
+    assert at.runner.tried == [order[0], answered.deployment]
     assert answered.deployment in order[1:]
     assert answered.attempts == 2
     assert at.journal.only()["attempts"] == at.runner.tried
@@ -355,46 +362,6 @@ def test_the_decision_named_is_the_one_that_was_taken() -> None:
     taken = at.caller.engine.decision_id(request, at.snapshot)
     at.runner.each = lambda _: at.snapshot.believe(1)  # signals are exchanged while the call runs
     assert carry(at, request).decision_id == taken
-
-
-choices = st.builds(
-    lambda latencies: Choice(Outcome.CHOSEN, tuple(range(len(latencies))), tuple(latencies), (0,) * len(latencies)),
-    st.lists(st.integers(1, 600_000_000), min_size=1, max_size=8),
-)
-lefts = st.integers(1, 600_000_000)
-
-
-@given(choices, lefts, st.booleans())
-def test_patience_is_never_more_than_is_left_and_never_nothing(choice: Choice, left_us: int, last: bool) -> None:
-    assert 1 <= patience_us(choice, left_us, last) <= left_us
-
-
-@given(choices, lefts)
-def test_the_last_candidate_gets_all_that_is_left(choice: Choice, left_us: int) -> None:
-    assert patience_us(choice, left_us, last=True) == left_us
-    alone = replace(choice, deployments=choice.deployments[:1])
-    assert patience_us(alone, left_us, last=False) == left_us
-
-
-several = choices.filter(lambda choice: len(choice.deployments) > 1)
-
-
-@given(several, lefts)
-def test_patience_leaves_time_for_the_next(choice: Choice, left_us: int) -> None:
-    own_us, next_us = choice.latency_us[:2]
-    patience = patience_us(choice, left_us, last=False)
-    if left_us > 2 * (own_us + next_us):
-        assert left_us - patience >= next_us * 3 // 2
-        assert own_us <= patience <= max(PATIENCE_FLOOR_US, 4 * own_us)
-    else:
-        assert patience == left_us or left_us - patience >= next_us * 3 // 2
-
-
-@given(several, lefts, st.integers(0, 10**6))
-def test_more_time_never_means_less_patience(choice: Choice, left_us: int, more_us: int) -> None:
-    own_us, next_us = choice.latency_us[:2]
-    if left_us > 2 * (own_us + next_us):
-        assert patience_us(choice, left_us + more_us, last=False) >= patience_us(choice, left_us, last=False)
 
 
 def test_the_snapshot_is_the_callers_own() -> None:

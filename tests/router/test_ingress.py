@@ -1,6 +1,7 @@
 """The HTTP side of an entry, driven as an ASGI server drives it."""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -16,9 +17,9 @@ INFER = "/v2/models/digits/infer"
 DECIDE = "/v1/decide"
 
 
-def infer(*script: str, body: bytes = b"{}", **headers: Any) -> Exchange:
+def infer(**headers: str) -> Exchange:
     """One infer call of the studio's at Frankfurt."""
-    return door(*script).say("POST", INFER, body, **{"infercast_class": "gameplay", **headers})
+    return door().say("POST", INFER, b"{}", **{"infercast_class": "gameplay", **headers})
 
 
 def decide(asked: Any, key: str = "studio", entry: str = "fra") -> Exchange:
@@ -67,7 +68,13 @@ def test_a_model_of_other_tenants_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", INFER), ("POST", DECIDE), ("GET", "/v1/signals"), ("GET", "/v2/models/digits"), ("GET", "/v2/models/x/ready")],
+    [
+        ("POST", INFER),
+        ("POST", DECIDE),
+        ("GET", "/v1/signals"),
+        ("GET", "/v2/models/digits"),
+        ("GET", "/v2/models/x/ready"),
+    ],
 )
 @pytest.mark.parametrize("key", [None, "ic-nobody-issued-this", ""])
 def test_without_a_valid_key_nothing_is_said(method: str, path: str, key: str | None) -> None:
@@ -296,7 +303,7 @@ def test_a_bad_question_is_told_which_field(asked: Any, status: int, said: str) 
     assert said in found.error
 
 
-@pytest.mark.xfail(strict=True, reason="kernel.evaluate: payload_bytes times egress rate leaves 63 bits, the price turns wrong")
+@pytest.mark.xfail(strict=True, reason="kernel.evaluate: payload_bytes times egress rate overflows 63 bits")
 def test_a_larger_payload_never_costs_less() -> None:
     prices: list[list[int]] = []
     for payload_bytes in (10**9, 10**10, 10**11, 10**12):
@@ -304,7 +311,7 @@ def test_a_larger_payload_never_costs_less() -> None:
         assert found.status in (200, 400)
         if found.status == 200:
             prices.append([verdict["price_nusd"] for verdict in found.value["verdicts"]])
-    for smaller, larger in zip(prices, prices[1:], strict=False):
+    for smaller, larger in pairwise(prices):
         assert all(less <= more for less, more in zip(smaller, larger, strict=True))
 
 

@@ -1,8 +1,10 @@
 """One variant in ONNX Runtime: the real digits artefacts answer as their cards say, and take nothing else."""
 
+import ctypes
 import logging
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from infercast.policies.fleet import Card
@@ -79,7 +81,7 @@ def test_an_unknown_output_is_told_the_known_ones() -> None:
 
 def test_a_missing_artefact_is_named(tmp_path: object) -> None:
     card: Card = example_fleet().cards["digits-small"]
-    with pytest.raises(FileNotFoundError, match=r"digits-small: artefact .*nowhere\.onnx is not there; make the models"):
+    with pytest.raises(FileNotFoundError, match=r"digits-small: artefact .*nowhere\.onnx is not there"):
         Session(card, f"{tmp_path}/nowhere.onnx")
 
 
@@ -88,18 +90,20 @@ def test_cpu_never_asks_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the driver was asked")
 
     monkeypatch.setattr(probing, "cuda_devices", probed)
-    monkeypatch.setattr(probing.ort, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     providers.cache_clear()
     assert providers("cpu") == (CPU,)
     assert not session_of("digits-small").on_gpu
 
 
-def test_without_a_driver_one_calm_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_driver_one_calm_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def no_driver(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(probing.ctypes, "CDLL", no_driver)
-    monkeypatch.setattr(probing.ort, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(ctypes, "CDLL", no_driver)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     cuda_devices.cache_clear()
     providers.cache_clear()
     try:
@@ -119,7 +123,7 @@ def test_a_driver_without_a_device_counts_none(monkeypatch: pytest.MonkeyPatch) 
         def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name
             return 100  # CUDA_ERROR_NO_DEVICE
 
-    monkeypatch.setattr(probing.ctypes, "CDLL", lambda _: Driver())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver())
     cuda_devices.cache_clear()
     try:
         assert cuda_devices() == 0

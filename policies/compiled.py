@@ -45,7 +45,8 @@ def compile_policy(
     gate = entry_veto(blocks, fleet.site_by_id[entry], way_in, fleet)
     chosen = [(i, d) for i, d in enumerate(fleet.deployments) if fleet.model_of[d.variant] == model]
     measured = [_accuracy_ppm(fleet, deployment.variant) for _, deployment in chosen]
-    known = [value for value in measured if value is not None]
+    catalogue = [_accuracy_ppm(fleet, variant.id) for variant in fleet.model_by_id[model].variants]
+    known = [value for value in catalogue if value is not None]
     assumed = 1_000_000 - min(known) if known else None
     static = np.zeros((len(chosen), kernel.S_COLS), dtype=np.int64)
     vetoes: list[Veto | None] = []

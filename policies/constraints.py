@@ -26,6 +26,8 @@ def outside(places: Places | None, countries: Iterable[str], fleet: Fleet) -> li
     """Return the countries that a residency part does not permit; an unknown one is never permitted."""
     if places is None:
         return []
+    if not all(fleet.world.knows(word) for word in places.deny):
+        return sorted(countries)  # who denies a place that nobody knows, denies we do not know what
     denied = fleet.world.countries(places.deny)
     allowed = None if places.allow is None else fleet.world.countries(places.allow)
     return sorted(
@@ -81,6 +83,20 @@ def privacy_veto(block: Constraints, site: Site) -> Veto | None:
     return None
 
 
+def _seen_veto(blocks: Iterable[Constraints], between: Iterable[str], fleet: Fleet) -> Veto | None:
+    """Return why data may not pass places on its way. They see the data too: what may not see or keep it, may not pass it."""
+    vetoes = []
+    for place in between:
+        site = fleet.site_by_id[place]
+        for block in blocks:
+            asked = (
+                _residency(Rule.RESIDENCY_STORAGE, "storage", _stored_at(site))(block, fleet),
+                privacy_veto(block, site),
+            )
+            vetoes += [Veto(veto.rule, f"passes {place}: {veto.detail}") for veto in asked if veto is not None]
+    return min(vetoes, key=lambda veto: veto.rule, default=None)
+
+
 def _stored_at(site: Site) -> list[str]:
     """Return where a site stores inputs: nowhere only when it says that it keeps them for no time."""
     return [] if site.trust.retention_days == 0 else [site.country]
@@ -103,10 +119,12 @@ def entry_veto(blocks: Iterable[Constraints], entry: Site, way_in: Path | None, 
     for block in blocks:
         if veto := _residency(Rule.ENTRY_TRANSIT, "transit", way_in.countries)(block, fleet):
             return Veto(veto.rule, f"way to {entry.id}: {veto.detail}")
-    for place in (entry.id, *way_in.via[1:-1]):
-        for block in blocks:
-            if veto := privacy_veto(block, fleet.site_by_id[place]):
-                return Veto(Rule.ENTRY_PRIVACY, f"{place}: {veto.detail}")
+    for block in blocks:
+        if veto := privacy_veto(block, entry):
+            return Veto(Rule.ENTRY_PRIVACY, f"{entry.id}: {veto.detail}")
+    if veto := _seen_veto(blocks, way_in.via[1:-1], fleet):
+        rule = Rule.ENTRY_RESIDENCY if veto.rule is Rule.RESIDENCY_STORAGE else Rule.ENTRY_PRIVACY
+        return Veto(rule, f"way to {entry.id} {veto.detail}")
     return None
 
 
@@ -134,16 +152,10 @@ def candidate_veto(
                     veto.rule, f"{veto.detail}{_by_way_of(path) if veto.rule is Rule.RESIDENCY_TRANSIT else ''}"
                 )
     vetoes = [veto for block in blocks if (veto := privacy_veto(block, site))]
-    # Places between the ends see the data too: what they may not see, may not pass them.
-    if not vetoes:
-        vetoes = [
-            Veto(veto.rule, f"passes {between}: {veto.detail}")
-            for between in path.via[1:-1]
-            for block in blocks
-            if (veto := privacy_veto(block, fleet.site_by_id[between]))
-        ]
     if vetoes:
         return min(vetoes, key=lambda veto: veto.rule)
+    if veto := _seen_veto(blocks, path.via[1:-1], fleet):
+        return veto
     return _accuracy_veto(blocks, accuracy_ppm, model)
 
 

@@ -36,7 +36,8 @@ def least_change(decision: Decision, verdict: Verdict, policy: Policy) -> Change
         return Change("rule", 0, "", f"only without {verdict.rule.word}")
     if decision.chosen is None:
         return None
-    changes = _changes(decision.verdict_of(decision.chosen), verdict, policy)
+    rivals = [other for other in decision.verdicts if other.rule is Rule.NONE and other is not verdict]
+    changes = _changes(rivals, decision.verdict_of(decision.chosen), verdict, policy)
     return min(changes, key=lambda change: abs(change.delta) / _scale(change, verdict), default=None)
 
 
@@ -46,21 +47,27 @@ def _scale(change: Change, verdict: Verdict) -> int:
     return max(1, now[change.what])
 
 
-def _changes(best: Verdict, verdict: Verdict, policy: Policy) -> list[Change]:
+def _changes(rivals: list[Verdict], best: Verdict, verdict: Verdict, policy: Policy) -> list[Change]:
     preference = policy.objective.preference
     gap = verdict.score - best.score + 1
+    if preference is Preference.BALANCED:
+        # Under a spread only a lead beyond the margin is sure to win; near-ties are drawn.
+        least = min(rival.score for rival in rivals)
+        gap = verdict.score - least + nusd(policy.behaviour.spread_margin_usd) + 1
+    # An unmeasured rival counts as the worst measured variant, which this one may be: both would rise together.
+    comparable = all(rival.accuracy_ppm is not None for rival in rivals)
     if preference is Preference.FASTEST:
         return _faster(gap, verdict)
     if preference is Preference.CHEAPEST:
         return _cheaper(gap, verdict)
     if preference is Preference.MOST_ACCURATE:
-        return _more_accurate(gap, verdict)
+        return _more_accurate(gap, verdict) if comparable else []
     if preference is Preference.MOST_PRIVATE:
         return _faster(verdict.latency_us - best.latency_us + 1, verdict) if verdict.score == best.score else []
     found = _cheaper(gap, verdict)
     if rate := nusd(policy.objective.waiting.usd_per_second):
         found += _faster(-(-gap * US_PER_S // rate) + 1, verdict)
-    if rate := nusd(policy.objective.usd_per_error):
+    if comparable and (rate := nusd(policy.objective.usd_per_error)):
         found += _more_accurate(-(-gap * PPM // rate) + 1, verdict)
     return found
 

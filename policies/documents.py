@@ -15,6 +15,8 @@ Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 50
+VALUES_MAX = 500_000
+"""Aliases are counted each time they are used: without a bound, 10 lines of them unfold into more than memory holds."""
 
 
 class Document:
@@ -24,6 +26,7 @@ class Document:
         self.file = file
         self.lines: dict[Location, int] = {}
         self.faults: list[Fault] = []
+        self._values = 0
         self.value: Any = self._parse(text)
 
     def _parse(self, text: str) -> Any:
@@ -40,6 +43,11 @@ class Document:
         return self._build(node, (), 0) if node is not None else None
 
     def _build(self, node: yaml.Node, at: Location, depth: int) -> Any:
+        self._values += 1
+        if self._values > VALUES_MAX:
+            if self._values == VALUES_MAX + 1:
+                self.faults.append(Fault(self.file, 0, "", f"holds more than {VALUES_MAX} values", "use fewer aliases"))
+            return None
         self.lines.setdefault(at, node.start_mark.line + 1)
         if depth > DEPTH_MAX:
             self.faults.append(self.fault(at, f"nested more than {DEPTH_MAX} deep"))
@@ -47,7 +55,11 @@ class Document:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at, depth)
         if isinstance(node, yaml.SequenceNode):
-            return [self._build(item, (*at, index), depth + 1) for index, item in enumerate(node.value)]
+            return [
+                self._build(item, (*at, index), depth + 1)
+                for index, item in enumerate(node.value)
+                if self._values <= VALUES_MAX
+            ]
         if not isinstance(node, yaml.ScalarNode):
             return None
         loader = yaml.SafeLoader("")
@@ -56,7 +68,7 @@ class Document:
             if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false"):
                 return node.value
             return loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, KeyError) as error:
+        except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError) as error:
             self.faults.append(self.fault(at, f"{node.value!r} cannot be read: {error}"))
             return None
         finally:
@@ -65,6 +77,8 @@ class Document:
     def _mapping(self, node: yaml.MappingNode, at: Location, depth: int) -> dict[str, Any]:
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if self._values > VALUES_MAX:
+                break
             key = str(key_node.value)
             here = (*at, key)
             if key in built:

@@ -73,13 +73,14 @@ class Engine:
     def warm(self, entry: str, origins: Iterable[str]) -> None:
         """Compile ahead what calls at an entry will need: each tenant, model and origin, each class and none named."""
         origins = list(origins)
+        request = None
         for tenant, policy in self.policies.items():
             for classes in [(), *((name,) for name in policy.classes)]:
                 for model in self.models_of(tenant):
                     for origin in origins:
                         request = Request("", tenant, model, entry, origin, classes)
                         self.compiled(request)
-        if self.policies and self.models_of(tenant):
+        if request is not None:
             # The kernel itself is compiled, or read from its cache, when it first runs: that is no caller's to pay.
             self.choose(request, Snapshot.declared(self.fleet))
 
@@ -117,6 +118,9 @@ class Engine:
         names = [self.fleet.deployments[index].id for index in compiled.deployments]
         verdicts = tuple(verdict_of(self.fleet, compiled, row, snapshot) for row in range(len(names)))
         refused = found == 0
+        margin, scores = int(compiled.params[kernel.P_MARGIN]), compiled.out[:, kernel.O_PRIMARY]
+        shared = everything[:ranked].tolist() if margin and compiled.policy.objective.preference == "balanced" else []
+        least = min((int(scores[row]) for row in shared), default=0)
         return Decision(
             id=self.decision_id(request, snapshot),
             request=request,
@@ -131,6 +135,7 @@ class Engine:
             fleet_digest=self.fleet.digest,
             snapshot_epoch=snapshot.epoch,
             entries=self.entries(request) if compiled.gate else (),
+            spread=tuple(sorted(names[row] for row in shared if int(scores[row]) - least <= margin)),
         )
 
     def entries(self, request: Request) -> tuple[str, ...]:
@@ -157,6 +162,7 @@ class Engine:
             self.policies[request.tenant].digest,
             self.fleet.digest,
             str(snapshot.epoch),
+            snapshot.digest(),
         )
         return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
 

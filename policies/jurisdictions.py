@@ -32,6 +32,11 @@ class Jurisdictions:
             if name in country_codes():
                 self.faults.append((name, name, f"{name!r} is a country's code", "name the group differently"))
             self._countries[name] = self._flatten(name, ())
+        wrong = {group for group, *_ in self.faults}
+        while more := {name for name in set(self._declared) - wrong if not wrong.isdisjoint(self._declared[name])}:
+            wrong |= more
+        self._wrong = frozenset(wrong)
+        self._countries.update(dict.fromkeys(wrong, frozenset()))
 
     def _flatten(self, name: str, above: tuple[str, ...]) -> frozenset[str]:
         if name in above:
@@ -52,7 +57,9 @@ class Jurisdictions:
 
     def knows(self, word: str) -> bool:
         """Return whether a word is a country or a declared group."""
-        return word in self._countries or (word in country_codes() and word != UNKNOWN)
+        if word in self._countries:
+            return word not in self._wrong
+        return word in country_codes() and word != UNKNOWN
 
     def words(self) -> list[str]:
         """Return every country and group that a policy may name."""

@@ -52,12 +52,14 @@ BALANCED, CHEAPEST, FASTEST, MOST_ACCURATE, MOST_PRIVATE = range(5)
 """Codes of Preference, in the order of its members."""
 
 # Codes of Rule that the kernel itself gives (numba reads plain integers; a test holds them equal to Rule).
-PRICE, DEADLINE, DEADLINE_LOAD, CAPACITY, HEALTH, TRIED = 15, 16, 17, 18, 19, 20
+PRICE, DEADLINE, HEALTH, DEADLINE_LOAD, CAPACITY, TRIED = 15, 16, 17, 18, 19, 20
 
 Z_P50, Z_P90, Z_P95, Z_P99 = 0, 779, 1000, 1414
 """Normal quantiles relative to the p95's 1.6449, in thousandths: 1.2816, 1.6449 and 2.3263 over 1.6449."""
 
 LATENCY_MAX_US = 600_000_000
+SQUARE_MAX = 2**62
+"""Ceiling of a squared spread: its root is above LATENCY_MAX_US, and sums of it stay below 2**63."""
 FIELD = 2_147_483_647
 """The prime 2**31 - 1: arithmetic of the draw stays below 2**63 in every language."""
 
@@ -81,6 +83,12 @@ def _mix(draw: int, tie: int) -> int:
 def _at_rate(nusd_per_s: int, time_us: int) -> int:
     """Multiply without leaving 63 bits: rates go to 1e10 nUSD/s and times to 6e8 us."""
     return nusd_per_s * (time_us // 1_000_000) + nusd_per_s * (time_us % 1_000_000) // 1_000_000
+
+
+def _egress_rest(nusd_per_gb: int, size_bytes: int) -> int:
+    """Price what goes beyond whole gigabytes, in millionths of a nano-USD: stays in 63 bits up to 4e12 nUSD/GB over a path."""
+    rest = size_bytes % 1_000_000_000
+    return nusd_per_gb * (rest // 1000) + nusd_per_gb * (rest % 1000) // 1000
 
 
 def _score(out: Any, row: int, static: Any, at: int, params: Any) -> None:
@@ -128,13 +136,16 @@ def evaluate(static: Any, live: Any, rtt: Any, params: Any, out: Any) -> None:
         median_us = min(idle_us + p50_us * ahead // concurrency, LATENCY_MAX_US)
         network = params[P_ACCESS_SPREAD_US] * params[P_ACCESS_SPREAD_US] + rtt[s, R_SPREAD_US] * rtt[s, R_SPREAD_US]
         service = spread_us * spread_us
-        whole_us = _isqrt(network + service + service * ahead // (concurrency * concurrency))
+        queued = service * ahead if service <= SQUARE_MAX // max(1, ahead) else SQUARE_MAX
+        whole_us = _isqrt(network + service + queued // (concurrency * concurrency))
         latency_us = min(median_us + params[P_WAIT_Z] * whole_us // 1000, LATENCY_MAX_US)
         at_deadline_us = min(median_us + params[P_DEADLINE_Z] * whole_us // 1000, LATENCY_MAX_US)
         out_rate = static[at, S_EGRESS] + params[P_ACCESS_EGRESS]
         back_rate = static[at, S_EGRESS_BACK] + params[P_ACCESS_EGRESS_BACK]
-        egress = params[P_PAYLOAD_BYTES] * out_rate + params[P_RESPONSE_BYTES] * back_rate
-        price = _at_rate(live[d, L_NUSD_PER_S], p50_us) + egress // 1_000_000_000
+        sent, received = params[P_PAYLOAD_BYTES], params[P_RESPONSE_BYTES]
+        rest = _egress_rest(out_rate, sent) + _egress_rest(back_rate, received)
+        egress = out_rate * (sent // 1_000_000_000) + back_rate * (received // 1_000_000_000) + rest // 1_000_000
+        price = _at_rate(live[d, L_NUSD_PER_S], p50_us) + egress
         out[at, O_LATENCY_US] = latency_us
         out[at, O_DEADLINE_LATENCY_US] = at_deadline_us
         out[at, O_PRICE] = price
@@ -143,13 +154,17 @@ def evaluate(static: Any, live: Any, rtt: Any, params: Any, out: Any) -> None:
         deadline_us = params[P_DEADLINE_US]
         if rule == 0 and params[P_PRICE_MAX] >= 0 and price > params[P_PRICE_MAX]:
             rule = PRICE
-        if rule == 0 and deadline_us > 0 and at_deadline_us > deadline_us:
-            alone_us = idle_us + params[P_DEADLINE_Z] * _isqrt(network + service) // 1000
-            rule = DEADLINE if alone_us > deadline_us else DEADLINE_LOAD
-        if rule == 0 and in_flight >= live[d, L_QUEUE_MAX]:
-            rule = CAPACITY
+        # An estimate at its ceiling is no estimate: it is late for every deadline.
+        late = deadline_us > 0 and (at_deadline_us > deadline_us or at_deadline_us >= LATENCY_MAX_US)
+        alone_us = idle_us + params[P_DEADLINE_Z] * _isqrt(network + service) // 1000
+        if rule == 0 and late and (alone_us > deadline_us or alone_us >= LATENCY_MAX_US):
+            rule = DEADLINE
         if rule == 0 and live[d, L_HEALTHY] == 0:
             rule = HEALTH
+        if rule == 0 and late:
+            rule = DEADLINE_LOAD
+        if rule == 0 and in_flight >= live[d, L_QUEUE_MAX]:
+            rule = CAPACITY
         if rule == 0 and live[d, L_TRIED] != 0:
             rule = TRIED
         out[at, O_RULE] = rule
@@ -218,6 +233,7 @@ if COMPILED:
     _isqrt = njit(cache=True, inline="always")(_isqrt)
     _mix = njit(cache=True)(_mix)
     _at_rate = njit(cache=True, inline="always")(_at_rate)
+    _egress_rest = njit(cache=True, inline="always")(_egress_rest)
     _score = njit(cache=True)(_score)
     _before = njit(cache=True)(_before)
     _spread = njit(cache=True)(_spread)

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from .units import LATENCY_MAX_US
+
+PAYLOAD_BYTES_MAX = 10_000_000_000
+"""Largest payload that is decided on (10 GB): with the bounds of the fleet's fields it keeps every product below 2**63."""
+
 
 class Tier(StrEnum):
     """Where on the way from the caller to the data centre a site stands."""
@@ -71,9 +76,9 @@ class Rule(IntEnum):
     ACCURACY = 14
     PRICE = 15
     DEADLINE = 16
-    DEADLINE_LOAD = 17
-    CAPACITY = 18
-    HEALTH = 19
+    HEALTH = 17
+    DEADLINE_LOAD = 18
+    CAPACITY = 19
     TRIED = 20
 
     @property
@@ -106,8 +111,10 @@ class Request:
     deadline_us: int = 0
 
     def __post_init__(self) -> None:
-        if self.payload_bytes < 0 or self.deadline_us < 0:
-            raise ValueError("payload_bytes and deadline_us count from 0")
+        if not 0 <= self.payload_bytes <= PAYLOAD_BYTES_MAX or self.deadline_us < 0:
+            raise ValueError(f"payload_bytes and deadline_us count from 0; payload_bytes ends at {PAYLOAD_BYTES_MAX}")
+        if self.deadline_us > LATENCY_MAX_US:
+            object.__setattr__(self, "deadline_us", LATENCY_MAX_US)
         if tuple(sorted(set(self.classes))) != self.classes:
             object.__setattr__(self, "classes", tuple(sorted(set(self.classes))))
 

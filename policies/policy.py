@@ -18,7 +18,7 @@ CLASSES_MAX = 12
 
 
 class Places(Strict):
-    """Countries and groups; `allow` empty permits every known place, `deny` always wins. A list is short for `allow`."""
+    """Countries and groups. `allow` left out permits every known place, empty none; `deny` wins. A list means `allow`."""
 
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()

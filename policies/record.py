@@ -31,6 +31,7 @@ def as_json(decision: Decision) -> dict[str, Any]:
         "score_unit": decision.score_unit,
         "deadline_us": decision.deadline_us,
         "entries": list(decision.entries),
+        "spread": list(decision.spread),
         "policy_digest": decision.policy_digest,
         "fleet_digest": decision.fleet_digest,
         "snapshot_epoch": decision.snapshot_epoch,

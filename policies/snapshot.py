@@ -4,6 +4,7 @@ Ignorance is not bliss: a signal that has grown old is never taken for better th
 whose replicas are all busy; one that was never heard, or not for long, says that the site is not healthy.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ FRESH_US = 1_500_000
 """Up to this age a signal is taken as it is."""
 DEAD_US = 4_000_000
 """Beyond this age a deployment counts as not healthy."""
+IN_FLIGHT_MAX = 10_000_000
+"""Ten times the largest `queue_max`: a report above it is vetoed the same, and bounds the kernel's products."""
 NEVER_US = -1
 
 
@@ -81,14 +84,21 @@ class Snapshot:
             self._rtt[entry] = table
         return table
 
+    def digest(self) -> str:
+        """Return a digest of all signals as the kernel reads them, the same on every machine."""
+        signals = self.live.astype("<i8", copy=False).tobytes() + self.age_us.astype("<i8", copy=False).tobytes()
+        return hashlib.blake2b(signals, digest_size=16).hexdigest()
+
     def hear(self, index: int, report: Report, heard_us: int) -> None:
         """Take in a report that was true at `heard_us` on the caller's clock. An older one than known changes nothing."""
         if heard_us >= self._heard_us[index]:
             self._reported[index] = report
             self._heard_us[index] = heard_us
 
-    def distrust(self, index: int) -> None:
-        """Forget a deployment until it is heard of again: a call to it has just failed."""
+    def distrust(self, index: int, now_us: int) -> None:
+        """Forget a deployment until it says something newer than `now_us`: a call to it has just failed."""
+        self.epoch += 1
+        self._heard_us[index] = max(int(self._heard_us[index]), now_us)
         self._reported[index] = None
         self.live[index, kernel.L_HEALTHY] = 0
 
@@ -107,11 +117,13 @@ class Snapshot:
         age_us = max(0, now_us - int(self._heard_us[index]))
         self.age_us[index] = age_us
         in_flight, p50_us, p95_us = report.in_flight, report.p50_us, max(report.p50_us, report.p95_us)
+        spread_us = p95_us - p50_us
         if age_us > FRESH_US:
             in_flight = max(in_flight, int(row[kernel.L_CONCURRENCY]))
-            p50_us = max(p50_us, prior_us(self.fleet, self.fleet.deployments[index])[1])
-            p95_us = max(p95_us, p50_us + int(row[kernel.L_SPREAD_US]))
-        row[kernel.L_IN_FLIGHT] = max(0, in_flight)
+            prior_p50_us, prior_p95_us = prior_us(self.fleet, self.fleet.deployments[index])
+            p50_us = max(p50_us, prior_p95_us)
+            p95_us = p50_us + max(spread_us, prior_p95_us - prior_p50_us)
+        row[kernel.L_IN_FLIGHT] = min(max(0, in_flight), IN_FLIGHT_MAX)
         row[kernel.L_P50_US] = min(max(1, p50_us), LATENCY_MAX_US)
         row[kernel.L_SPREAD_US] = min(max(0, p95_us - p50_us), LATENCY_MAX_US)
         row[kernel.L_HEALTHY] = int(report.healthy and age_us <= DEAD_US)

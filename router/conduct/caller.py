@@ -129,7 +129,7 @@ class Caller:
         site = self.fleet.deployments[index].site
         for other, deployment in enumerate(self.fleet.deployments):
             if other == index or (deployment.site == site and site != self.entry):
-                self.snapshot.distrust(other)
+                self.snapshot.distrust(other, _now_us())
 
     def _choose(self, request: Request, tried: list[int] | tuple[int, ...]) -> Choice:
         """Decide, with `tried` marked in the live table for the length of the decision only."""

@@ -18,15 +18,13 @@ CLIENT_WAIT_S = 10.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test comes first here pays for the start, and the last one for the end."""
+    """The first test of a run pays for the start, the last one for the end; any file may be run by itself."""
     mine = [item for item in items if item.path.parent == HERE]
+    first_of_file = {item.path: item for item in reversed(mine)}
     for item in mine:
         item.add_marker(pytest.mark.cluster)
-    for item in {id(item): item for item in (*mine[:1], *mine[-1:])}.values():
-        item.add_marker(pytest.mark.timeout(START_TIMEOUT_S))
-    for path in {item.path for item in mine}:
-        first = next(item for item in mine if item.path == path)
-        first.add_marker(pytest.mark.timeout(START_TIMEOUT_S))
+        if item is first_of_file[item.path] or item is mine[-1]:
+            item.add_marker(pytest.mark.timeout(START_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -80,8 +80,9 @@ def test_the_wheel_holds_all_floors_under_one_name(tmp_path: Path) -> None:
     source = tmp_path / "tree"
     ignored = shutil.ignore_patterns(".git", ".venv", ".infercast", "build", "*.egg-info", "__pycache__", "examples", "tests")
     shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(tmp_path), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    built = subprocess.run([*build, "-w", str(tmp_path), str(source)], check=False, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
     for inside in ("policies/kernel.py", "policies/tenants/bank.yaml", "router/serving/worker.py", "sim/__init__.py", "cli.py"):

@@ -115,7 +115,7 @@ def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World) -> None:
     if not may_enter(world, fleet, entry):
         # Where no link leads in, or nothing runs the model at all, the refusal is one of the policy's (see test_caller).
         unlinked = fleet.network.path(world.call["origin"], entry) is None
-        assert found.status == (403 if unlinked or not world.decide().verdicts else 421)
+        assert found.status in ((403, 421) if unlinked or not world.decide().verdicts else (421,))
     elif not chosen:
         assert found.status in (403, 503)
 

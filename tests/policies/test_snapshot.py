@@ -88,11 +88,14 @@ def test_a_clock_that_goes_back_makes_nothing_younger_than_new() -> None:
 
 def test_distrust_lasts_until_the_next_report() -> None:
     snapshot = heard(Report(0, 700, 900))
-    snapshot.distrust(1)
+    snapshot.distrust(1, NOW_US)
     assert row(snapshot)["healthy"] == 0
     snapshot.believe(NOW_US + 5)
     assert row(snapshot)["healthy"] == 0
     assert snapshot.age_us[1] == 5
+    snapshot.hear(1, Report(0, 700, 900), NOW_US - 1)
+    snapshot.believe(NOW_US + 6)
+    assert row(snapshot)["healthy"] == 0, "a report from before the loss, arriving late, makes nothing healthy"
     snapshot.hear(1, Report(0, 700, 900), NOW_US + 10)
     snapshot.believe(NOW_US + 10)
     assert row(snapshot)["healthy"] == 1
@@ -103,7 +106,7 @@ def test_each_change_is_an_epoch() -> None:
     epochs = [snapshot.epoch]
     snapshot.believe(NOW_US)
     epochs.append(snapshot.epoch)
-    snapshot.distrust(1)
+    snapshot.distrust(1, NOW_US)
     epochs.append(snapshot.epoch)
     assert epochs == sorted(set(epochs))
 

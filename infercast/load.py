@@ -7,7 +7,7 @@ emulated by the sites. A call that gets no answer at one entry is sent to the st
 import asyncio
 import importlib.util
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -153,15 +153,24 @@ class Sender:
         self._where = where
         self._on_end = on_end
 
-    async def send(self, streams: Iterable[Stream], pause_s: float = 0.0) -> list[Sent]:
+    async def send(self, streams: Sequence[Stream], pause_s: float = 0.0) -> list[Sent]:
         """Send all streams side by side, each one call after the other, `pause_s` apart."""
         limits = httpx.Limits(max_connections=200)
         async with httpx.AsyncClient(limits=limits) as client:
+            await self._open(client, streams)
             return list(await asyncio.gather(*(self._stream(client, stream, pause_s) for stream in streams)))
+
+    async def _open(self, client: httpx.AsyncClient, streams: Iterable[Stream]) -> None:
+        """Open the connections first: a client that starts with its caller pays for that once, not within a deadline."""
+        urls = {self._where(stream.tenant, self._entries(stream)[0], stream.origin)[0] for stream in streams}
+        await asyncio.gather(*(client.get(f"{url}/v2/health/ready", timeout=PATIENCE_S) for url in urls))
+
+    def _entries(self, stream: Stream) -> list[str]:
+        return list(stream.entries) or [self._nearest(stream.origin)]
 
     async def _stream(self, client: httpx.AsyncClient, stream: Stream, pause_s: float) -> Sent:
         sent = Sent(stream)
-        entries = list(stream.entries) or [self._nearest(stream.origin)]
+        entries = self._entries(stream)
         for number in range(stream.calls):
             end = await self._call(client, stream, entries, number)
             if end.reason == LOST and len(entries) > 1:

@@ -46,7 +46,7 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     runner = DeviceRunner(site, fleet, snapshot, Host(fleet, mine), upstream, bundle["secret"])
     caller = Caller(site, engine, snapshot, runner, journal)
     keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
-    ingress = Ingress(caller, keys, journal, list, emulated=True)
+    ingress = Ingress(caller, keys, journal, runner.signals, emulated=True)
     engine.warm(site, [site])
     await runner.hear_once(nearest(fleet, site))
     config = uvicorn.Config(ingress, host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from dataclasses import asdict
+from typing import Any
 
 import httpx
 
@@ -71,6 +73,13 @@ class DeviceRunner:
             raise Lost(f"{site}: {error}") from error
         await asyncio.sleep(away_us / 2_000_000)
         return _answer_of(response, away_us)
+
+    def signals(self) -> list[dict[str, Any]]:
+        """Return what this device knows of its own deployments, exactly and now."""
+        return [
+            {"deployment": self._fleet.deployments[index].id, **asdict(load.report()), "age_us": 0}
+            for index, load in self._loads.items()
+        ]
 
     async def listen(self, nearest: str) -> None:
         """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""

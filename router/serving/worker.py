@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +131,7 @@ class SiteWorker:
         """Return what devices may know: the load of deployments, with ages. Nothing of who causes it."""
         since_us = _now_us() - self._heard_us
         return [
-            {
-                "deployment": heard.deployment,
-                "in_flight": heard.report.in_flight,
-                "p50_us": heard.report.p50_us,
-                "p95_us": heard.report.p95_us,
-                "healthy": heard.report.healthy,
-                "age_us": heard.age_us + since_us,
-            }
+            {"deployment": heard.deployment, **asdict(heard.report), "age_us": heard.age_us + since_us}
             for heard in self._heard
         ]
 

@@ -32,7 +32,9 @@ def artefacts() -> None:
     """What a start needs; says what is missing."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed: pip install infercast[serve]")
-    missing = [name for name in ("squeezenet", "resnet50") if not (FLEET.parent / f".infercast/models/{name}.onnx").is_file()]
+    missing = [
+        name for name in ("squeezenet", "resnet50") if not (FLEET.parent / f".infercast/models/{name}.onnx").is_file()
+    ]
     if missing:
         pytest.skip(f"{', '.join(missing)} not built: `make models`")
 

@@ -75,7 +75,9 @@ class Live:
         named = {"infercast-class": data_class} if data_class else {}
         return {"authorization": f"Bearer {self.secret(tenant, origin)}", **named}
 
-    def infer(self, entry: str, headers: dict[str, str], model: str = "digits", body: bytes | Raw | None = None) -> httpx.Response:
+    def infer(
+        self, entry: str, headers: dict[str, str], model: str = "digits", body: bytes | Raw | None = None
+    ) -> httpx.Response:
         """Send one call. One that ran out of time on this busy machine is repeated, as its answer says it may be."""
         given = ONE_IMAGE if body is None else body
         content = given if isinstance(given, bytes) else json.dumps(given).encode()

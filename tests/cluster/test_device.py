@@ -111,7 +111,9 @@ def test_with_the_network_down_the_camera_reads_what_it_can(live: Live, alone: s
     assert response.elapsed.total_seconds() < ALONE_MAX_S
 
 
-@pytest.mark.parametrize(("data_class", "status", "rule"), [("open", 503, "health"), ("biometric", 403, "privacy.tier")])
+@pytest.mark.parametrize(
+    ("data_class", "status", "rule"), [("open", 503, "health"), ("biometric", 403, "privacy.tier")]
+)
 def test_with_the_network_down_the_rest_is_refused_with_its_reason(
     live: Live, alone: str, data_class: str, status: int, rule: str
 ) -> None:

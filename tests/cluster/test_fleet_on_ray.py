@@ -66,7 +66,9 @@ def test_the_head_hosts_no_site_and_devices_have_no_raylet(live: Live, seen: Raw
     devices = {site.id for site in live.fleet.sites if site.tier is Tier.DEVICE}
     assert devices
     assert not devices & {site_of(node) for node in seen["nodes"]}
-    on_head = [a["Name"] for a in seen["actors"] if a["Address"]["NodeID"] == heads[0]["NodeID"] and a["State"] == "ALIVE"]
+    on_head = [
+        a["Name"] for a in seen["actors"] if a["Address"]["NodeID"] == heads[0]["NodeID"] and a["State"] == "ALIVE"
+    ]
     assert on_head
     assert not [name for name in on_head if name.startswith("SERVE_REPLICA")]
 

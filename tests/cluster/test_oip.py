@@ -62,7 +62,9 @@ def test_held_out_images_get_the_labels_that_the_card_promises(
     right = 0
     with triton(live, entry) as client:
         for at in range(IMAGES):
-            answer = client.infer("digits", [tensor(images[at : at + 1])], headers=live.headers(tenant, None, data_class))
+            answer = client.infer(
+                "digits", [tensor(images[at : at + 1])], headers=live.headers(tenant, None, data_class)
+            )
             assert answer.get_response()["model_version"] == variant
             right += int(answer.as_numpy("label")[0] == labels[at])
     accuracy = live.fleet.cards[variant].accuracy

@@ -82,7 +82,12 @@ def test_a_deadline_header_only_tightens(live: Live) -> None:
 
 
 def test_no_header_moves_a_call_to_another_place_or_tenant(live: Live) -> None:
-    claims = {"infercast-origin": "paris", "infercast-entry": "fra", "infercast-tenant": "studio", "x-forwarded-for": "1.2.3.4"}
+    claims = {
+        "infercast-origin": "paris",
+        "infercast-entry": "fra",
+        "infercast-tenant": "studio",
+        "x-forwarded-for": "1.2.3.4",
+    }
     headers = {**live.headers("hospital", "newyork", "personal"), **claims, "infercast-id": "claims"}
     assert live.infer("iad", headers).status_code == 421
     (call,) = live.journal("call", "claims")
@@ -100,7 +105,8 @@ def test_a_second_class_header_never_loosens_the_first(live: Live) -> None:
 
 @pytest.mark.parametrize("entry", SERVED)
 @pytest.mark.parametrize(
-    ("tenant", "data_class"), [("hospital", "personal"), ("studio", "minors"), ("annotator", "sealed"), ("bank", "ledger")]
+    ("tenant", "data_class"),
+    [("hospital", "personal"), ("studio", "minors"), ("annotator", "sealed"), ("bank", "ledger")],
 )
 def test_decide_tells_all_of_the_decision_and_nothing_of_others(
     live: Live, tenant: str, data_class: str, entry: str

@@ -29,7 +29,9 @@ DEADLINE_S = {name: deadline_s for name, *_, deadline_s in CALLERS}
 
 def victims(live: Live) -> list[psutil.Process]:
     """The processes of the replica."""
-    return [process for process in live.processes() if process.cmdline()[:1] and process.cmdline()[0].startswith(VICTIM)]
+    return [
+        process for process in live.processes() if process.cmdline()[:1] and process.cmdline()[0].startswith(VICTIM)
+    ]
 
 
 def callers(live: Live) -> list[Caller]:

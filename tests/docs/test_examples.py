@@ -46,7 +46,9 @@ def test_commands_that_need_a_cluster_are_real_ones() -> None:
 
 
 def test_the_policy_of_the_guide_works_with_its_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "policies.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "policies.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     policy, cases = blocks[0], blocks[1]
     assert yaml.safe_load(policy)["tenant"] == "clinic"
     (tmp_path / "clinic.yaml").write_text(policy, encoding="utf-8")
@@ -78,13 +80,21 @@ def test_every_folder_of_the_tree_stands_in_the_readme() -> None:
 
 def test_the_wheel_holds_all_floors_under_one_name(tmp_path: Path) -> None:
     source = tmp_path / "tree"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".infercast", "build", "*.egg-info", "__pycache__", "examples", "tests")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", ".infercast", "build", "*.egg-info", "__pycache__", "examples", "tests"
+    )
     shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
     built = subprocess.run([*build, "-w", str(tmp_path), str(source)], check=False, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
-    for inside in ("policies/kernel.py", "policies/tenants/bank.yaml", "router/serving/worker.py", "sim/__init__.py", "cli.py"):
+    for inside in (
+        "policies/kernel.py",
+        "policies/tenants/bank.yaml",
+        "router/serving/worker.py",
+        "sim/__init__.py",
+        "cli.py",
+    ):
         assert f"infercast/{inside}" in names
     assert not [name for name in names if not name.startswith(("infercast/", "infercast-"))]

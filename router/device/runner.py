@@ -38,17 +38,17 @@ class DeviceRunner:
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
         if deployment in self._loads:
-            return await self._run_here(deployment, call)
+            return await self._run_here(deployment, call, timeout_s)
         return await asyncio.wait_for(self._send(deployment, call, timeout_s), timeout_s)
 
-    async def _run_here(self, index: int, call: Carried) -> Answer:
+    async def _run_here(self, index: int, call: Carried, timeout_s: float) -> Answer:
         load, row = self._loads[index], self._snapshot.live[index]
         load.in_flight += 1
         row[kernel.L_IN_FLIGHT] += 1
         began_ns = time.perf_counter_ns()
         try:
             variant = self._fleet.deployments[index].variant
-            answer = await self._host.run(variant, self._site, call.body, call.header_bytes)
+            answer = await self._host.run(variant, self._site, call.body, call.header_bytes, timeout_s)
             load.took((time.perf_counter_ns() - began_ns) // 1000)
             return answer
         finally:

@@ -76,12 +76,15 @@ class Host:
         """The variants hosted here."""
         return tuple(self._sessions)
 
-    async def run(self, variant: str, site: str, body: bytes, header_bytes: int | None) -> Answer:
-        """Answer one infer request. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take."""
+    async def run(
+        self, variant: str, site: str, body: bytes, header_bytes: int | None, timeout_s: float | None = None
+    ) -> Answer:
+        """Answer one infer request. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError."""
         if self._inline[variant] and len(body) <= INLINE_BODY_BYTES_MAX:
             return self._run(variant, site, body, header_bytes)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._run, variant, site, body, header_bytes)
+        running = loop.run_in_executor(self._threads, self._run, variant, site, body, header_bytes)
+        return await asyncio.wait_for(running, timeout_s)
 
     async def run_batch(self, variant: str, site: str, calls: Sequence[Raw]) -> list[Answer | Trouble]:
         """Answer several infer requests in one run, on a thread."""

@@ -60,7 +60,7 @@ class ClusterRunner:
         began_ns = time.perf_counter_ns()
         try:
             if deployment.hosted is Hosting.IN_WORKER:
-                answer = await self._host.run(deployment.variant, self._site, body, header_bytes)
+                answer = await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
             else:
                 answer = await self._run_own(deployment.variant, body, header_bytes, timeout_s)
             load.took((time.perf_counter_ns() - began_ns) // 1000)

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+import pytest
 
 from infercast import system
-from infercast.policies.engine import Engine
+from infercast.policies.engine import Engine, Unknown
 from infercast.policies.fleet import Fleet, load_fleet
 from infercast.policies.model import Decision, Request
 from infercast.policies.policy import Policy, load_policies
@@ -25,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FLEET, POLICIES = ROOT / "cluster.yaml", ROOT / "policies" / "tenants"
 CAMERA = "berlin-cam"
 SERVED = ("fra", "sin", "gru", "iad", "dub")
+AUDIT_STOPS = pytest.mark.xfail(
+    strict=True, raises=Unknown, reason="the audit stops at a call that named a class or model which nobody declared"
+)
 Line = dict[str, Any]
 Raw = dict[str, Any]
 ONE_IMAGE: Raw = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
@@ -78,15 +82,17 @@ class Live:
     def infer(
         self, entry: str, headers: dict[str, str], model: str = "digits", body: bytes | Raw | None = None
     ) -> httpx.Response:
-        """Send one call. One that ran out of time on this busy machine is repeated, as its answer says it may be."""
+        """Send one call. One that ran out of time on this busy machine is repeated under a new id, as its answer allows."""
         given = ONE_IMAGE if body is None else body
         content = given if isinstance(given, bytes) else json.dumps(given).encode()
-        for _ in range(5):
-            url = f"{self.url(entry)}/v2/models/{model}/infer"
-            response = self.client.post(url, content=content, headers=headers)
+        url, call = f"{self.url(entry)}/v2/models/{model}/infer", headers.get("infercast-id")
+        response = self.client.post(url, content=content, headers=headers)
+        for number in range(4):
             if response.status_code not in (503, 504):
                 break
             time.sleep(0.2)
+            again = {**headers, "infercast-id": f"{call}.{number}"} if call else headers
+            response = self.client.post(url, content=content, headers=again)
         return response
 
     def decide(self, entry: str, headers: dict[str, str], **asked: Any) -> httpx.Response:
@@ -94,9 +100,9 @@ class Live:
         return self.client.post(f"{self.url(entry)}/v1/decide", json={"model": "digits", **asked}, headers=headers)
 
     def journal(self, kind: str, request: str | None = None) -> list[Line]:
-        """The lines of one kind, of all places."""
+        """The lines of one kind, of all places; those of one call and its repetitions where it is named."""
         lines = [line for line in read_journal(self.state / "journal") if line["kind"] == kind]
-        return [line for line in lines if request is None or line["request"] == request]
+        return [line for line in lines if request is None or request in (line["request"], line["request"].split(".")[0])]
 
     def on_paper(self, tenant: str, entry: str, origin: str | None = None, model: str = "digits",
                  data_class: str | None = None, deadline_ms: float = 0, payload_bytes: int = 0) -> Decision:  # fmt: skip

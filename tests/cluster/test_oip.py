@@ -14,12 +14,12 @@ from tritonclient.utils import InferenceServerException
 from tests.cluster.live import ONE_IMAGE, SERVED, Live, picture
 from tests.router.digits import held_out
 
-IMAGES = 100
+BATCHES, BATCH = 4, 25
 # Tenant, class, entry, and the variant that the policy makes of it: one for each variant of digits.
 STREAMS = [
     ("hospital", "open", "fra", "digits-large"),
     ("annotator", "images", "gru", "digits-medium"),
-    ("studio", "replays", "sin", "digits-small"),
+    ("studio", "gameplay", "sin", "digits-small"),
 ]
 
 
@@ -38,6 +38,17 @@ def tensor(value: Any, name: str = "image", *, as_bytes: bool = True) -> InferIn
     asked = InferInput(name, list(value.shape), "FP32")
     asked.set_data_from_numpy(value, binary_data=as_bytes)
     return asked
+
+
+def patiently(client: InferenceServerClient, model: str, inputs: list[InferInput], **more: Any) -> Any:
+    """Infer; what ran out of time on this busy machine is repeated, as its answer says it may be."""
+    for _ in range(4):
+        try:
+            return client.infer(model, inputs, **more)
+        except InferenceServerException as error:
+            if error.status() not in ("503", "504"):
+                raise
+    return client.infer(model, inputs, **more)
 
 
 @pytest.mark.parametrize("entry", SERVED)
@@ -79,8 +90,8 @@ def test_bytes_and_json_give_the_same_answer_as_the_file_itself(live: Live, as_b
     expected, labels = session.run(["probabilities", "label"], {"image": images[:8]})
     asked = [InferRequestedOutput(name, binary_data=as_bytes) for name in ("label", "probabilities")]
     with triton(live, "fra") as client:
-        answer = client.infer(
-            "digits", [tensor(images[:8], as_bytes=as_bytes)], headers=live.headers("hospital", None, "open"),
+        answer = patiently(
+            client, "digits", [tensor(images[:8], as_bytes=as_bytes)], headers=live.headers("hospital", None, "open"),
             outputs=asked, request_id="mine",
         )  # fmt: skip
     np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-4)
@@ -90,9 +101,12 @@ def test_bytes_and_json_give_the_same_answer_as_the_file_itself(live: Live, as_b
     assert sizes == [as_bytes, as_bytes]
 
 
-@pytest.mark.parametrize(("entry", "site", "emulated_ms"), [("fra", "fra", 0.0), ("iad", "dub", 72.0)])
+@pytest.mark.parametrize(
+    ("tenant", "data_class", "entry", "site", "emulated_ms"),
+    [("annotator", "images", "fra", "fra", 0.0), ("studio", "replays", "iad", "dub", 72.0)],
+)
 def test_vision_runs_in_a_replica_of_its_own_here_or_over_there(
-    live: Live, entry: str, site: str, emulated_ms: float
+    live: Live, tenant: str, data_class: str, entry: str, site: str, emulated_ms: float
 ) -> None:
     artefact = live.fleet.artefacts["squeezenet"]
     session = onnxruntime.InferenceSession(artefact, providers=["CPUExecutionProvider"])
@@ -100,11 +114,11 @@ def test_vision_runs_in_a_replica_of_its_own_here_or_over_there(
     names = [output.name for output in live.fleet.cards["squeezenet"].outputs]
     expected = session.run(names, {name: picture()})
     with triton(live, entry) as client:
-        answer = client.infer("vision", [tensor(picture(), name)], headers=live.headers("studio", None, "replays"))
+        answer = patiently(client, "vision", [tensor(picture(), name)], headers=live.headers(tenant, None, data_class))
         for output, value in zip(names, expected, strict=True):
             np.testing.assert_allclose(answer.as_numpy(output), value, rtol=1e-2, atol=1e-4)
         body, header_bytes = client.generate_request_body([tensor(picture(), name)])
-    headers = {**live.headers("studio", None, "replays"), "inference-header-content-length": str(header_bytes)}
+    headers = {**live.headers(tenant, None, data_class), "inference-header-content-length": str(header_bytes)}
     response = live.infer(entry, headers, "vision", body)
     assert (response.headers["infercast-site"], response.headers["infercast-variant"]) == (site, "squeezenet")
     assert float(response.headers["infercast-emulated-ms"]) == emulated_ms
@@ -134,7 +148,7 @@ def changed(**parts: Any) -> bytes:
 BAD_BODIES = {
     "not JSON": (b"image=7", "not JSON", ""),
     "no inputs": (b"{}", "inputs holds 0 tensors", "send 1 to 64"),
-    "wrong name": (changed(name="picture"), "picture", "image"),
+    "wrong name": (changed(name="picture"), "input 'image' is missing", "send image"),
     "wrong datatype": (changed(datatype="FP8"), "inputs[0].datatype", "known: BOOL"),
     "another datatype": (changed(datatype="FP64"), "image", "FP32"),
     "wrong shape": (changed(shape=[1, 65], data=[0.0] * 65), "image", "64"),

@@ -1,0 +1,280 @@
+"""The command line without a cluster: what it teaches, what it says of faults, and its exit codes."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infercast.commands.app import app
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "up": ["--fleet", "--policies", "--state", "--port", "half a minute"],
+    "down": ["--state", "whatever a crash left"],
+    "status": ["--state", "--json", "whether it answers"],
+    "call": ["--tenant", "--class", "--from", "--deadline-ms", "Exit code 1"],
+    "explain": ["--tenant", "--class", "--down", "--json", "no cluster running", "Exit code 1"],
+    "check": ["--fleet", "--policies", "exit 2", "exits 1"],
+    "demo": ["--traffic", "Leaves nothing running"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for name in ("INFERCAST_FLEET", "INFERCAST_POLICIES", "INFERCAST_STATE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*words: str) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "250"})
+
+
+def plain(text: str) -> str:
+    """Words in one line."""
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the example's files, to be spoilt."""
+    shutil.copytree(ROOT / "policies" / "tenants", tmp_path / "tenants")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / ".infercast").symlink_to(ROOT / ".infercast")
+    shutil.copy(ROOT / "cluster.yaml", tmp_path / "cluster.yaml")
+    return tmp_path
+
+
+def spoil(path: Path, old: str, new: str) -> int:
+    """Change a file's first `old`, and return its line."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return text[: text.index(old)].count("\n") + 1
+
+
+def check(files: Path, *words: str) -> Result:
+    """Check the copy."""
+    return run("check", "--fleet", str(files / "cluster.yaml"), "--policies", str(files / "tenants"), *words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_each_command(command: str) -> None:
+    told = run(command, "--help")
+    assert told.exit_code == 0
+    for words in COMMANDS[command]:
+        assert words in plain(told.output), words
+
+
+def test_help_names_every_command_and_says_what_it_is_for() -> None:
+    told = run("--help")
+    assert told.exit_code == 0
+    assert "Anycast for inference" in told.output
+    assert [name for name in COMMANDS if name not in told.output] == []
+    bare = run()
+    assert "Usage" in bare.output
+    assert run("explode").exit_code == 2
+
+
+def test_the_installed_command_runs(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", "from infercast.cli import main; main()", "down"],
+                         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert (ran.returncode, ran.stdout.strip()) == (0, "nothing was running")
+
+
+def test_check_holds_on_the_example() -> None:
+    told = run("check")
+    assert told.exit_code == 0
+    assert "0 do not" in told.output
+    listed = json.loads(run("check", "--json").stdout)
+    assert listed["failed"] == 0
+    assert {row["tenant"] for row in listed["cases"]} == {"hospital", "studio", "annotator", "bank"}
+    assert all(row["holds"] and row["failures"] == [] for row in listed["cases"])
+
+
+def test_check_exits_1_on_a_case_that_does_not_hold(files: Path) -> None:
+    spoil(files / "tenants" / "bank.cases.yaml", "site: fra", "site: dub")
+    told = check(files)
+    assert told.exit_code == 1
+    assert "site is fra, expected dub" in told.output
+    assert "1 do not" in told.output
+    listed = json.loads(check(files, "--json").stdout)
+    assert listed["failed"] == 1
+    assert [row["tenant"] for row in listed["cases"] if not row["holds"]] == ["bank"]
+
+
+def test_check_exits_2_with_every_fault_of_a_fleet_and_its_line(files: Path) -> None:
+    fleet = files / "cluster.yaml"
+    one = spoil(fleet, "country: DE", "country: DEU")
+    two = spoil(fleet, "tier: cloud", "tier: clowd")
+    told = check(files)
+    assert told.exit_code == 2
+    assert f"{fleet}:{one}: " in told.stderr
+    assert f"{fleet}:{two}: " in told.stderr
+    assert "'DEU'" in told.stderr
+    assert told.stdout == ""
+
+
+def test_check_exits_2_with_the_faults_of_all_policies(files: Path) -> None:
+    hospital, bank = files / "tenants" / "hospital.yaml", files / "tenants" / "bank.yaml"
+    one = spoil(hospital, "processing: [EEA]", "processing: [EEAA]")
+    two = spoil(bank, "models: [digits]", "models: [digit]")
+    three = spoil(bank, "no_training:", "no_trainin:")
+    told = check(files)
+    assert told.exit_code == 2
+    assert f"{hospital}:{one}: " in told.stderr
+    assert "did you mean 'EEA'?" in told.stderr
+    assert f"{bank}:{two}: " in told.stderr or f"{bank}:{three}: " in told.stderr
+    assert "did you mean 'no_training'?" in told.stderr
+
+
+def test_check_exits_2_on_cases_that_name_what_is_not_there(files: Path) -> None:
+    line = spoil(files / "tenants" / "bank.cases.yaml", "model: digits", "model: digit")
+    told = check(files)
+    assert told.exit_code == 2
+    assert f"bank.cases.yaml:{line}: " in told.stderr
+    assert "did you mean 'digits'?" in told.stderr
+
+
+def test_check_exits_2_where_there_is_nothing_to_check(tmp_path: Path) -> None:
+    told = run("check", "--fleet", str(tmp_path / "none.yaml"))
+    assert told.exit_code == 2
+    assert "none.yaml" in told.stderr
+    assert run("check", "--policies", str(tmp_path)).exit_code == 2
+
+
+EXPLAIN = ["explain", "--tenant", "hospital", "--class", "personal", "--from", "paris"]
+
+
+def test_explain_shows_each_candidate_without_a_cluster() -> None:
+    told = run(*EXPLAIN)
+    assert told.exit_code == 0
+    assert "chosen" in told.output
+    for word in ("digits-large@fra", "residency.transit", "digits-small@berlin-cam", "to win", "µ$"):
+        assert word in told.output
+    assert "only if residency.processing allowed it" in plain(told.output)
+    assert "would win if" in plain(told.output)
+
+
+def test_explain_speaks_json_to_programs() -> None:
+    record = json.loads(run(*EXPLAIN, "--json").stdout)
+    assert record["chosen"] == "digits-large@fra"
+    told: dict[str, dict[str, Any]] = {verdict["deployment"]: verdict for verdict in record["verdicts"]}
+    assert told["digits-large@fra"]["counterfactual"] == ""
+    assert told["digits-large@dub"]["counterfactual"] == "only if residency.transit allowed it"
+    assert told["digits-medium@fra"]["counterfactual"].startswith("would win if ")
+    assert record["request"]["entry"] == "fra"
+    assert record["summary"].startswith("digits-large@fra: balanced of 2 eligible")
+    assert sum(told["digits-large@fra"]["shares"].values()) == told["digits-large@fra"]["score"]
+
+
+def test_explain_exits_1_when_refused_and_says_where_the_call_may_enter() -> None:
+    told = run(*EXPLAIN, "--entry", "iad")
+    assert told.exit_code == 1
+    assert "refused" in told.output
+    assert "may enter at: fra, dub" in told.output
+    record = json.loads(run(*EXPLAIN, "--entry", "iad", "--json").stdout)
+    assert (record["outcome"], record["chosen"], record["entries"]) == ("refused", None, ["fra", "dub"])
+    down = run(*EXPLAIN, "--down", "fra")
+    assert down.exit_code == 1
+    assert "unavailable" in down.output
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["--tenant", "hospitl", "--from", "paris"], "did you mean 'hospital'?"),
+        (["--tenant", "hospital", "--from", "paris", "--model", "digit"], "did you mean 'digits'?"),
+        (["--tenant", "hospital", "--entry", "fraa"], "did you mean 'fra'?"),
+        (["--tenant", "hospital", "--from", "pariss"], "did you mean 'paris'?"),
+        (["--tenant", "hospital", "--from", "paris", "--class", "persnal"], "did you mean 'personal'?"),
+        (["--tenant", "hospital", "--from", "paris", "--down", "dubb"], "did you mean 'dub'?"),
+        (["--tenant", "hospital"], "give --entry or --from"),
+    ],
+)
+def test_explain_exits_2_on_a_name_that_is_not_there(words: list[str], remedy: str) -> None:
+    told = run("explain", *words)
+    assert told.exit_code == 2
+    assert remedy in told.stderr
+    assert len(told.stderr.strip().splitlines()) == 1
+    assert told.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])
+def test_what_needs_a_running_system_says_so_in_one_line(tmp_path: Path, words: list[str]) -> None:
+    told = run(*words, "--state", str(tmp_path))
+    assert told.exit_code == 2
+    assert told.stderr.strip() == f"✗ nothing runs in {tmp_path}; `infercast up` starts it"
+    assert told.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])
+def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    facts = {"run": "none", "pid": gone.pid, "port": 1, "temp": "", "control": "", "fleet": "", "policies": "", "devices": {}}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    told = run(*words, "--state", str(tmp_path))
+    assert told.exit_code == 2
+    assert "has died; `infercast down` clears it away" in told.stderr
+    assert run("down", "--state", str(tmp_path)).exit_code == 0
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_up_on_a_taken_port_exits_2_and_leaves_nothing(tmp_path: Path) -> None:
+    before = set(Path("/tmp").glob("ic-*"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        told = run("up", "--state", str(tmp_path / "state"), "--port", str(port))
+    assert told.exit_code == 2
+    assert f"127.0.0.1:{port}" in told.stderr
+    assert "give --port" in told.stderr
+    assert not (tmp_path / "state").exists()
+    assert set(Path("/tmp").glob("ic-*")) <= before
+
+
+def test_up_without_its_artefacts_exits_2_and_says_how_to_make_them(files: Path) -> None:
+    (files / ".infercast").unlink()
+    told = run("up", "--fleet", str(files / "cluster.yaml"), "--state", str(files / "state"))
+    assert told.exit_code == 2
+    assert "squeezenet.onnx is not there" in told.stderr
+    assert "`make models` builds them" in told.stderr
+    assert not (files / "state").exists()
+
+
+def test_down_with_nothing_running_is_no_trouble(tmp_path: Path) -> None:
+    told = run("down", "--state", str(tmp_path / "none"))
+    assert told.exit_code == 0
+    assert "nothing was running" in told.stdout
+
+
+def test_demo_reads_its_traffic_before_it_starts_anything(tmp_path: Path) -> None:
+    traffic = tmp_path / "traffic.yaml"
+    traffic.write_text("version: 1\nstreams:\n  - {name: a, tenant: hospitl, model: digits, from: paris, calls: 1}\n")
+    told = run("demo", "--traffic", str(traffic), "--state", str(tmp_path / "state"))
+    assert told.exit_code == 2
+    assert f"{traffic}:3: " in told.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_no_command_writes_escape_codes_into_a_pipe() -> None:
+    ran = subprocess.run([sys.executable, "-m", "infercast.cli"], capture_output=True, check=False, timeout=60)
+    assert ran.returncode == 0
+    told = subprocess.run(
+        [sys.executable, "-c", "from infercast.cli import main; main()", *EXPLAIN], capture_output=True, check=False,
+        timeout=60, env={name: text for name, text in os.environ.items() if name not in ("FORCE_COLOR", "COLUMNS")},
+    )  # fmt: skip
+    assert told.returncode == 0
+    assert b"\x1b[" not in told.stdout
+    assert b"digits-large@fra" in told.stdout

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from infercast.policies.engine import Engine
-from infercast.policies.model import Request, Rule
+from infercast.policies.engine import Engine, Unknown
+from infercast.policies.model import Request
 from infercast.router.telemetry.journal import read_journal
 
 
@@ -38,7 +39,7 @@ def audit(journal: Path, engine: Engine) -> Audit:
             calls += 1
             ending = (line["request"], line["place"])
             endings[ending] = endings.get(ending, 0) + 1
-            allowed = _allowed(engine, line)
+            allowed = _allowed(engine, line) if line["attempts"] else set()
             off_policy += [f"{line['request']} on {name}" for name in line["attempts"] if name not in allowed]
         elif line["kind"] == "received" and line["payload_bytes"]:
             received += 1
@@ -49,19 +50,25 @@ def audit(journal: Path, engine: Engine) -> Audit:
     return Audit(calls, received, payload_bytes, tuple(off_policy), tuple(misplaced), tuple(twice))
 
 
-def _allowed(engine: Engine, line: dict[str, object]) -> set[str]:
-    compiled = engine.compiled(_request(line, str(line["entry"]), str(line["origin"])))
+def _allowed(engine: Engine, line: dict[str, Any]) -> set[str]:
+    """Return the deployments that files permit for a call: none for one that names what nobody declared."""
+    try:
+        compiled = engine.compiled(_request(line, line["entry"]))
+    except Unknown:
+        return set()
     names = [engine.fleet.deployments[index].id for index in compiled.deployments]
-    return {name for name, veto in zip(names, compiled.vetoes, strict=True) if veto is None or veto.rule is Rule.NONE}
+    return {name for name, veto in zip(names, compiled.vetoes, strict=True) if veto is None}
 
 
-def _may_hold(engine: Engine, line: dict[str, object]) -> bool:
-    """Ask the policy for this place alone, as if the call had come straight to it."""
-    place = str(line["place"])
-    return engine.compiled(_request(line, place, place)).gate is None
+def _may_hold(engine: Engine, line: dict[str, Any]) -> bool:
+    """Return whether a place may have received a payload, on the way that it came."""
+    if line["role"] == "ingress":
+        try:
+            return engine.compiled(_request(line, line["place"])).gate is None
+        except Unknown:
+            return False
+    return any(name.endswith(f"@{line['place']}") for name in _allowed(engine, line))
 
 
-def _request(line: dict[str, object], entry: str, origin: str) -> Request:
-    classes = line["classes"]
-    assert isinstance(classes, list)
-    return Request("", str(line["tenant"]), str(line["model"]), entry, origin, tuple(classes))
+def _request(line: dict[str, Any], entry: str) -> Request:
+    return Request("", line["tenant"], line["model"], entry, line["origin"], tuple(line["classes"]))

@@ -1,8 +1,11 @@
-"""The command line."""
+"""The command line: every command registers itself with `app` when its module is imported."""
+
+from infercast.commands import call, check, demo, explain, running
+from infercast.commands.app import app
+
+__all__ = ["app", "call", "check", "demo", "explain", "main", "running"]
 
 
 def main() -> None:
     """Run a command."""
-    from infercast.commands.app import app
-
     app()

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import orjson
 from pydantic import Field
 
-from infercast.policies.documents import read_document, validate
-from infercast.policies.faults import BadInput, Fault
+from infercast.policies.documents import Document, read_document, validate
+from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet, Name, Strict
+from infercast.policies.model import Tier
 from infercast.policies.policy import Policy
 
 PATIENCE_S = 5.0
@@ -119,23 +120,43 @@ def load_traffic(path: Path, fleet: Fleet, policies: dict[str, Policy]) -> Traff
     document = read_document(path)
     traffic = validate(document, Traffic)
     faults: list[Fault] = []
+    served = [site.id for site in fleet.sites if site.tier is not Tier.DEVICE]
+    if traffic.kill is not None and traffic.kill not in served:
+        faults.append(
+            document.fault(("kill",), f"no raylet runs for {traffic.kill!r}", did_you_mean(traffic.kill, served))
+        )
     places = {*fleet.site_by_id, *fleet.zone_by_id}
     for index, stream in enumerate(traffic.streams):
         known: dict[str, Collection[str]] = {"tenant": policies, "model": fleet.model_by_id, "from": places}
         given = {"tenant": stream.tenant, "model": stream.model, "from": stream.origin}
         faults += [
-            document.fault(("streams", index, name), f"{word!r} is not declared")
+            document.fault(("streams", index, name), f"{word!r} is not declared", did_you_mean(word, known[name]))
             for name, word in given.items()
             if word not in known[name]
         ]
+        if stream.tenant in policies:
+            faults += _at_tenant(document, index, stream, policies[stream.tenant])
         faults += [
-            document.fault(("streams", index, "entries"), f"{word!r} is no site")
+            document.fault(("streams", index, "entries"), f"{word!r} is no site", did_you_mean(word, fleet.site_by_id))
             for word in stream.entries
             if word not in fleet.site_by_id
         ]
     if faults:
         raise BadInput(faults)
     return traffic
+
+
+def _at_tenant(document: Document, index: int, stream: Stream, policy: Policy) -> list[Fault]:
+    """Return what a stream names that its tenant does not have."""
+    faults = []
+    if stream.data_class is not None and stream.data_class not in policy.classes:
+        message = f"{policy.tenant!r} has no class {stream.data_class!r}"
+        remedy = did_you_mean(stream.data_class, policy.classes)
+        faults.append(document.fault(("streams", index, "class"), message, remedy))
+    if policy.models is not None and stream.model not in policy.models:
+        message = f"{policy.tenant!r} may not call {stream.model!r}"
+        faults.append(document.fault(("streams", index, "model"), message, did_you_mean(stream.model, policy.models)))
+    return faults
 
 
 class Sender:

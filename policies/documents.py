@@ -143,24 +143,46 @@ def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[
     try:
         return model.model_validate(document.value), faults
     except ValidationError as error:
-        faults.extend(_fault_of(document, model, dict(entry)) for entry in error.errors())
+        entries = [dict(entry) for entry in error.errors()]
+        faults.extend(_fault_of(document, model, entry) for entry in entries if not _follows(entry, entries))
         kept = deepcopy(document.value)
-        for entry in error.errors():
-            _leave_out(kept, entry["loc"])
+        for entry in entries:
+            _mend(kept, entry)
     try:
         return model.model_validate(kept), faults
     except ValidationError:
         return None, faults
 
 
-def _leave_out(value: Any, at: Location) -> None:
-    for step in at[:-1]:
+def _follows(entry: dict[str, Any], entries: list[dict[str, Any]]) -> bool:
+    """Return whether a list is only called too short because its items were at fault."""
+    at = entry["loc"]
+    return entry["type"] == "too_short" and any(other["loc"][: len(at)] == at != other["loc"] for other in entries)
+
+
+def _mend(value: Any, entry: dict[str, Any]) -> None:
+    """Put something possible in a faulty value's place, or take it out: only for finding the faults behind it."""
+    *above, last = entry["loc"] or [None]
+    for step in above:
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):
             return
-    if isinstance(value, dict):
-        value.pop(at[-1], None)
+    possible = _possible(entry)
+    if possible is not None and isinstance(value, dict | list):
+        value[last] = possible
+    elif isinstance(value, dict):
+        value.pop(last, None)
+
+
+def _possible(entry: dict[str, Any]) -> Any:
+    context = entry.get("ctx", {})
+    if entry["type"] in ("enum", "literal_error"):
+        return str(context["expected"]).split(",")[0].split(" or ")[0].strip(" '")
+    for bound, step in (("ge", 0), ("le", 0), ("gt", 1), ("lt", -1)):
+        if bound in context:
+            return context[bound] + step
+    return 1 if entry["type"] in ("float_parsing", "int_parsing", "float_type", "int_type") else None
 
 
 def _fault_of(document: Document, model: type[BaseModel], entry: dict[str, Any]) -> Fault:

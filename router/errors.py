@@ -30,6 +30,10 @@ class Kind(StrEnum):
     """Ours."""
 
 
+class Gone(Exception):  # noqa: N818 - the caller's doing, not an error
+    """The caller hung up."""
+
+
 @dataclass(slots=True)
 class Trouble(Exception):  # noqa: N818 - covers refusals, which are no errors
     """A call that ends without an answer: what kind, which field, what to do about it.

@@ -17,6 +17,13 @@ from .runtime.session import DATATYPES, DTYPES, Array
 
 DIMENSIONS_MAX = 8
 TENSORS_MAX = 64
+LEAVES: dict[str, frozenset[type]] = {
+    "b": frozenset({bool}),
+    "i": frozenset({int}),
+    "u": frozenset({int}),
+    "f": frozenset({int, float}),
+}
+"""What JSON may bring for a kind of datatype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +109,32 @@ def _from_bytes(where: str, body: bytes, at: int, size: Any, datatype: str, shap
         raise bad(f"{where}.parameters.binary_data_size is {size!r}", f"{datatype} {shape} takes {wanted} bytes")
     if at + size > len(body):
         raise bad(f"{where}: the body ends {at + size - len(body)} bytes short")
-    return np.frombuffer(body, dtype=dtype, count=prod(shape), offset=at).reshape(shape)
+    return _shaped(where, np.frombuffer(body, dtype=dtype, count=prod(shape), offset=at), shape)
 
 
 def _from_json(where: str, data: Any, datatype: str, shape: list[int]) -> Array:
     if not isinstance(data, list):
         raise bad(f"{where}.data is not a list", "send data, or binary_data_size and bytes")
+    dtype = DTYPES[datatype]
+    leaves = np.asarray(data, dtype=object).ravel().tolist()
+    # numpy would make numbers of words, truths and nulls, and whole numbers of fractions.
+    if not set(map(type, leaves)) <= LEAVES[dtype.kind]:
+        raise bad(f"{where}.data is not {datatype}", f"send {shape} of JSON's own kind of value")
     try:
-        value: Array = np.asarray(data, dtype=DTYPES[datatype])
-    except (ValueError, TypeError, OverflowError) as error:
+        with np.errstate(over="raise"):
+            value: Array = np.asarray(leaves, dtype=dtype)
+    except (ValueError, OverflowError, FloatingPointError) as error:
         raise bad(f"{where}.data is not {datatype}: {error}") from error
     if value.size != prod(shape):
         raise bad(f"{where}.data holds {value.size} values", f"shape {shape} takes {prod(shape)}")
-    return value.reshape(shape)
+    return _shaped(where, value, shape)
+
+
+def _shaped(where: str, value: Array, shape: list[int]) -> Array:
+    try:
+        return value.reshape(shape)
+    except ValueError as error:  # an empty tensor whose other sizes multiply beyond what numpy counts
+        raise bad(f"{where}.shape {shape} is too large") from error
 
 
 def _outputs(header: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str] | None]:
@@ -137,7 +157,8 @@ def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Ar
     blobs: list[bytes] = []
     for name, value in outputs.items():
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPES[value.dtype], "shape": list(value.shape)}
-        if call.binary is None or name in call.binary:
+        # JSON has no NaN and no infinity: such an output goes as bytes, whatever was asked.
+        if call.binary is None or name in call.binary or (value.dtype.kind == "f" and not np.isfinite(value).all()):
             blob = np.ascontiguousarray(value).tobytes()
             tensor["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)

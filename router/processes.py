@@ -31,9 +31,18 @@ def _holds(pid: int, folder: str) -> bool:
     if not folder:
         return False
     try:
-        return any(str(file.readlink()).startswith(f"{folder}/") for file in Path(f"/proc/{pid}/fd").iterdir())
+        return any(
+            str(file.readlink()).startswith(f"{folder}/") and _writes(pid, file.name)
+            for file in Path(f"/proc/{pid}/fd").iterdir()
+        )
     except OSError:
         return False
+
+
+def _writes(pid: int, file: str) -> bool:
+    """Return whether a process holds a file open for writing; who only reads a log is none of ours."""
+    flags = Path(f"/proc/{pid}/fdinfo/{file}").read_text().split("flags:")[1].split()[0]
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def end_run(run_id: str, folder: str = "", keep: int = 0) -> int:

@@ -58,11 +58,3 @@ def refusing() -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Print a value for programs: plain JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def register() -> None:
-    """Load the commands; each registers itself with `app`."""
-    from . import call, check, demo, explain, running  # noqa: F401
-
-
-register()

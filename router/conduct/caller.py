@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from infercast.policies import kernel
-from infercast.policies.engine import Engine, Unknown
+from infercast.policies.engine import Engine, Unknown, tighter
 from infercast.policies.faults import did_you_mean
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Choice, Outcome, Request, Rule
+from infercast.policies.model import Choice, Outcome, Request
 from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
 
-from ..errors import Kind, Trouble
+from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from .ports import Carried, Journal, Lost, Runner
 
@@ -27,7 +27,6 @@ DEADLINE_DEFAULT_US = 30 * US_PER_S
 PATIENCE_FACTOR = 4
 PATIENCE_FLOOR_US = 150_000
 """A candidate is given up for the next one after 4 times its estimate, yet never before this."""
-ENTRY_RULES = frozenset({Rule.ENTRY_RESIDENCY, Rule.ENTRY_TRANSIT, Rule.ENTRY_PRIVACY})
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
 
 
@@ -75,7 +74,7 @@ class Caller:
         answered: Answered | None = None
         try:
             self.admit(request)
-            body, header_bytes = await read_body()
+            body, header_bytes = await self._within(request, began_us, read_body)
             received_bytes = len(body)
             call = Carried(replace(request, payload_bytes=received_bytes), body, header_bytes)
             answered = await self._attempts(call, began_us, attempts)
@@ -85,11 +84,25 @@ class Caller:
             refused = trouble.kind not in (Kind.FAULT, Kind.DEADLINE)
             kind, reason = "refused" if refused else "failed", str(trouble.kind)
             raise
+        except Gone:
+            reason = "gone"
+            raise
         except asyncio.CancelledError:
             reason = "cancelled"
             raise
         finally:
             self._write(request, kind, reason, answered, attempts, received_bytes, _now_us() - began_us)
+
+    async def _within(
+        self, request: Request, began_us: int, read_body: Callable[[], Awaitable[tuple[bytes, int | None]]]
+    ) -> tuple[bytes, int | None]:
+        """Read the body inside the deadline: a caller who sends slowly holds no place for ever."""
+        limit_us = self._limit_us(request)
+        try:
+            async with asyncio.timeout(max(0, limit_us - (_now_us() - began_us)) / US_PER_S):
+                return await read_body()
+        except TimeoutError:
+            raise _too_late(limit_us, []) from None
 
     async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
         tried: list[int] = []
@@ -102,6 +115,7 @@ class Caller:
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
+            decision_id = self.engine.decision_id(call.request, self.snapshot)
             wait_us = patience_us(choice, left_us, len(tried) >= self._fallbacks_max(call.request))
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
@@ -112,7 +126,6 @@ class Caller:
                     raise _too_late(limit_us, attempts) from None
                 continue
             site = self.fleet.site_by_id[deployment.site]
-            decision_id = self.engine.decision_id(call.request, self.snapshot)
             cost_usd = usd(choice.price_nusd[0])
             return Answered(answer, deployment.id, str(site.tier), decision_id, len(attempts), cost_usd)
 
@@ -138,6 +151,9 @@ class Caller:
             live[index, kernel.L_TRIED] = 1
         try:
             choice = self.engine.choose(request, self.snapshot)
+            if choice.outcome is not Outcome.CHOSEN:
+                raise self._refusal(request, choice)
+            return choice
         except Unknown as error:
             kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
             message = f"no {error.field} is called {error.value!r}"
@@ -145,25 +161,22 @@ class Caller:
         finally:
             for index in tried:
                 live[index, kernel.L_TRIED] = 0
-        if choice.outcome is not Outcome.CHOSEN:
-            raise self._refusal(request, choice)
-        return choice
 
     def _refusal(self, request: Request, choice: Choice) -> Trouble:
         decision = self.engine.explain(request, self.snapshot)
         facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
-        if choice.rule in ENTRY_RULES:
+        gate = self.engine.compiled(request).gate
+        if gate is not None:
             entries = list(decision.entries)
             remedy = f"enter at {', '.join(entries)}" if entries else "no site of this fleet may receive it"
-            message = f"this call may not enter at {self.entry}: {decision.verdicts[0].detail}"
-            return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": choice.rule.word, "entries": entries})
+            message = f"this call may not enter at {self.entry}: {gate.detail}"
+            return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
         message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"
         remedy = "POST /v1/decide shows each candidate's verdict"
         return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "rule": choice.rule.word})
 
     def _limit_us(self, request: Request) -> int:
-        asked = self.engine.compiled(request).deadline_us
-        return min(value for value in (asked, request.deadline_us, DEADLINE_DEFAULT_US) if value)
+        return tighter(self.engine.compiled(request).deadline_us, request.deadline_us) or DEADLINE_DEFAULT_US
 
     def _fallbacks_max(self, request: Request) -> int:
         return self.engine.policies[request.tenant].behaviour.fallbacks_max

@@ -39,7 +39,8 @@ class DeviceRunner:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
         if deployment in self._loads:
             return await self._run_here(deployment, call, timeout_s)
-        return await asyncio.wait_for(self._send(deployment, call, timeout_s), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await self._send(deployment, call, timeout_s)
 
     async def _run_here(self, index: int, call: Carried, timeout_s: float) -> Answer:
         load, row = self._loads[index], self._snapshot.live[index]
@@ -61,7 +62,7 @@ class DeviceRunner:
         away_us = path.rtt_us if path is not None else 0
         headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": call.request.id}
         if call.request.classes:
-            headers["infercast-class"] = call.request.classes[-1]
+            headers["infercast-class"] = ", ".join(call.request.classes)
         if call.header_bytes is not None:
             headers["inference-header-content-length"] = str(call.header_bytes)
         await asyncio.sleep(away_us / 2_000_000)
@@ -88,13 +89,17 @@ class DeviceRunner:
             await asyncio.sleep(SIGNALS_S)
 
     async def hear_once(self, nearest: str) -> None:
-        """Ask the nearest site once, and believe what is known now, also when it does not answer."""
+        """Ask the nearest site once. What the device knows of itself never waits for the answer."""
+        self._believe()
         try:
-            response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", timeout=2.0)
+            response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", timeout=1.0)
             if response.status_code == 200:
                 self._hear(response.json()["signals"])
-        except httpx.HTTPError:
-            pass  # The network is down: what was heard grows older, and the engine acts on its age.
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            pass  # The network is down, or somebody else's (a captive portal): what was heard grows older, and counts as old.
+        self._believe()
+
+    def _believe(self) -> None:
         now_us = time.monotonic_ns() // 1000
         for index in self._mine:
             self._snapshot.hear(index, self._loads[index].report(), now_us)
@@ -112,7 +117,7 @@ class DeviceRunner:
 
 
 def _answer_of(response: httpx.Response, away_us: int) -> Answer:
-    if response.status_code == 200:
+    if response.status_code == 200 and "infercast-variant" in response.headers:
         header = response.headers.get("inference-header-content-length")
         emulated_us = away_us + int(float(response.headers.get("infercast-emulated-ms", 0)) * 1000)
         return Answer(
@@ -123,7 +128,7 @@ def _answer_of(response: httpx.Response, away_us: int) -> Answer:
             service_us=0,
             emulated_us=emulated_us,
         )
-    if response.status_code in LOST_STATUSES:
+    if response.status_code == 200 or response.status_code in LOST_STATUSES:
         raise Lost(f"status {response.status_code}")
     kind = next((kind for kind, status in STATUS.items() if status == response.status_code), Kind.FAULT)
     try:

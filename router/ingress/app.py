@@ -14,17 +14,17 @@ import orjson
 from infercast.policies.documents import dotted
 from infercast.policies.engine import Unknown
 from infercast.policies.faults import did_you_mean
-from infercast.policies.model import Request
+from infercast.policies.model import PAYLOAD_BYTES_MAX, Request
 from infercast.policies.record import as_json, summary
 from infercast.policies.units import us_from_ms
 
 from .. import VERSION
 from ..conduct.caller import Answered, Caller
 from ..conduct.ports import Journal
-from ..errors import Kind, Trouble
+from ..errors import Gone, Kind, Trouble
 from ..keys import Key, Keys
 from .answers import reply_of
-from .http import Ask, Gone, Receive, Reply, Scope, Send
+from .http import BODY_BYTES_MAX, Ask, Receive, Reply, Scope, Send
 
 log = logging.getLogger("infercast.ingress")
 DECIDE_BYTES_MAX = 64 * 1024
@@ -57,7 +57,7 @@ class Ingress:
         if scope["type"] != "http":
             return
         path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
-        ask = Ask(scope["method"], path, dict(scope["headers"]), receive)
+        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive)
         reply = await self._reply(ask)
         if reply is not None:
             await reply.send(send)
@@ -101,7 +101,7 @@ class Ingress:
     def _request(
         self, key: Key, model: str, named: str | None, deadline_ms: Any, payload_bytes: int, call_id: str
     ) -> Request:
-        classes = {*key.classes, *([named] if named else [])}
+        classes = {*key.classes, *(word.strip() for word in (named or "").split(",") if word.strip())}
         return Request(
             id=call_id,
             tenant=key.tenant,
@@ -117,7 +117,10 @@ class Ingress:
         key = self._key(ask)
         call_id = ask.header("infercast-id") or secrets.token_hex(8)
         named, deadline_ms = ask.header("infercast-class"), ask.header("infercast-deadline-ms")
-        request = self._request(key, model, named, deadline_ms, ask.length() or 0, call_id[:128])
+        declared = ask.length() or 0
+        if declared > BODY_BYTES_MAX:
+            raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {BODY_BYTES_MAX}")
+        request = self._request(key, model, named, deadline_ms, declared, call_id[:128])
         header_bytes = ask.length("inference-header-content-length")
 
         async def read_body() -> tuple[bytes, int | None]:
@@ -133,6 +136,7 @@ class Ingress:
                 request=request.id,
                 tenant=key.tenant,
                 model=model,
+                origin=request.origin,
                 classes=list(request.classes),
                 payload_bytes=ask.read_bytes,
             )
@@ -169,7 +173,7 @@ class Ingress:
         if "model" not in asked:
             raise Trouble(Kind.BAD_REQUEST, "the key 'model' is missing", "name the model")
         payload_bytes = asked.get("payload_bytes", 0)
-        if not 0 <= payload_bytes <= 10**12:
+        if not 0 <= payload_bytes <= PAYLOAD_BYTES_MAX:
             raise Trouble(Kind.BAD_REQUEST, f"payload_bytes is {payload_bytes}", "send a byte count")
         call_id = asked.get("id") or secrets.token_hex(8)
         request = self._request(
@@ -237,6 +241,14 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Trouble(Kind.BAD_REQUEST, "the body is not a JSON object")
     return value
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the headers by name; one that stands several times is a list (RFC 9110, 5.3): none of it is dropped."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = b", ".join([found[name], value]) if name in found else value
+    return found
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -6,17 +6,13 @@ from typing import Any
 
 import orjson
 
-from ..errors import Kind, Trouble
+from ..errors import Gone, Kind, Trouble
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 BODY_BYTES_MAX = 64 * 1024 * 1024
-
-
-class Gone(Exception):  # noqa: N818 - the caller's doing, not an error
-    """The caller hung up."""
 
 
 @dataclass(slots=True)

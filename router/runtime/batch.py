@@ -22,8 +22,20 @@ def run_batch(session: Session, calls: Sequence[Raw]) -> list[tuple[Infer, dict[
     """
     parsed = [_parse(session, call) for call in calls]
     good = [call for call in parsed if not isinstance(call, Trouble)]
-    answers = iter(_run(session, good) if good else [])
-    return [call if isinstance(call, Trouble) else (call, next(answers)) for call in parsed]
+    answers: dict[int, dict[str, Array]] = {}
+    for like in _alike(good):
+        answers.update(zip(map(id, like), _run(session, like), strict=True))
+    return [call if isinstance(call, Trouble) else (call, answers[id(call)]) for call in parsed]
+
+
+def _alike(calls: Sequence[Infer]) -> list[list[Infer]]:
+    """Put calls together that can be joined: the same sizes behind the first, the same rows in every input."""
+    groups: dict[object, list[Infer]] = {}
+    for call in calls:
+        rows = {len(value) for value in call.inputs.values()}
+        sizes = tuple(sorted((name, value.shape[1:]) for name, value in call.inputs.items()))
+        groups.setdefault(sizes if len(rows) == 1 else id(call), []).append(call)
+    return list(groups.values())
 
 
 def _parse(session: Session, raw: Raw) -> Infer | Trouble:
@@ -37,6 +49,8 @@ def _parse(session: Session, raw: Raw) -> Infer | Trouble:
 
 
 def _run(session: Session, calls: Sequence[Infer]) -> list[dict[str, Array]]:
+    if len(calls) == 1:
+        return [session.run(calls[0].inputs, calls[0].outputs)]
     names = calls[0].inputs
     joined = {name: np.concatenate([call.inputs[name] for call in calls]) for name in names}
     rows = np.cumsum([len(next(iter(call.inputs.values()))) for call in calls])[:-1]

@@ -30,6 +30,8 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 """Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them)."""
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 SEVERITY_FATAL = 4
+ROWS_MAX = 4096
+"""Inputs of one call: what a run takes of memory grows with them, and is many times the body's size."""
 
 
 class Session:
@@ -78,6 +80,8 @@ def _check_tensor(tensor: Tensor, value: Array) -> None:
     got = DATATYPES.get(value.dtype)
     if got != tensor.datatype:
         raise Trouble(Kind.BAD_REQUEST, f"input {tensor.name!r} is {got}", f"send {tensor.datatype}")
+    if value.shape and value.shape[0] > ROWS_MAX:
+        raise Trouble(Kind.TOO_LARGE, f"input {tensor.name!r} has {value.shape[0]} rows", f"at most {ROWS_MAX} a call")
     fits = len(value.shape) == len(tensor.shape) and all(
         want in (-1, have) for want, have in zip(tensor.shape, value.shape, strict=True)
     )

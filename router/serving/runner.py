@@ -49,7 +49,8 @@ class ClusterRunner:
         place = self._fleet.deployments[deployment]
         if place.site == self._site:
             return await self.run_here(deployment, call.body, call.header_bytes, timeout_s)
-        return await asyncio.wait_for(self._run_away(deployment, place.site, call, timeout_s), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await self._run_away(deployment, place.site, call, timeout_s)
 
     async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
@@ -71,7 +72,8 @@ class ClusterRunner:
 
     async def _run_own(self, variant: str, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         try:
-            came: Came = await asyncio.wait_for(self._own[variant].run.remote(body, header_bytes), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                came: Came = await self._own[variant].run.remote(body, header_bytes)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         return _answer_in(came)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from infercast.policies.engine import Engine
 from infercast.policies.faults import BadInput
 from infercast.policies.fleet import Fleet, load_fleet
 from infercast.policies.model import Tier
@@ -91,6 +92,9 @@ class Run:
         """Start everything; raises what went wrong, with nothing left half-started once `stop` has run."""
         fleet = load_fleet(self._fleet_path)
         policies = load_policies(self._policies_path, fleet)
+        self.say("start", "the engine's kernel")
+        # Compiled here once, the first time on a machine, so that the workers find it in the cache.
+        Engine(fleet, policies).warm(fleet.sites[0].id, [fleet.sites[0].id])
         self._cluster = Cluster(fleet, policies, self._state, self._temp, self._run_id)
         self._cluster.start(self._port, emulate=True, progress=lambda step: self.say("start", step))
         devices = self._start_agents(fleet)

@@ -82,6 +82,7 @@ class SiteWorker:
             request=away.request.id,
             tenant=away.request.tenant,
             model=away.request.model,
+            origin=away.request.origin,
             classes=list(away.request.classes),
             payload_bytes=len(away.body),
             entry=away.request.entry,

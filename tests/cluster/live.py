@@ -5,7 +5,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import numpy as np
@@ -102,7 +102,9 @@ class Live:
     def journal(self, kind: str, request: str | None = None) -> list[Line]:
         """The lines of one kind, of all places; those of one call and its repetitions where it is named."""
         lines = [line for line in read_journal(self.state / "journal") if line["kind"] == kind]
-        return [line for line in lines if request is None or request in (line["request"], line["request"].split(".")[0])]
+        return [
+            line for line in lines if request is None or request in (line["request"], line["request"].split(".")[0])
+        ]
 
     def on_paper(self, tenant: str, entry: str, origin: str | None = None, model: str = "digits",
                  data_class: str | None = None, deadline_ms: float = 0, payload_bytes: int = 0) -> Decision:  # fmt: skip
@@ -144,7 +146,7 @@ class Wire:
 
     socket: socket.socket
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Self
 
 import httpx
 
@@ -67,7 +68,7 @@ class Crowd:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=caller.work, args=(self._stop,)) for caller in callers]
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

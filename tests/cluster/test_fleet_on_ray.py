@@ -44,7 +44,7 @@ def site_of(node: Raw) -> str | None:
 
 def test_every_edge_and_cloud_site_has_one_raylet_with_its_labels(live: Live, seen: Raw) -> None:
     alive = [node for node in seen["nodes"] if node["Alive"]]
-    assert sorted(site for node in alive if (site := site_of(node))) == sorted(SERVED)
+    assert sorted(name for node in alive if (name := site_of(node))) == sorted(SERVED)
     for node in alive:
         if (name := site_of(node)) is not None:
             site = live.fleet.site_by_id[name]

@@ -113,10 +113,6 @@ def test_calls_at_dublin_end_too(cut: Cut) -> None:
         assert not [end for end in after if end.status == 200 and end.site != "dub"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Serve's fallback proxy on the head takes calls for a site that is gone, body and all, and keeps them 35 s",
-)
 def test_calls_at_dublin_end_soon(cut: Cut) -> None:
     ended = [end for name in AT_DUBLIN for end in cut.after(name)]
     assert [end for end in ended if end.took_s > SOON_S] == []

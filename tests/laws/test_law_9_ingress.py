@@ -231,7 +231,6 @@ STRICT_FIRST = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="Ingress.__call__: of a header that stands twice, only the last is heeded")
 @pytest.mark.parametrize("raw", STRICT_FIRST.values(), ids=STRICT_FIRST)
 def test_a_header_that_stands_twice_does_not_loosen(raw: list[tuple[bytes, bytes]]) -> None:
     """A gateway in front may have added one, the caller the other: neither takes the other away."""

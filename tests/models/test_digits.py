@@ -18,7 +18,8 @@ VARIANTS = ("digits-small", "digits-medium", "digits-large")
 
 def _load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"examples_models_{name}", MODELS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -88,7 +89,8 @@ def test_single_and_batched_runs_agree(variant: str) -> None:
     session = digits.cards.open_session(MODELS / f"{variant}.onnx")
     batched, labels = session.run(None, {"image": images[:5]})
     single = np.concatenate([session.run(None, {"image": images[i : i + 1]})[0] for i in range(5)])
-    assert batched.dtype == np.float32 and labels.dtype == np.int64
+    assert batched.dtype == np.float32
+    assert labels.dtype == np.int64
     np.testing.assert_allclose(single, batched, atol=1e-4)
     np.testing.assert_allclose(batched.sum(axis=1), 1.0, atol=1e-5)
     assert (batched.argmax(axis=1) == labels).all()

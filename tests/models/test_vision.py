@@ -17,7 +17,8 @@ MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
 
 def _load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"examples_models_{name}", MODELS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -54,8 +55,8 @@ def test_check_refuses_constant_output(squeezenet: Path, tmp_path: Path) -> None
 def test_batch_gives_the_single_results(squeezenet: Path) -> None:
     session = vision.cards.open_session(squeezenet)
     images = [vision.random_image(seed) for seed in (1, 2)]
-    _, batched = session.run(None, {"data_0": np.concatenate(images)})
-    single = np.concatenate([session.run(None, {"data_0": image})[1] for image in images])
+    _, batched = session.run(None, {"image": np.concatenate(images)})
+    single = np.concatenate([session.run(None, {"image": image})[1] for image in images])
     np.testing.assert_allclose(batched, single, atol=1e-5)
 
 

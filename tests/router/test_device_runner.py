@@ -96,7 +96,6 @@ def test_a_call_that_is_sent_is_answered_there() -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="DeviceRunner._send names only the last of several classes")
 def test_every_class_that_binds_here_binds_there() -> None:
     """The camera's key says `personal`; its caller had said `biometric`, which comes before it in the alphabet."""
     at = door()
@@ -141,7 +140,6 @@ def test_a_place_that_hangs_is_given_up_in_time() -> None:
         asyncio.run(sent(hangs, "ic-test", carried(), timeout_s=0.1))
 
 
-@pytest.mark.xfail(strict=True, reason="runner._answer_of: a 200 that is not ours raises KeyError")
 def test_an_answer_of_somebody_else_is_a_loss() -> None:
     with pytest.raises(Lost):
         asyncio.run(
@@ -191,7 +189,6 @@ def test_a_device_knows_itself_where_the_nearest_site_says_no(status: int) -> No
     assert (snapshot.live[HERE, kernel.L_HEALTHY], snapshot.live[FRA, kernel.L_HEALTHY]) == (1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="runner.hear_once: words that are no signals end the listening for good")
 @pytest.mark.parametrize("body", [b"<html>Accept our terms</html>", b"{}", b'{"signals": [{}]}', b"[]"])
 def test_a_device_knows_itself_where_somebody_else_answers(body: bytes) -> None:
     """A captive portal answers 200 to everything; the camera goes on by itself."""

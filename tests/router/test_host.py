@@ -118,6 +118,22 @@ def test_a_large_body_never_runs_on_the_event_loop(threads: list[str]) -> None:
     assert threads[2].startswith("inference")
 
 
+def test_what_runs_beside_the_event_loop_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(fleet_with("digits-small", p50=2.0, p95=2.0), [deployment_of("digits-small")])
+    done = threading.Event()
+    monkeypatch.setattr(Session, "run", lambda self, *given: done.wait(5))
+    try:
+        with pytest.raises(TimeoutError):
+            asyncio.run(timed(host))
+    finally:
+        done.set()
+
+
+async def timed(host: Host) -> None:
+    """One call with little patience; what it started ends when the test lets it."""
+    await host.run("digits-small", "fra", *infer_body(held_out()[0][:1]), timeout_s=0.05)
+
+
 def test_a_load_reports_the_declared_time_until_eight_calls_were_seen() -> None:
     fleet, deployment = example_fleet(), deployment_of("digits-small")
     load = Load(fleet, deployment)

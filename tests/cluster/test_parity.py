@@ -5,7 +5,7 @@ import pytest
 from infercast.audit import audit
 from infercast.policies.engine import Engine
 from infercast.policies.model import STATIC_RULES, Rule
-from tests.cluster.live import AUDIT_STOPS, CAMERA, Live
+from tests.cluster.live import CAMERA, Live
 
 # Tenant, class, entry, origin of the key.
 CALLS = [
@@ -66,7 +66,6 @@ def test_what_files_alone_veto_is_vetoed_alike_live_and_on_paper(
     assert (told["policy_digest"], told["fleet_digest"]) == (paper.policy_digest, paper.fleet_digest)
 
 
-@AUDIT_STOPS
 def test_the_journals_of_all_places_hold_to_the_policies(live: Live) -> None:
     found = audit(live.state / "journal", Engine(live.fleet, live.policies))
     assert found.calls >= len(CALLS)

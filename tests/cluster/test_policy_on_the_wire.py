@@ -179,6 +179,7 @@ def test_no_port_takes_in_a_body_that_may_not_enter(live: Live) -> None:
 def _serves(client: httpx.Client, port: int) -> bool:
     """Whether a port leads to a site's ingress."""
     try:
-        return client.get(f"http://127.0.0.1:{port}/iad/v2").status_code == 200
-    except httpx.HTTPError:
+        response = client.get(f"http://127.0.0.1:{port}/iad/v2")
+        return response.status_code == 200 and response.json()["name"] == "infercast"
+    except (httpx.HTTPError, ValueError):
         return False

@@ -9,7 +9,7 @@ import pytest
 
 from infercast.audit import audit
 from infercast.policies.engine import Engine
-from tests.cluster.live import AUDIT_STOPS, Live, picture, tensor_body
+from tests.cluster.live import Live, picture, tensor_body
 from tests.cluster.load import Caller, Crowd, Ended
 
 VICTIM = "ray::ServeReplica:fra:squeezenet"
@@ -80,7 +80,6 @@ def test_who_may_not_go_elsewhere_does_not(live: Live, crowd: Crowd) -> None:
         assert set(line["attempts"]) <= {"squeezenet@fra"}
 
 
-@AUDIT_STOPS
 def test_the_journals_hold_to_the_policies(live: Live, crowd: Crowd) -> None:
     found = audit(live.state / "journal", Engine(live.fleet, live.policies))
     assert found.calls >= sum(len(caller.ended) for caller in crowd.callers)

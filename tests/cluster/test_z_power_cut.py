@@ -15,7 +15,7 @@ from infercast import system
 from infercast.audit import audit
 from infercast.policies.engine import Engine
 from infercast.router.serving.settings import HTTP_ANSWER_MAX_S
-from tests.cluster.live import AUDIT_STOPS, CAMERA, Live, picture, tensor_body
+from tests.cluster.live import CAMERA, Live, picture, tensor_body
 from tests.cluster.load import Caller, Crowd, Ended
 
 LOAD_BEFORE_S, LOAD_AFTER_S = 2.5, 8.0
@@ -139,7 +139,6 @@ def test_every_call_has_exactly_one_ending_where_it_entered(live: Live, cut: Cut
             assert count == 1 if end.ours else count <= 1, end
 
 
-@AUDIT_STOPS
 def test_the_journals_hold_to_the_policies(live: Live, cut: Cut) -> None:
     found = audit(live.state / "journal", Engine(live.fleet, live.policies))
     assert found.calls >= sum(len(caller.ended) for caller in cut.crowd.callers if caller.entry != "dub")

@@ -290,8 +290,6 @@ def test_demo_reads_its_traffic_before_it_starts_anything(tmp_path: Path) -> Non
 
 
 def test_no_command_writes_escape_codes_into_a_pipe() -> None:
-    ran = subprocess.run([sys.executable, "-m", "infercast.cli"], capture_output=True, check=False, timeout=60)
-    assert ran.returncode == 0
     told = subprocess.run(
         [sys.executable, "-c", "from infercast.cli import main; main()", *EXPLAIN], capture_output=True, check=False,
         timeout=60, env={name: text for name, text in os.environ.items() if name not in ("FORCE_COLOR", "COLUMNS")},

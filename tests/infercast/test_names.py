@@ -1,5 +1,6 @@
 """The floors install as `infercast.policies`, `infercast.router`, `infercast.sim`: a user's own names stay the user's."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ def test_a_program_with_a_module_of_the_same_name_keeps_it(tmp_path: Path, their
 @pytest.mark.parametrize("theirs", ["router", "policies", "sim"])
 def test_nothing_of_ours_is_importable_under_a_common_name(tmp_path: Path, theirs: str) -> None:
     command = [sys.executable, "-c", f"import {theirs}"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    installed = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=installed)
     assert ran.returncode == 1
     assert f"No module named '{theirs}'" in ran.stderr
 

@@ -1,0 +1,69 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ray.serve._private import haproxy_templates, replica
+
+from infercast.router.serving import settings
+
+CONFIG = """frontend prometheus
+    bind :9101
+frontend http_frontend
+    bind 127.0.0.1:8000
+backend fra
+    server one 127.0.0.1:30000 check observe layer4
+    server fallback 127.0.0.1:8500 check backup
+listen stats
+  bind *:8404
+"""
+
+
+def narrowed(tmp_path: Path, text: str) -> str:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(text)
+    program = settings.write_haproxy(tmp_path / "bin", "/bin/echo")
+    ran = subprocess.run([program, "-db", "-f", str(config)], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"-db -f {config}\n", "HAProxy itself gets every word"
+    return config.read_text()
+
+
+def test_side_listeners_go_to_loopback_and_no_call_to_the_head(tmp_path: Path) -> None:
+    lines = narrowed(tmp_path, CONFIG).splitlines()
+    binds = [line.split()[1] for line in lines if "bind" in line]
+    assert binds == ["127.0.0.1:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
+    assert "    server fallback 127.0.0.1:8500 check backup disabled" in lines
+    assert "    server one 127.0.0.1:30000 check observe layer4" in lines
+
+
+def test_a_second_reading_changes_nothing(tmp_path: Path) -> None:
+    once = narrowed(tmp_path, CONFIG)
+    assert narrowed(tmp_path, once) == once
+
+
+def test_serves_template_still_has_what_is_narrowed() -> None:
+    """The wrapper's words are read off Ray 2.60: if another Ray writes others, this fails before a port is open."""
+    template = haproxy_templates.HAPROXY_CONFIG_TEMPLATE
+    assert "bind :{{ config.metrics_port }}" in template
+    assert "bind *:{{ config.stats_port }}" in template
+    assert "{{ backend.fallback_server.port }} check backup\n" in template
+
+
+def test_the_private_names_are_still_there() -> None:
+    assert callable(replica.parse_disconnect_disabled_header)
+    assert callable(replica.add_port_to_grpc_server)
+    settings.check()
+
+
+def test_another_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.__version__", "2.61.0")
+    with pytest.raises(RuntimeError, match=r"Ray 2\.60\.0, this is 2\.61\.0"):
+        settings.check()
+
+
+def test_every_process_of_a_run_carries_its_mark(tmp_path: Path) -> None:
+    said = settings.environment("abc", tmp_path / "haproxy", (1, 2, 3))
+    assert said["INFERCAST_RUN"] == "abc"
+    assert {said[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("STATS", "METRICS")} == {"1", "2"}
+    assert said["RAY_SERVE_ENABLE_HA_PROXY"] == said["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
+    assert os.environ.get("INFERCAST_RUN") != "abc", "asking for it sets nothing"

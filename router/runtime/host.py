@@ -21,7 +21,9 @@ INLINE_P95_MAX_MS = 1.0
 """Up to this declared service time an inference runs on the event loop: a thread's hand-over costs as much."""
 INLINE_BODY_BYTES_MAX = 4096
 """A call may bring many inputs at once: larger bodies go to a thread whatever one inference takes."""
-WINDOW_CALLS = 128
+WINDOW_CALLS, WINDOW_CALLS_MIN = 128, 8
+WINDOW_US = 10_000_000
+"""Service times of late: of the last 10 s, at most 128 and at least 8 calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,24 @@ class Load:
 
     def __init__(self, fleet: Fleet, deployment: Deployment) -> None:
         self._prior_us = prior_us(fleet, deployment)
-        self._times_us: deque[int] = deque(maxlen=WINDOW_CALLS)
+        self._times_us: deque[tuple[int, int]] = deque(maxlen=WINDOW_CALLS)
         self.in_flight = 0
 
     def took(self, time_us: int) -> None:
-        """Note the time of one call."""
-        self._times_us.append(time_us)
+        """Note the time of one call, now."""
+        self._times_us.append((_now_us(), time_us))
 
     def report(self, healthy: bool = True) -> Report:
-        """Return what to tell the others: the declared times until eight calls were seen."""
-        if len(self._times_us) < 8:
+        """Return what to tell the others: the declared times until eight calls were seen of late.
+
+        Old times are forgotten: a deployment that was slow once, and is avoided for it, would stay slow for ever.
+        """
+        since_us = _now_us() - WINDOW_US
+        while self._times_us and self._times_us[0][0] < since_us:
+            self._times_us.popleft()
+        if len(self._times_us) < WINDOW_CALLS_MIN:
             return Report(self.in_flight, *self._prior_us, healthy=healthy)
-        p50_us, p95_us = np.percentile(np.fromiter(self._times_us, dtype=np.int64), (50, 95))
+        p50_us, p95_us = np.percentile(np.array([time_us for _, time_us in self._times_us]), (50, 95))
         return Report(self.in_flight, max(1, int(p50_us)), max(1, int(p95_us)), healthy=healthy)
 
 
@@ -119,3 +127,7 @@ def _warm(session: Session) -> None:
 
     shapes = {tensor.name: [1 if size == -1 else size for size in tensor.shape] for tensor in session.card.inputs}
     session.run({tensor.name: np.zeros(shapes[tensor.name], DTYPES[tensor.datatype]) for tensor in session.card.inputs})
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000

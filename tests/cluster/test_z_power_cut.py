@@ -18,7 +18,9 @@ from infercast.router.serving.settings import HTTP_ANSWER_MAX_S
 from tests.cluster.live import CAMERA, Live, picture, tensor_body
 from tests.cluster.load import Caller, Crowd, Ended
 
-LOAD_BEFORE_S, LOAD_AFTER_S = 2.5, 8.0
+LOAD_BEFORE_S, LOAD_AFTER_S = 2.5, 12.0
+LINGER_S = 8.0
+"""By when the replicas of a raylet that was killed have ended too: Ray ends them some seconds after it."""
 ELSEWHERE_MAX_S = 12.0
 AT_THE_SITE_MAX_S = HTTP_ANSWER_MAX_S + 5.0
 MARGIN_S = 1.0
@@ -93,7 +95,8 @@ def test_calls_for_dublin_are_answered_by_the_next_allowed_candidate(cut: Cut) -
     answered = [end for end in after if end.status == 200]
     assert len(answered) >= 0.9 * len(after)
     assert any(end.attempts > 1 for end in answered)
-    assert {end.site for end in answered if end.began_s > cut.at_s} <= {"fra", "iad"}
+    late = [end.site for end in answered if end.began_s > cut.at_s + LINGER_S]
+    assert set(late) == {"iad"}
 
 
 def test_who_needs_nothing_of_dublin_does_not_notice(cut: Cut) -> None:

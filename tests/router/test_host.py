@@ -9,7 +9,7 @@ import pytest
 
 from infercast.policies.snapshot import Report, prior_us
 from infercast.router.errors import Kind, Trouble
-from infercast.router.runtime.host import INLINE_P95_MAX_MS, Answer, Host, Load
+from infercast.router.runtime.host import INLINE_P95_MAX_MS, WINDOW_CALLS_MIN, WINDOW_US, Answer, Host, Load
 from infercast.router.runtime.session import Session
 from tests.router.digits import VARIANTS, deployment_of, fleet_with, held_out, infer_body, read_answer
 from tests.router.fakes import example_fleet
@@ -165,3 +165,18 @@ def test_a_load_remembers_the_last_128_calls() -> None:
         load.took(time_us * 1000)
     assert load.report().p50_us == 64_500
     assert load.report().p95_us == pytest.approx(0.95 * 127_000 + 1000, abs=1)
+
+
+def test_times_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was slow once, and is avoided for it, gets another chance."""
+    now_us = 1_000_000
+    monkeypatch.setattr("infercast.router.runtime.host._now_us", lambda: now_us)
+    load = Load(example_fleet(), example_fleet().deployments[0])
+    declared = load.report()
+    for _ in range(WINDOW_CALLS_MIN):
+        load.took(900_000)
+    assert load.report().p50_us == 900_000
+    now_us += WINDOW_US
+    assert load.report().p50_us == 900_000
+    now_us += 1
+    assert load.report() == declared

@@ -37,7 +37,7 @@ def audit(journal: Path, engine: Engine) -> Audit:
     for line in read_journal(journal):
         if line["kind"] == "call":
             calls += 1
-            ending = (line["request"], line["place"])
+            ending = (line["request"], line.get("number", line["place"]))
             endings[ending] = endings.get(ending, 0) + 1
             allowed = _allowed(engine, line) if line["attempts"] else set()
             off_policy += [f"{line['request']} on {name}" for name in line["attempts"] if name not in allowed]
@@ -46,7 +46,7 @@ def audit(journal: Path, engine: Engine) -> Audit:
             payload_bytes += line["payload_bytes"]
             if not _may_hold(engine, line):
                 misplaced.append(f"{line['request']} ({line['tenant']}) at {line['place']}")
-    twice = [f"{request} at {place}" for (request, place), count in endings.items() if count > 1]
+    twice = [f"{request} at {number}" for (request, number), count in endings.items() if count > 1]
     return Audit(calls, received, payload_bytes, tuple(off_policy), tuple(misplaced), tuple(twice))
 
 

@@ -87,7 +87,14 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
             cwd=state,
             env={**os.environ, "INFERCAST_RUN": run_id},
         )
-    _wait_ready(state, process, step)
+    try:
+        _wait_ready(state, process, step)
+    except BaseException:
+        # Ctrl-C too: whoever gives up a start leaves nothing of it.
+        process.terminate()
+        wait_gone(process.pid, 5)
+        stop(state)
+        raise
     (state / "starting.json").unlink(missing_ok=True)
     return find(state)
 

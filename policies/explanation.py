@@ -85,7 +85,7 @@ def _detail(compiled: Compiled, row: int, rule: Rule, out: list[int], snapshot: 
         f"{usd(int(compiled.params[kernel.P_PRICE_MAX])):.9f}",
         Rule.DEADLINE: f"{estimate} is past the {deadline}",
         Rule.DEADLINE_LOAD: f"{estimate} is past the {deadline} for its load alone",
-        Rule.CAPACITY: f"{int(live[kernel.L_IN_FLIGHT])} calls in flight, room for {int(live[kernel.L_QUEUE_MAX])}",
+        Rule.CAPACITY: f"full: there is room for {int(live[kernel.L_QUEUE_MAX])} calls",
         Rule.HEALTH: f"not healthy: {heard}",
         Rule.TRIED: "tried for this call already, and failed",
     }[rule]

@@ -13,6 +13,7 @@ import psutil
 
 MARK = "INFERCAST_RUN"
 PATIENCE_S = 5.0
+PASSES_MAX = 5
 
 
 def processes_of(run_id: str, folder: str = "") -> list[psutil.Process]:
@@ -46,8 +47,21 @@ def _writes(pid: int, file: str) -> bool:
 
 
 def end_run(run_id: str, folder: str = "", keep: int = 0) -> int:
-    """End every process of a run but `keep`: asked first, killed after 5 s. Returns how many there were."""
-    left = [process for process in processes_of(run_id, folder) if process.pid not in (keep, os.getpid())]
+    """End every process of a run but `keep`: asked first, killed after 5 s. Returns how many there were.
+
+    Looks again until none is found: what is being ended may just have started others.
+    """
+    ended = 0
+    for _ in range(PASSES_MAX):
+        left = [process for process in processes_of(run_id, folder) if process.pid not in (keep, os.getpid())]
+        if not left:
+            break
+        ended += len(left)
+        _end(left)
+    return ended
+
+
+def _end(left: list[psutil.Process]) -> None:
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -56,7 +70,6 @@ def end_run(run_id: str, folder: str = "", keep: int = 0) -> int:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(stubborn, timeout=PATIENCE_S)
-    return len(left)
 
 
 def alive(pid: int) -> bool:

@@ -5,6 +5,8 @@ that the policy does not allow, and every call ends in exactly one way, inside i
 """
 
 import asyncio
+import itertools
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -51,6 +53,8 @@ class Caller:
         self.snapshot = snapshot
         self._runner = runner
         self._journal = journal
+        # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
+        self._numbers = itertools.count(1)
 
     @property
     def fleet(self) -> Fleet:
@@ -193,6 +197,7 @@ class Caller:
     ) -> None:
         self._journal.write(
             "call",
+            number=f"{self.entry}-{os.getpid()}-{next(self._numbers)}",
             request=request.id,
             tenant=request.tenant,
             model=request.model,

@@ -186,7 +186,10 @@ class Ingress:
             raise Trouble(
                 kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known)
             ) from error
-        return Reply.json({**as_json(decision), "summary": summary(decision)}, infercast_decision=decision.id)
+        record = {**as_json(decision), "summary": summary(decision)}
+        for verdict in record["verdicts"]:
+            del verdict["signals"]["in_flight"]  # It counts other tenants' calls, too.
+        return Reply.json(record, infercast_decision=decision.id)
 
     def _model(self, ask: Ask, model: str, action: str) -> Reply:
         key = self._key(ask)
@@ -217,8 +220,11 @@ class Ingress:
         )
 
     async def _show_signals(self, ask: Ask) -> Reply:
-        self._key(ask)
-        return Reply.json({"site": self._caller.entry, "signals": self._signals()})
+        key = self._key(ask)
+        told = self._signals()
+        if key.origin not in self._caller.fleet.site_by_id:
+            told = [{name: value for name, value in signal.items() if name != "in_flight"} for signal in told]
+        return Reply.json({"site": self._caller.entry, "signals": told})
 
 
 def _deadline_us(deadline_ms: Any) -> int:

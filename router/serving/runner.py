@@ -19,6 +19,8 @@ from ..conduct.ports import Carried, Lost
 from ..runtime.host import Answer, Host, Load
 from .wire import Away, Came
 
+SILENT_MAX = 2
+
 
 class ClusterRunner:
     """Runs calls for the worker of one site."""
@@ -39,7 +41,7 @@ class ClusterRunner:
         self._own = dict(own)
         self._emulate = emulate
         self._others: dict[str, DeploymentHandle] = {}
-        self._alive: dict[str, bool] = dict.fromkeys(own, True)
+        self._silent = dict.fromkeys(own, 0)
         self.loads = {
             deployment.id: Load(fleet, deployment) for deployment in fleet.deployments if deployment.site == site
         }
@@ -93,17 +95,18 @@ class ClusterRunner:
         return replace(_answer_in(came), emulated_us=away_us)
 
     async def look_after_own(self) -> None:
-        """Ask each replica of its own whether it lives; one that is silent for a second is reported as not healthy."""
+        """Ask each replica of its own whether it lives; one that twice says nothing for a second is not healthy."""
         for variant, handle in self._own.items():
             try:
-                self._alive[variant] = await asyncio.wait_for(handle.ping.remote(), 1.0)
+                await asyncio.wait_for(handle.ping.remote(), 1.0)
+                self._silent[variant] = 0
             except (RayError, RayServeException, TimeoutError):
-                self._alive[variant] = False
+                self._silent[variant] += 1
 
     def reports(self) -> dict[str, Report]:
         """Return what this worker knows of its own deployments."""
         return {
-            deployment.id: self.loads[deployment.id].report(self._alive.get(deployment.variant, True))
+            deployment.id: self.loads[deployment.id].report(self._silent.get(deployment.variant, 0) < SILENT_MAX)
             for deployment in self._fleet.deployments
             if deployment.site == self._site
         }

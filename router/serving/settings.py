@@ -7,6 +7,7 @@ to private names.
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 RAY_VERSION = "2.60.0"
 HTTP_ANSWER_MAX_S = 35
@@ -40,6 +41,7 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int]) -> dict
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         # Makes Ray take 127.0.0.1 for this machine's address, so that none of its ports leaves it.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "infercast.router.serving.settings.close_proxy",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -98,3 +100,32 @@ def narrow_replica() -> None:
     if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
         add_port = replica.add_port_to_grpc_server
         replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))
+
+
+class Closed:
+    """Refuses every call unread: what answers in place of a site that has no ingress."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Refuse one call; Serve's own paths go through."""
+        if scope["type"] != "http" or scope["path"].startswith("/-/"):
+            await self._app(scope, receive, send)
+            return
+        body = b'{"error":"no site receives calls here"}'
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 421, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def close_proxy() -> list[Any]:
+    """Return what Serve puts before its applications: nothing in a replica, and in the proxy on the head a closed door.
+
+    That proxy would read a call's body before any site has decided on it. Serve asks in every process that listens.
+    """
+    import ray
+    from starlette.middleware import Middleware
+
+    name = ray.get_runtime_context().get_actor_name() or ""
+    return [Middleware(Closed)] if name.startswith("SERVE_PROXY_ACTOR") else []

@@ -58,9 +58,6 @@ def test_an_interrupted_start_says_so_by_its_exit_code(interrupted: tuple[int, l
     assert interrupted[0] == 128 + signal.SIGINT
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`up` and `demo` that are interrupted while they start leave the supervisor at it"
-)
 def test_an_interrupted_start_leaves_nothing_running(interrupted: tuple[int, list[psutil.Process], Path]) -> None:
     assert interrupted[1] == []
 

@@ -163,9 +163,6 @@ def test_no_port_offers_a_way_round_the_policy(live: Live) -> None:
     assert answered == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Serve's own proxy on the head, on a port of its own, reads bodies before a site decides"
-)
 def test_no_port_takes_in_a_body_that_may_not_enter(live: Live) -> None:
     headers = live.headers("hospital", None, "personal")
     with httpx.Client(timeout=2.0) as client:

@@ -84,7 +84,7 @@ def test_a_verdict_of_the_moment_says_the_values_it_compared() -> None:
     full.live[2, kernel.L_HEALTHY] = 0
     full.live[3, kernel.L_TRIED] = 1
     said = {verdict.deployment: verdict.detail for verdict in idle.explain(request_of(), full).verdicts}
-    assert said["small@ber"] == "64 calls in flight, room for 64"
+    assert said["small@ber"] == "full: there is room for 64 calls"
     assert said["large@par"] == "not healthy: never heard of"
     assert said["large@iad"] == "tried for this call already, and failed"
 

@@ -1,1 +1,1 @@
-"""The what-if simulator: the same engine on a fleet of paper. Its first part is the issue after the policy engine."""
+"""The what-if simulator, to come: the same engine on a fleet of paper, scenarios, traces, reports."""

@@ -12,7 +12,7 @@ from infercast.policies.fleet import load_fleet
 from infercast.policies.policy import load_policies
 from infercast.policies.record import summary
 
-from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, out, print_json, refusing
+from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, err, out, print_json, refusing
 
 
 @app.command()
@@ -21,7 +21,7 @@ def check(fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, json: AsJ
 
     All faults come at once, with file, line and remedy (exit 2). A case that does not hold exits 1.
     """
-    with refusing():
+    with refusing(), err.status("checking…"):
         results = run_all(fleet, policies)
     failed = sum(1 for _, result in results if result.failures)
     if json:

@@ -16,7 +16,7 @@ from infercast.policies.record import as_json, summary
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import PPM, ms, us_from_ms, usd
 
-from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, out, print_json, refusing
+from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, err, out, print_json, refusing
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose policy decides.")]
 Model = Annotated[str, typer.Option("--model", help="The task to call.")]
@@ -51,7 +51,7 @@ def explain(
     Each candidate stands with its verdict, the shares of its score, and the least change that would make it win.
     Exit code 1 when no candidate passes.
     """
-    with refusing():
+    with refusing(), err.status("deciding…"):
         world = load_fleet(fleet)
         tenants = load_policies(policies, world)
         start = entry or nearest_entry(world, origin)

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 
-from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 
@@ -43,18 +42,9 @@ class DeviceRunner:
             return await self._send(deployment, call, timeout_s)
 
     async def _run_here(self, index: int, call: Carried, timeout_s: float) -> Answer:
-        load, row = self._loads[index], self._snapshot.live[index]
-        load.in_flight += 1
-        row[kernel.L_IN_FLIGHT] += 1
-        began_ns = time.perf_counter_ns()
-        try:
-            variant = self._fleet.deployments[index].variant
-            answer = await self._host.run(variant, self._site, call.body, call.header_bytes, timeout_s)
-            load.took((time.perf_counter_ns() - began_ns) // 1000)
-            return answer
-        finally:
-            load.in_flight -= 1
-            row[kernel.L_IN_FLIGHT] -= 1
+        variant = self._fleet.deployments[index].variant
+        with self._loads[index].running(self._snapshot.live[index]):
+            return await self._host.run(variant, self._site, call.body, call.header_bytes, timeout_s)
 
     async def _send(self, index: int, call: Carried, timeout_s: float) -> Answer:
         site = self._fleet.deployments[index].site

@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from infercast.policies import kernel
 from infercast.policies.fleet import Deployment, Fleet
-from infercast.policies.snapshot import Report, prior_us
+from infercast.policies.snapshot import Report, Table, prior_us
 
 from ..errors import Trouble
 from ..oip import parse_infer, render_infer
@@ -45,6 +47,19 @@ class Load:
         self._prior_us = prior_us(fleet, deployment)
         self._times_us: deque[tuple[int, int]] = deque(maxlen=WINDOW_CALLS)
         self.in_flight = 0
+
+    @contextmanager
+    def running(self, row: Table) -> Iterator[None]:
+        """Count one call in flight, here and in a row of the live table, and note its time when it succeeds."""
+        self.in_flight += 1
+        row[kernel.L_IN_FLIGHT] += 1
+        began_us = _now_us()
+        try:
+            yield
+            self.took(_now_us() - began_us)
+        finally:
+            self.in_flight -= 1
+            row[kernel.L_IN_FLIGHT] -= 1
 
     def took(self, time_us: int) -> None:
         """Note the time of one call, now."""

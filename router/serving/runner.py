@@ -1,7 +1,6 @@
 """Where a call runs, seen from a site worker: here, in a replica of its own here, or at another site of the cluster."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting
 from infercast.policies.snapshot import Report, Snapshot
@@ -57,20 +55,10 @@ class ClusterRunner:
     async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
         deployment = self._fleet.deployments[index]
-        load, row = self.loads[deployment.id], self._snapshot.live[index]
-        load.in_flight += 1
-        row[kernel.L_IN_FLIGHT] += 1
-        began_ns = time.perf_counter_ns()
-        try:
+        with self.loads[deployment.id].running(self._snapshot.live[index]):
             if deployment.hosted is Hosting.IN_WORKER:
-                answer = await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
-            else:
-                answer = await self._run_own(deployment.variant, body, header_bytes, timeout_s)
-            load.took((time.perf_counter_ns() - began_ns) // 1000)
-            return answer
-        finally:
-            load.in_flight -= 1
-            row[kernel.L_IN_FLIGHT] -= 1
+                return await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
+            return await self._run_own(deployment.variant, body, header_bytes, timeout_s)
 
     async def _run_own(self, variant: str, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         try:

@@ -232,7 +232,7 @@ def test_an_answer_that_json_cannot_say_is_not_made_up() -> None:
     np.testing.assert_array_equal(read.as_numpy("y"), outputs["y"])
 
 
-def only_bad_request(body: bytes, header_bytes: int | None) -> None:
+def check_only_bad_request(body: bytes, header_bytes: int | None) -> None:
     """Whatever the bytes, they are parsed or refused as the caller's fault."""
     found: Infer | Trouble
     try:
@@ -251,7 +251,7 @@ def only_bad_request(body: bytes, header_bytes: int | None) -> None:
 @example(b"null", None)
 @example(b'{"inputs":[[]]}', 15)
 def test_any_bytes_are_parsed_or_refused(body: bytes, header_bytes: int | None) -> None:
-    only_bad_request(body, header_bytes)
+    check_only_bad_request(body, header_bytes)
 
 
 JSON = st.recursive(
@@ -277,8 +277,8 @@ def test_a_good_body_with_one_part_changed_is_parsed_or_refused(
         at = at[step]
     at[place[-1]] = part
     header = json.dumps(body).encode("utf-8", "replace")
-    only_bad_request(header + blob, len(header))
-    only_bad_request(header + b"12345678", len(header) + off)
+    check_only_bad_request(header + blob, len(header))
+    check_only_bad_request(header + b"12345678", len(header) + off)
 
 
 @given(st.data())
@@ -288,8 +288,8 @@ def test_a_good_body_with_some_bytes_changed_is_parsed_or_refused(data: st.DataO
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(whole)))
-    only_bad_request(bytes(whole[:cut]), len(header))
-    only_bad_request(bytes(whole), len(header))
+    check_only_bad_request(bytes(whole[:cut]), len(header))
+    check_only_bad_request(bytes(whole), len(header))
 
 
 @given(st.data())

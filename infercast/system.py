@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from infercast.policies.faults import BadInput, Fault
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 from infercast.policies.policy import Policy, load_policies
 from infercast.router.keys import issue, save_keys, write_private

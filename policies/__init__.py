@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine import Engine
     from .faults import BadInput, Fault
-    from .fleet import Fleet, load_fleet
+    from .fleet import Fleet
+    from .fleet_file import load_fleet
     from .model import Decision, Outcome, Request, Tier
     from .policy import Policy, load_policies, load_policy
     from .snapshot import Snapshot
@@ -19,7 +20,7 @@ _HOMES = {
     "BadInput": "faults",
     "Fault": "faults",
     "Fleet": "fleet",
-    "load_fleet": "fleet",
+    "load_fleet": "fleet_file",
     "Decision": "model",
     "Outcome": "model",
     "Request": "model",

@@ -9,7 +9,8 @@ import typer
 
 from infercast import system
 from infercast.policies.faults import BadInput, Fault, did_you_mean
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 
 from .app import FAILED, STATE, AsJson, StatePath, app, err, out, print_json, refusing

@@ -8,7 +8,7 @@ from rich.table import Table
 from infercast.policies.cases import Result, check_cases
 from infercast.policies.engine import Engine
 from infercast.policies.faults import BadInput, Fault
-from infercast.policies.fleet import load_fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy import load_policies
 from infercast.policies.record import summary
 

@@ -14,7 +14,8 @@ from infercast import system
 from infercast.audit import Audit, audit
 from infercast.load import LOST, Payloads, Sender, Sent, Traffic, load_traffic
 from infercast.policies.engine import Engine
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy import Policy, load_policies
 
 from .app import (

@@ -9,7 +9,8 @@ from infercast.policies import kernel
 from infercast.policies.counterfactual import least_change
 from infercast.policies.engine import Engine, Unknown
 from infercast.policies.faults import BadInput, Fault, did_you_mean
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Decision, Outcome, Request, Rule, Verdict
 from infercast.policies.policy import Policy, load_policies
 from infercast.policies.record import as_json, summary

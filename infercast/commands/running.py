@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from infercast import system
-from infercast.policies.fleet import load_fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 
 from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing

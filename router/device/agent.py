@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from infercast.policies.engine import Engine
-from infercast.policies.fleet import load_fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy import load_policies
 from infercast.policies.snapshot import Snapshot
 

@@ -18,7 +18,8 @@ from types import FrameType
 
 from infercast.policies.engine import Engine
 from infercast.policies.faults import BadInput
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 from infercast.policies.policy import load_policies
 

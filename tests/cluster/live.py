@@ -13,7 +13,8 @@ import psutil
 
 from infercast import system
 from infercast.policies.engine import Engine
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Decision, Request
 from infercast.policies.policy import Policy, load_policies
 from infercast.policies.snapshot import Snapshot

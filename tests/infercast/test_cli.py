@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infercast.cli import app
-from infercast.policies.fleet import load_fleet
+from infercast.policies.fleet_file import load_fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {

@@ -9,7 +9,8 @@ import pytest
 
 from infercast.load import Payloads, Traffic, load_traffic
 from infercast.policies.faults import BadInput, Fault
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy import Policy, load_policies
 
 ROOT = Path(__file__).resolve().parents[2]

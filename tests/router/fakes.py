@@ -13,7 +13,8 @@ import orjson
 
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
-from infercast.policies.fleet import Fleet, load_fleet
+from infercast.policies.fleet import Fleet
+from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Request
 from infercast.policies.policy import Policy, load_policies
 from infercast.policies.snapshot import Snapshot

@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Neither ONNX Runtime nor Ray may report home from here.
+export ORT_DISABLE_TELEMETRY = 1
+export RAY_USAGE_STATS_ENABLED = 0
 
 .PHONY: help setup models up down demo test lint types contracts lock clean
 

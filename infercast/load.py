@@ -62,6 +62,7 @@ class Ended:
     cost_usd: float = 0.0
     attempts: int = 0
     right: bool | None = None
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -204,16 +205,17 @@ class Sender:
     async def _call(self, client: httpx.AsyncClient, stream: Stream, entries: list[str], number: int) -> Ended:
         began = time.perf_counter()
         left_s = self._patience_s(stream)
-        last = Ended("failed", LOST, entries[0])
+        tried: list[str] = []
         for entry in entries:
             share_s = left_s - (time.perf_counter() - began)
             if share_s <= 0:
                 break
+            tried.append(entry)
             try:
                 return await asyncio.wait_for(self._try(client, stream, entry, number, began), share_s)
             except (httpx.HTTPError, TimeoutError):
-                last = Ended("failed", LOST, entry)
-        return last
+                continue
+        return Ended("failed", LOST, entries[0], tried=tuple(tried))
 
     async def _try(self, client: httpx.AsyncClient, stream: Stream, entry: str, number: int, began: float) -> Ended:
         url, secret = self._where(stream.tenant, entry, stream.origin)

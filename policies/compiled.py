@@ -42,7 +42,7 @@ def compile_policy(
     """Return the arrays for all calls of these data classes that enter at `entry`, come from `origin`, ask `model`."""
     blocks = policy.blocks(classes)
     way_in = fleet.network.path(origin, entry)
-    gate = entry_veto(blocks, fleet.site_by_id[entry], way_in, fleet)
+    gate = _others_device(fleet, policy, entry) or entry_veto(blocks, fleet.site_by_id[entry], way_in, fleet)
     chosen = [(i, d) for i, d in enumerate(fleet.deployments) if fleet.model_of[d.variant] == model]
     measured = [_accuracy_ppm(fleet, deployment.variant) for _, deployment in chosen]
     catalogue = [_accuracy_ppm(fleet, variant.id) for variant in fleet.model_by_id[model].variants]
@@ -84,6 +84,13 @@ def compile_policy(
         deadline_us=int(params[kernel.P_DEADLINE_US]),
         accuracy_floor_ppm=accuracy_floor_ppm(blocks, model),
     )
+
+
+def _others_device(fleet: Fleet, policy: Policy, entry: str) -> Veto | None:
+    """Return why a tenant's calls may not enter at a device: nothing leads into one, so this keeps others off it whole."""
+    if fleet.site_by_id[entry].tenant in (None, policy.tenant):
+        return None
+    return Veto(Rule.ENTRY_PRIVACY, f"{entry} is another tenant's device")
 
 
 def draw_of(text: str) -> int:

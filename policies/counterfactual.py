@@ -21,8 +21,8 @@ class Change:
 
 
 def least_change(decision: Decision, verdict: Verdict, policy: Policy) -> Change | None:
-    """Return the least single change that would make a candidate the choice; None for the chosen one."""
-    if decision.chosen == verdict.deployment:
+    """Return the least single change that would make a candidate the choice; None for the chosen one, and where no way leads."""
+    if decision.chosen == verdict.deployment or verdict.rule is Rule.PATH_NONE:
         return None
     if verdict.rule in STATIC_RULES and verdict.rule is not Rule.NONE:
         return Change("rule", 0, "", f"only if {verdict.rule.word} allowed it")

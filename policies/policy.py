@@ -157,6 +157,7 @@ def load_policies(folder: Path | str, fleet: Fleet) -> dict[str, Policy]:
     policies: dict[str, Policy] = {}
     faults: list[Fault] = []
     paths = sorted(path for path in Path(folder).glob("*.yaml") if not path.name.endswith(".cases.yaml"))
+    faults += _unread(Path(folder), {path.stem for path in paths})
     if not paths:
         raise BadInput([Fault(str(folder), 0, "", "holds no policy files", "add TENANT.yaml")])
     for path in paths:
@@ -165,14 +166,23 @@ def load_policies(folder: Path | str, fleet: Fleet) -> dict[str, Policy]:
         except BadInput as error:
             faults.extend(error.faults)
             continue
-        if policy.tenant in policies:
-            faults.append(
-                Fault(str(path), 1, "tenant", f"tenant {policy.tenant!r} has a file already", "one file each")
-            )
+        if policy.tenant != path.stem:
+            message = f"{policy.tenant!r} is not the file's name {path.stem!r}"
+            faults.append(Fault(str(path), 1, "tenant", message, "rename one: a tenant has one file, called after it"))
         policies[policy.tenant] = policy
     if faults:
         raise BadInput(faults)
     return policies
+
+
+def _unread(folder: Path, tenants: set[str]) -> list[Fault]:
+    """Return a fault for each file that looks as if it were read, and is not."""
+    faults = [Fault(str(path), 0, "", "is not read", f"call it {path.stem}.yaml") for path in folder.glob("*.yml")]
+    for path in sorted(folder.glob("*.cases.yaml")):
+        tenant = path.name.removesuffix(".cases.yaml")
+        if tenant not in tenants:
+            faults.append(Fault(str(path), 0, "", f"no tenant is called {tenant!r}", did_you_mean(tenant, tenants)))
+    return faults
 
 
 def _check(document: Document, policy: Policy, fleet: Fleet) -> Iterable[Fault]:

@@ -1,5 +1,6 @@
 """`check`: the fleet, the policies and the tenants' own cases, with no cluster running."""
 
+from collections import Counter
 from pathlib import Path
 
 import typer
@@ -22,7 +23,7 @@ def check(fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, json: AsJ
     All faults come at once, with file, line and remedy (exit 2). A case that does not hold exits 1.
     """
     with refusing(), err.status("checking…"):
-        results = run_all(fleet, policies)
+        tenants, results = run_all(fleet, policies)
     failed = sum(1 for _, result in results if result.failures)
     if json:
         rows = [
@@ -37,13 +38,17 @@ def check(fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, json: AsJ
         print_json({"cases": rows, "failed": failed})
     else:
         out.print(_table(results))
+        counts = Counter(name for name, _ in results)
+        for tenant in tenants:
+            remedy = "" if counts[tenant] else f" (write {policies / tenant}.cases.yaml)"
+            out.print(f"  {tenant}: {counts[tenant]} cases{remedy}", highlight=False)
         out.print(f"{len(results) - failed} cases hold, {failed} do not", highlight=False)
     if failed:
         raise typer.Exit(FAILED)
 
 
-def run_all(fleet_path: Path, folder: Path) -> list[tuple[str, Result]]:
-    """Run every tenant's cases. Raises BadInput with the faults of all files."""
+def run_all(fleet_path: Path, folder: Path) -> tuple[list[str], list[tuple[str, Result]]]:
+    """Return the tenants, and what came of each of their cases. Raises BadInput with the faults of all files."""
     fleet = load_fleet(fleet_path)
     tenants = load_policies(folder, fleet)
     engine = Engine(fleet, tenants)
@@ -58,7 +63,7 @@ def run_all(fleet_path: Path, folder: Path) -> list[tuple[str, Result]]:
                 faults.extend(error.faults)
     if faults:
         raise BadInput(faults)
-    return results
+    return list(tenants), results
 
 
 def _table(results: list[tuple[str, Result]]) -> Table:

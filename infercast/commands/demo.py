@@ -16,7 +16,10 @@ from infercast.load import LOST, Payloads, Sender, Sent, Traffic, load_traffic
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
+from infercast.policies.model import Request
 from infercast.policies.policy import Policy, load_policies
+from infercast.policies.record import reasons
+from infercast.policies.snapshot import Snapshot
 
 from .app import (
     FAILED,
@@ -34,6 +37,7 @@ from .app import (
     refusing,
 )
 from .call import address
+from .explain import nearest_entry
 from .running import Port, start_with_progress
 
 TrafficPath = Annotated[Path, typer.Option("--traffic", help="The traffic to send.")]
@@ -74,7 +78,7 @@ def demo(
         print_json({"emulated_distances": True, "calm": _rows(calm), "cut": _rows(cut), "killed": plan.kill,
                     "audit": _audit_row(found), "problems": problems})  # fmt: skip
     else:
-        _show(plan, calm, cut, found, problems)
+        _show(plan, calm, cut, found, problems, _why(world, tenants, plan))
     if problems:
         raise typer.Exit(FAILED)
 
@@ -159,11 +163,15 @@ def _audit_row(found: Audit) -> dict[str, Any]:
     }
 
 
-def _show(plan: Traffic, calm: list[Sent], cut: list[Sent], found: Audit, problems: Problems) -> None:
-    out.print(_table("All sites up (distances emulated from the fleet's links)", calm))
+def _show(
+    plan: Traffic, calm: list[Sent], cut: list[Sent], found: Audit, problems: Problems, why: dict[str, str]
+) -> None:
+    out.print(_table("All sites up (distances emulated from the fleet's links)", calm, why))
+    out.print(_sum(calm), highlight=False)
     if plan.kill is not None:
-        out.print(_table(f"{plan.kill} cut off {KILL_AFTER_S:.0f} s into the traffic", cut))
-        _show_cut(plan.kill, cut)
+        out.print(_table(f"{plan.kill} cut off {KILL_AFTER_S:.0f} s into the traffic", cut, why))
+        out.print(_sum(cut), highlight=False)
+        out.print(_of_the_cut(plan.kill, cut), highlight=False)
     out.print(
         f"The places' own journals: {found.calls} calls, each with one ending; {found.received} payloads received "
         f"({found.payload_bytes:,} bytes), {len(found.misplaced)} of them where the policy does not allow; "
@@ -173,50 +181,60 @@ def _show(plan: Traffic, calm: list[Sent], cut: list[Sent], found: Audit, proble
     for problem in problems:
         out.print(f"[red]✗[/] {problem}", highlight=False)
     if not problems:
-        out.print("[green]✓[/] every call had its one outcome, and nothing left its policy")
+        out.print("[green]✓[/] no call ended twice or not at all, and nothing left its policy")
 
 
-def _show_cut(site: str, cut: list[Sent]) -> None:
-    ends = [end for sent in cut for end in sent.ended]
-    lost = sum(1 for end in ends if end.reason == LOST)
-    moved = sum(1 for end in ends if end.outcome == "answered" and end.attempts > 1)
-    elsewhere = sum(
-        1 for sent in cut for end in sent.ended
-        if end.outcome == "answered" and sent.stream.entries and end.entry != sent.stream.entries[0]
-    )  # fmt: skip
+def _sum(sents: list[Sent]) -> str:
+    ends = [end for sent in sents for end in sent.ended]
+    counts = Counter(end.outcome for end in ends)
     slowest_ms = max((end.latency_ms for end in ends), default=0.0)
-    out.print(
-        f"{len(ends)} calls, all ended, the slowest after {slowest_ms:.0f} ms. Of those caught by the cut, {moved} were "
-        f"answered by the next allowed candidate; {elsewhere} entered at the next site; {lost} had entered at {site} and "
-        "got no answer within their deadline.",
-        highlight=False,
+    return (
+        f"{len(ends)} calls: {counts['answered']} answered, the slowest after {slowest_ms:.0f} ms; {counts['refused']} "
+        f"refused by their policies; {counts['failed']} without an answer in time."
     )
 
 
-def _table(title: str, sents: list[Sent]) -> Table:
-    table = Table(title=title)
-    for column in (
-        "tenant",
-        "calls",
-        "from → entry",
-        "sent",
-        "ran at",
-        "p50 / p95 ms",
-        "accuracy",
-        "µUSD",
-        "not answered",
-    ):
-        table.add_column(column, overflow="fold", no_wrap=column in ("tenant", "sent", "p50 / p95 ms", "µUSD"))
+def _of_the_cut(site: str, cut: list[Sent]) -> str:
+    ends = [(sent.stream, end) for sent in cut for end in sent.ended]
+    lost = [end for _, end in ends if end.reason == LOST]
+    there = sum(1 for end in lost if site in end.tried)
+    moved = sum(1 for _, end in ends if end.outcome == "answered" and end.attempts > 1)
+    ours = [end for stream, end in ends if end.outcome == "answered" and stream.entries[:1] == (site,)]
+    entered = sum(1 for end in ours if end.entry != site)
+    elsewhere = f" ({len(lost) - there} more elsewhere, this machine being busy)" if len(lost) > there else ""
+    return (
+        f"Of the calls that the cut touched: answered by the next allowed candidate {moved}; entered at the next site "
+        f"{entered}; without an answer {there}, which had entered at {site} itself{elsewhere}."
+    )
+
+
+def _why(fleet: Fleet, policies: dict[str, Policy], plan: Traffic) -> dict[str, str]:
+    """Return, for each stream, what its tenant prefers and which rules veto candidates, decided on an idle fleet."""
+    engine, idle = Engine(fleet, policies), Snapshot.declared(fleet)
+    said = {}
+    for stream in plan.streams:
+        entry = stream.entries[0] if stream.entries else nearest_entry(fleet, stream.origin)
+        classes = (stream.data_class,) if stream.data_class else ()
+        decision = engine.explain(Request("", stream.tenant, stream.model, entry, stream.origin, classes), idle)
+        vetoed = any(verdict.rule for verdict in decision.verdicts)
+        said[stream.name] = f"{decision.preference}; {f'vetoed: {reasons(decision)}' if vetoed else 'no veto'}"
+    return said
+
+
+def _table(title: str, sents: list[Sent], why: dict[str, str]) -> Table:
+    table = Table(title=title, show_lines=True)
+    for column in ("tenant", "calls", "from → entry", "ran at", "why", "p50 / p95 ms", "accuracy", "µUSD", "no answer"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("tenant", "ran at", "p50 / p95 ms", "µUSD"))
     for row in _rows(sents):
         spent = f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}" if row["p50_ms"] is not None else ""
         right = f"{row['accuracy']:.3f} of {row['accuracy_n']}" if row["accuracy_n"] else ""
-        unanswered = {**row["refused"], **row["failed"]}
+        unanswered = {**{f"refused: {reason}": n for reason, n in row["refused"].items()}, **row["failed"]}
         table.add_row(
             row["tenant"],
-            f"{row['stream']} ({row['class'] or 'no class'}, {row['model']})",
+            f"{row['sent']} {row['stream']} ({row['class'] or 'no class'})",
             f"{row['from']} → {', '.join(row['entered'])}",
-            str(row["sent"]),
             "\n".join(f"{count} {name}" for name, count in row["ran"].items()),
+            why[row["stream"]],
             spent,
             right,
             f"{row['cost_usd'] * 1e6:.2f}",

@@ -38,7 +38,13 @@ def up(
 def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int) -> system.Running:
     """Start a system, saying on standard error what it is at."""
     with err.status("starting…") as status:
-        return system.start(fleet, policies, state, port, lambda step: status.update(f"starting: {step}"))
+
+        def step(name: str) -> None:
+            status.update(f"starting: {name}")
+            if not err.is_terminal:
+                err.print(f"starting: {name}", highlight=False)
+
+        return system.start(fleet, policies, state, port, step)
 
 
 @app.command()

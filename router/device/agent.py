@@ -73,6 +73,7 @@ def main() -> None:
         words.add_argument(f"--{name}", required=True)
     words.add_argument("--port", type=int, required=True)
     given = words.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     asyncio.run(serve(given.fleet, given.policies, given.state, given.site, given.port, given.upstream))
 

@@ -77,6 +77,7 @@ def run_laws(folder: Path, tests: list[str]) -> int:
     around = {**os.environ, **as_always, "PYTHONPATH": str(folder), "NUMBA_DISABLE_JIT": "1"}
     chosen = [str(LAWS / test) for test in tests]
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+    command += ["-o", f"pythonpath={folder} {ROOT}"]
     done = subprocess.run(
         [*command, "-x", "-p", "no:cacheprovider", *chosen],
         cwd=folder,

@@ -62,7 +62,7 @@ def test_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
     write(tmp_path / "d.cases.yaml", "not: a policy")
     with pytest.raises(BadInput) as caught:
         load_policies(tmp_path, fleet_of())
-    assert [Path(fault.file).name for fault in caught.value.faults] == ["a.yaml", "b.yaml", "d.yaml"]
+    assert [Path(fault.file).name for fault in caught.value.faults] == ["a.yaml", "b.yaml", "c.yaml", "d.yaml"]
     with pytest.raises(BadInput, match="holds no policy files"):
         load_policies(tmp_path / "nowhere", fleet_of())
 

@@ -213,3 +213,31 @@ def test_faults_of_spelling_and_of_meaning_come_together(tmp_path: Path) -> None
     faults, lines = faults_of(tmp_path, MISSPELT, NO_COUNTRY, TWICE, BACKWARDS, NO_PLACE)
     spelling, country, twice, backwards, place = lines
     assert [fault.line for fault in faults] == [spelling, country, twice + 1, backwards, place]
+
+
+@pytest.mark.parametrize("tenant", ["annotator", "bank", "studio"])
+def test_nobody_enters_at_another_tenants_device(tenant: str) -> None:
+    for data_class in engine().policies[tenant].classes:
+        for model in engine().models_of(tenant):
+            request = Request("r", tenant, model, "berlin-cam", "berlin-cam", (data_class,))
+            decision = engine().explain(request, Snapshot.declared(fleet()))
+            assert {verdict.rule.word for verdict in decision.verdicts} == {"entry.privacy"}
+            assert "berlin-cam" not in decision.entries
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("bank.cases.yaml", "bnak.cases.yaml", "no tenant is called 'bnak' (did you mean 'bank'?)"),
+        ("bank.yaml", "bnak.yaml", "'bank' is not the file's name 'bnak'"),
+        ("bank.yaml", "bank.yml", "is not read (call it bank.yaml)"),
+    ],
+)
+def test_a_file_that_would_not_be_read_is_a_fault(tmp_path: Path, old: str, new: str, said: str) -> None:
+    for path in TENANTS.glob("*.yaml"):
+        (tmp_path / (new if path.name == old else path.name)).write_text(
+            path.read_text(encoding="utf-8"), encoding="utf-8"
+        )
+    with pytest.raises(BadInput) as caught:
+        load_policies(tmp_path, fleet())
+    assert said in str(caught.value)

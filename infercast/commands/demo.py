@@ -217,14 +217,15 @@ def _why(fleet: Fleet, policies: dict[str, Policy], plan: Traffic) -> dict[str, 
         classes = (stream.data_class,) if stream.data_class else ()
         decision = engine.explain(Request("", stream.tenant, stream.model, entry, stream.origin, classes), idle)
         vetoed = any(verdict.rule for verdict in decision.verdicts)
-        said[stream.name] = f"{decision.preference}; {f'vetoed: {reasons(decision)}' if vetoed else 'no veto'}"
+        vetoes = reasons(decision).replace(", ", "\n") if vetoed else "nothing"
+        said[stream.name] = f"{decision.preference}; vetoed:\n{vetoes}"
     return said
 
 
 def _table(title: str, sents: list[Sent], why: dict[str, str]) -> Table:
     table = Table(title=title, show_lines=True)
     for column in ("tenant", "calls", "from → entry", "ran at", "why", "p50 / p95 ms", "accuracy", "µUSD", "no answer"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("tenant", "ran at", "p50 / p95 ms", "µUSD"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("tenant", "ran at", "why", "p50 / p95 ms", "µUSD"))
     for row in _rows(sents):
         spent = f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}" if row["p50_ms"] is not None else ""
         right = f"{row['accuracy']:.3f} of {row['accuracy_n']}" if row["accuracy_n"] else ""

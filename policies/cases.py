@@ -86,11 +86,6 @@ def load_cases(path: Path | str, fleet: Fleet) -> tuple[Document, Cases]:
     return document, cases
 
 
-def run_cases(cases: Cases, engine: Engine) -> list[Result]:
-    """Decide every case on the declared snapshot and compare. Raises Unknown for names the policy does not have."""
-    return [_run(cases.tenant, case, engine) for case in cases.cases]
-
-
 def check_cases(path: Path | str, engine: Engine) -> list[Result]:
     """Read and run a cases file. Raises BadInput for faults in the file, unknown names included."""
     document, cases = load_cases(path, engine.fleet)

@@ -6,7 +6,6 @@ NUSD_PER_USD = 1_000_000_000
 US_PER_MS = 1_000
 US_PER_S = 1_000_000
 PPM = 1_000_000
-BYTES_PER_GB = 1_000_000_000
 LATENCY_MAX_US = 600 * US_PER_S
 """Longest latency the engine tells apart (10 minutes): bounds every product below 2**63."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +87,7 @@ def demo(
 async def _send(
     running: system.Running, state: Path, fleet: Fleet, policies: dict[str, Policy], plan: Traffic, payloads: Payloads
 ) -> tuple[list[Sent], list[Sent]]:
+    @cache  # keys are read from their file once, not within the time that a call takes
     def where(tenant: str, entry: str, origin: str) -> tuple[str, str]:
         url, key = address(running, fleet, tenant, entry, origin)
         return url, system.secret_of(state, key)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infercast.policies import BadInput, Engine, Fault, Fleet, Request, Snapshot, Tier, load_fleet, load_policies
-from infercast.policies.cases import Case, load_cases, run_cases
+from infercast.policies.cases import Case, check_cases, load_cases
 from infercast.policies.model import Decision, Hosting, Rule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,10 @@ def tenants() -> list[str]:
 def decided(tenant: str) -> dict[str, tuple[Case, Decision, tuple[str, ...]]]:
     _, cases = load_cases(TENANTS / f"{tenant}.cases.yaml", fleet())
     assert cases.tenant == tenant
-    return {result.case.name: (result.case, result.decision, result.failures) for result in run_cases(cases, engine())}
+    return {
+        result.case.name: (result.case, result.decision, result.failures)
+        for result in check_cases(TENANTS / f"{tenant}.cases.yaml", engine())
+    }
 
 
 def case_names() -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +112,17 @@ class Behaviour(Strict):
     spread_margin_usd: float = Field(default=0.0, ge=0, le=1000)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What binds a call of one kind."""
+
+    blocks: tuple[Constraints, ...]
+    deadline_quantile: Quantile
+    objective: Objective
+    behaviour: Behaviour
+    overrides: tuple[int, ...]
+
+
 class Policy(Strict):
     """One tenant's file. Every class's constraints come on top of `always`."""
 
@@ -129,6 +141,20 @@ class Policy(Strict):
         """A digest of the policy's meaning: comments and order of keys do not change it."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    overrides: tuple[int, ...] = ()
+
+    @cached_property
+    def core_digest(self) -> str:
+        return hashlib.blake2b(
+            json.dumps(self.model_dump(mode="json", exclude={"tenant"}), sort_keys=True).encode()
+        ).hexdigest()
+
+    def terms(self, fleet: Fleet, classes: tuple[str, ...], model: str, origin: str, at_s: int) -> Terms:
+        return Terms(self.blocks(classes), self.deadline_quantile, self.objective, self.behaviour, ())
+
+    def period(self, at_s: int) -> tuple[int, int]:
+        return (-(2**62), 2**62)
 
     def blocks(self, classes: Iterable[str]) -> tuple[Constraints, ...]:
         """Return the constraint blocks that bind a call of these data classes; all of them when none is named.

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from infercast.policies import kernel
 from infercast.policies.engine import Engine, Unknown, tighter
 from infercast.policies.faults import did_you_mean
 from infercast.policies.fleet import Fleet
@@ -149,12 +148,9 @@ class Caller:
                 self.snapshot.distrust(other, _now_us())
 
     def _choose(self, request: Request, tried: list[int] | tuple[int, ...]) -> Choice:
-        """Decide, with `tried` marked in the live table for the length of the decision only."""
-        live = self.snapshot.live
-        for index in tried:
-            live[index, kernel.L_TRIED] = 1
+        """Decide, with `tried` shut for the length of the decision only."""
         try:
-            choice = self.engine.choose(request, self.snapshot)
+            choice = self.engine.choose(request, self.snapshot, tried)
             if choice.outcome is not Outcome.CHOSEN:
                 raise self._refusal(request, choice)
             return choice
@@ -162,9 +158,6 @@ class Caller:
             kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
             message = f"no {error.field} is called {error.value!r}"
             raise Trouble(kind, message, did_you_mean(error.value, error.known)) from error
-        finally:
-            for index in tried:
-                live[index, kernel.L_TRIED] = 0
 
     def _refusal(self, request: Request, choice: Choice) -> Trouble:
         decision = self.engine.explain(request, self.snapshot)

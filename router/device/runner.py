@@ -43,7 +43,7 @@ class DeviceRunner:
 
     async def _run_here(self, index: int, call: Carried, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant
-        with self._loads[index].running(self._snapshot.live[index]):
+        with self._loads[index].running(self._snapshot, index):
             return await self._host.run(variant, self._site, call.body, call.header_bytes, timeout_s)
 
     async def _send(self, index: int, call: Carried, timeout_s: float) -> Answer:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infercast.policies import kernel
 from infercast.policies.fleet import Deployment, Fleet
-from infercast.policies.snapshot import Report, Table, prior_us
+from infercast.policies.snapshot import Report, Snapshot
+from infercast.policies.tables import prior_us
 
 from ..errors import Trouble
 from ..oip import parse_infer, render_infer
@@ -49,17 +49,16 @@ class Load:
         self.in_flight = 0
 
     @contextmanager
-    def running(self, row: Table) -> Iterator[None]:
-        """Count one call in flight, here and in a row of the live table, and note its time when it succeeds."""
+    def running(self, snapshot: Snapshot, index: int) -> Iterator[None]:
+        """Count one call in flight, here and in the snapshot, and note its time when it succeeds."""
         self.in_flight += 1
-        row[kernel.L_IN_FLIGHT] += 1
         began_us = _now_us()
         try:
-            yield
+            with snapshot.running(index):
+                yield
             self.took(_now_us() - began_us)
         finally:
             self.in_flight -= 1
-            row[kernel.L_IN_FLIGHT] -= 1
 
     def took(self, time_us: int) -> None:
         """Note the time of one call, now."""

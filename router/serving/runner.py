@@ -55,7 +55,7 @@ class ClusterRunner:
     async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
         deployment = self._fleet.deployments[index]
-        with self.loads[deployment.id].running(self._snapshot.live[index]):
+        with self.loads[deployment.id].running(self._snapshot, index):
             if deployment.hosted is Hosting.IN_WORKER:
                 return await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
             return await self._run_own(deployment.variant, body, header_bytes, timeout_s)

@@ -87,8 +87,7 @@ class SiteWorker:
             payload_bytes=len(away.body),
             entry=away.request.entry,
         )
-        compiled = self._engine.compiled(away.request)
-        veto = compiled.vetoes[compiled.deployments.index(away.deployment)]
+        veto = self._engine.compiled(away.request).veto(away.deployment)
         if veto is not None and veto.rule is not Rule.NONE:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {veto.detail}")
         try:

@@ -2,8 +2,7 @@
 
 `Times` holds a histogram per series over logarithmic bins (2**(1/16), 4.4% wide, 50 us to 600 s). It starts with a
 declared prior, forgets exponentially, and follows a change of level by moving the whole histogram: multiplying a time
-is a shift of logarithmic bins, so the shape, and with it the p95, is kept. `Calibration` tracks quantiles of a call's
-normalised surprise by steps of the pinball loss's gradient. `docs/estimates.md` has the formulas and what they measure to.
+is a shift of logarithmic bins, so the shape, and with it the p95, is kept. `docs/estimates.md` has the formulas and what they measure to.
 
 The same source runs compiled (numba, where it is installed) and interpreted. Integers only, no clock, no randomness:
 the same bytes on every machine. Weights grow by 1/MEMORY with each call in place of decaying all bins, and everything
@@ -29,6 +28,9 @@ PRIOR_CALLS = 40
 """How many calls the declared p50 and p95 are worth."""
 MEMORY = 250
 """A call's weight falls to 1/e after so many later calls of its series."""
+MEMORY_FIRST = 60
+"""Memory at the start and just after a change of level; it grows by one with each call, so that they soon count alone."""
+TRIM = 1
 KEEP_CALLS = 30
 """How many calls the moved histogram is worth after a change of level: its shape may have changed too."""
 SHORT, LONG = 20, 64
@@ -42,22 +44,31 @@ GOLDEN = 40_503
 RANKS = 4096
 
 # Columns of the meta table: one row per series.
-M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US, M_SHORT, M_LONG, M_COLS = 0, 1, 2, 3, 4, 5, 6, 7, 15, 23
+M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US, M_SHORT, M_LONG, M_COLS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    15,
+    23,
+)
 RECENT_COLS = 2 * LONG
 """Columns of the table of latest calls: where each fell (8 * bin + octile of the histogram), then its weight."""
 
-NORMAL_PPM = np.array(
-    # fmt: off
-    [500_000, 539_828, 579_260, 617_911, 655_422, 691_462, 725_747, 758_036, 788_145, 815_940, 841_345, 864_334,
-     884_930, 903_200, 919_243, 933_193, 945_201, 955_435, 964_070, 971_283, 977_250, 982_136, 986_097, 989_276,
-     991_802, 993_790, 995_339, 996_533, 997_445, 998_134, 998_650, 999_032, 999_313, 999_517, 999_663, 999_767,
-     999_841, 999_892, 999_928, 999_952, 1_000_000],
-    # fmt: on
+NORMAL_PPM: Table = np.array(
+    (
+        "500000 539828 579260 617911 655422 691462 725747 758036 788145 815940 841345 864334 884930 "
+        "903200 919243 933193 945201 955435 964070 971283 977250 982136 986097 989276 991802 993790 "
+        "995339 996533 997445 998134 998650 999032 999313 999517 999663 999767 999841 999892 999928 "
+        "999952 1000000"
+    ).split(),
     dtype=np.int64,
 )
 """Normal distribution function at 0, 0.1, ... 4.0 standard deviations, in millionths; what is beyond counts as there."""
-Z_MILLI = (0, 779, 1000, 1414)
-"""Normal p50, p90, p95 and p99 in thousandths of the way from p50 to p95."""
 
 
 def _edges() -> Table:
@@ -160,8 +171,8 @@ def _octile(bins: Any, meta: Any, series: int, at: int) -> int:
     return min(8 * (below + (bins[series, at] >> 16) * turn) // max(1, total), 7)
 
 
-def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> int:
-    """Return the octile whose count is furthest out of bounds: k when too many calls are below it, -k when too few."""
+def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> tuple[int, int]:
+    """Return the octile whose count is furthest out of bounds, k when too many calls are below it, -k when too few, and how far."""
     below, found, furthest = 0, 0, 0
     for k in range(1, 8):
         below += meta[series, column + k - 1]
@@ -170,20 +181,24 @@ def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> int
             if abs(excess) > furthest:
                 furthest = abs(excess)
                 found = k if excess > 0 else -k
-    return found
+    return found, furthest
 
 
-def _since(meta: Any, recent: Any, series: int, window: int, octile: int) -> int:
-    """Return how many of the latest calls are from after the change: those whose excess adds up to the most."""
+def _since(meta: Any, recent: Any, series: int, window: int, octile: int, excess: int) -> int:
+    """Return how many of the latest calls are from after the change: those whose excess adds up to the most.
+
+    Each call must bring half of the window's mean excess (Page's CUSUM), and the oldest of them is left out: a call of
+    the old level among the new does more harm than one of the new level lost.
+    """
     heard = meta[series, M_HEARD]
     total, most, found = 0, 0, 1
     for back in range(1, window + 1):
         cell = recent[series, (heard - back) % LONG] % 8
         step = (8 if cell < abs(octile) else 0) - abs(octile)
-        total += step if octile > 0 else -step
+        total += 2 * window * (step if octile > 0 else -step) - excess
         if total > most:
             most, found = total, back
-    return found
+    return max(1, found - TRIM)
 
 
 def _shift(ranks: Any, points: Any) -> int:
@@ -259,7 +274,7 @@ def observe(bins: Any, meta: Any, recent: Any, series: int, time_us: int) -> boo
     """
     at = _bin(min(max(time_us, TIME_MIN_US), LATENCY_MAX_US))
     octile = _octile(bins, meta, series, at)
-    meta[series, M_WEIGHT] += meta[series, M_WEIGHT] // MEMORY
+    meta[series, M_WEIGHT] += meta[series, M_WEIGHT] // min(MEMORY, MEMORY_FIRST + meta[series, M_HEARD])
     if meta[series, M_WEIGHT] > RESCALE_AT:
         _rescale(bins, meta, recent, series)
     meta[series, M_CALLS] += 1
@@ -267,15 +282,15 @@ def observe(bins: Any, meta: Any, recent: Any, series: int, time_us: int) -> boo
     meta[series, M_TOTAL] += meta[series, M_WEIGHT]
     _remember(meta, recent, series, at, octile)
     heard = meta[series, M_HEARD]
+    found, excess, window = 0, 0, SHORT
     if heard >= SHORT:
-        found = _alarm(meta, series, M_SHORT, SHORT, BOUNDS_SHORT)
-        window = SHORT
-        if found == 0 and heard >= LONG:
-            found = _alarm(meta, series, M_LONG, LONG, BOUNDS_LONG)
-            window = LONG
-        if found != 0:
-            _move(bins, meta, recent, series, _since(meta, recent, series, window, found))
-            return True
+        found, excess = _alarm(meta, series, M_SHORT, SHORT, BOUNDS_SHORT)
+    if found == 0 and heard >= LONG:
+        window = LONG
+        found, excess = _alarm(meta, series, M_LONG, LONG, BOUNDS_LONG)
+    if found != 0:
+        _move(bins, meta, recent, series, _since(meta, recent, series, window, found, excess))
+        return True
     return False
 
 
@@ -304,7 +319,11 @@ def quantiles(bins: Any, meta: Any, series: int) -> tuple[int, int, int, int]:
 
 
 COMPILED = find_spec("numba") is not None
-interpreted: dict[str, Callable[..., Any]] = {"declare": declare, "observe": observe, "quantiles": quantiles}
+interpreted: dict[str, Callable[..., Any]] = {
+    "declare": declare,
+    "observe": observe,
+    "quantiles": quantiles,
+}
 """The functions as written, for the test that compares compiled with interpreted."""
 
 if COMPILED:

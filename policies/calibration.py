@@ -30,14 +30,17 @@ Z_MAX_MILLI = 50_000
 """A quantile beyond fifty spreads is no estimate any more: tracking stops there."""
 SCALE_MILLI = 485
 """Mean distance of a normal variable from its median, in thousandths of the way from p50 to p95: 0.798 / 1.645."""
-TAILS = (3, 7, 12, 46)
+TAILS = (3, 7, 12, 47)
 """One over a normal's density at the quantile, in mean distances from its median: with it all four settle alike quickly."""
-REACH = 6
-"""Steps are no less than this share of the way from the median: far too wide a quantile comes in geometrically."""
+REACH = 4
+"""Steps are no less than so many times the way from the median, over the calls to settle: far too wide a quantile comes in
+geometrically."""
 QUICK_CALLS, SLOW_CALLS = 20, 100
 """Over how many calls a quantile settles, at first and in the long run."""
 SCALE_CALLS = 64
+"""Memory of the mean distance of u from its median."""
 CHECKPOINT_CALLS = 32
+"""How often what is known is put aside, to step back to."""
 
 
 def track(state: Any, series: int, u_milli: int) -> None:
@@ -104,14 +107,22 @@ class Calibration:
             self.state[:, column + 1 : column + 5] = [z * FINE for z in Z_MILLI]
 
     def hear(self, series: int, u_milli: int) -> None:
-        """Take in a finished call's u."""
-        track(self.state, series, u_milli)
+        """Take in a finished call's u; beyond U_MAX_MILLI it counts as that."""
+        self._known(series)
+        track(self.state, series, min(max(u_milli, -U_MAX_MILLI), U_MAX_MILLI))
 
     def step_back(self, series: int) -> None:
         """Forget the latest calls, because the base that they were foretold from was found to have changed."""
+        self._known(series)
         step_back(self.state, series)
 
     def z_milli(self, series: int) -> tuple[int, int, int, int]:
         """Return p50, p90, p95 and p99 of u, in order of size, in thousandths of the expected spread."""
+        self._known(series)
         p50, p90, p95, p99 = sorted(int(z) // FINE for z in self.state[series, C_Z : C_Z + 4])
         return p50, p90, p95, p99
+
+    def _known(self, series: int) -> None:
+        """Raise IndexError for a series that is not there: compiled code would write beside the table."""
+        if not 0 <= series < len(self.state):
+            raise IndexError(f"series {series} of {len(self.state)}")

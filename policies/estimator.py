@@ -1,8 +1,9 @@
-"""What calls really took, learned online: quantiles of many series of times, and how calls fall against what was foretold.
+"""What calls really took, learned online: quantiles of many independent series of times.
 
 `Times` holds a histogram per series over logarithmic bins (2**(1/16), 4.4% wide, 50 us to 600 s). It starts with a
 declared prior, forgets exponentially, and follows a change of level by moving the whole histogram: multiplying a time
-is a shift of logarithmic bins, so the shape, and with it the p95, is kept. `docs/estimates.md` has the formulas and what they measure to.
+is a shift of logarithmic bins, so the shape, and with it the p95, is kept. `docs/estimates.md` has the formulas and what
+they measure to.
 
 The same source runs compiled (numba, where it is installed) and interpreted. Integers only, no clock, no randomness:
 the same bytes on every machine. Weights grow by 1/MEMORY with each call in place of decaying all bins, and everything
@@ -28,12 +29,14 @@ PRIOR_CALLS = 40
 """How many calls the declared p50 and p95 are worth."""
 MEMORY = 250
 """A call's weight falls to 1/e after so many later calls of its series."""
-MEMORY_FIRST = 60
+MEMORY_FIRST = 120
 """Memory at the start and just after a change of level; it grows by one with each call, so that they soon count alone."""
-TRIM = 1
-KEEP_CALLS = 30
+TRIM = 2
+"""How many of the oldest calls that seem to be from after a change are left out."""
+KEEP_CALLS = 25
 """How many calls the moved histogram is worth after a change of level: its shape may have changed too."""
-SHORT, LONG = 20, 64
+SHORT = 20
+LONG = 64
 """The windows of latest calls that are held against the histogram, to find a change of level."""
 ALARM_ODDS = 10_000_000
 """Each bound of the change test is crossed by chance in at most one window of so many."""
@@ -43,31 +46,20 @@ GOLDEN = 40_503
 """2**16 over the golden ratio: its multiples fall evenly, so calls of one bin are spread evenly over the bin's ranks."""
 RANKS = 4096
 
-# Columns of the meta table: one row per series.
-M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US, M_SHORT, M_LONG, M_COLS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    15,
-    23,
-)
+# Columns of the meta table, one row per series: weight of the next call, of all; calls ever, and since the last change.
+M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US = range(7)
+M_SHORT, M_LONG, M_COLS = 7, 15, 23
+"""Where the windows' counts per octile begin; how many columns there are."""
 RECENT_COLS = 2 * LONG
 """Columns of the table of latest calls: where each fell (8 * bin + octile of the histogram), then its weight."""
 
-NORMAL_PPM: Table = np.array(
-    (
-        "500000 539828 579260 617911 655422 691462 725747 758036 788145 815940 841345 864334 884930 "
-        "903200 919243 933193 945201 955435 964070 971283 977250 982136 986097 989276 991802 993790 "
-        "995339 996533 997445 998134 998650 999032 999313 999517 999663 999767 999841 999892 999928 "
-        "999952 1000000"
-    ).split(),
-    dtype=np.int64,
+_NORMAL = (
+    "500000 539828 579260 617911 655422 691462 725747 758036 788145 815940 841345 864334 884930 "
+    "903200 919243 933193 945201 955435 964070 971283 977250 982136 986097 989276 991802 993790 "
+    "995339 996533 997445 998134 998650 999032 999313 999517 999663 999767 999841 999892 999928 "
+    "999952 1000000"
 )
+NORMAL_PPM: Table = np.array([int(share) for share in _NORMAL.split()], dtype=np.int64)
 """Normal distribution function at 0, 0.1, ... 4.0 standard deviations, in millionths; what is beyond counts as there."""
 
 
@@ -109,14 +101,14 @@ def _bin(time_us: int) -> int:
 def _place(time_us: int) -> int:
     """Return the time on the logarithmic scale, in 256ths of a bin."""
     at = _bin(time_us)
-    return 256 * at + 256 * (time_us - EDGES[at]) // (EDGES[at + 1] - EDGES[at])
+    return int(256 * at + 256 * (time_us - EDGES[at]) // (EDGES[at + 1] - EDGES[at]))
 
 
 def _time_us(place: int) -> int:
     """Return the time at a place, the way back from `_place`."""
     place = min(max(place, 0), 256 * BINS)
     at = min(place // 256, BINS - 1)
-    return EDGES[at] + (EDGES[at + 1] - EDGES[at]) * (place - 256 * at) // 256
+    return int(EDGES[at] + (EDGES[at + 1] - EDGES[at]) * (place - 256 * at) // 256)
 
 
 def _normal_ppm(z_milli: int) -> int:
@@ -124,7 +116,7 @@ def _normal_ppm(z_milli: int) -> int:
     far = min(abs(z_milli), 4000)
     step = min(far // 100, 39)
     share = NORMAL_PPM[step] + (NORMAL_PPM[step + 1] - NORMAL_PPM[step]) * (far - 100 * step) // 100
-    return share if z_milli >= 0 else 1_000_000 - share
+    return int(share if z_milli >= 0 else 1_000_000 - share)
 
 
 def declare(bins: Any, meta: Any, recent: Any, series: int, p50_us: int, p95_us: int) -> None:
@@ -168,7 +160,7 @@ def _octile(bins: Any, meta: Any, series: int, at: int) -> int:
     total = meta[series, M_TOTAL]
     below = bins[series, :at].sum()
     turn = (meta[series, M_CALLS] * GOLDEN) & 65_535
-    return min(8 * (below + (bins[series, at] >> 16) * turn) // max(1, total), 7)
+    return int(min(8 * (below + (bins[series, at] >> 16) * turn) // max(1, total), 7))
 
 
 def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> tuple[int, int]:
@@ -187,8 +179,8 @@ def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> tup
 def _since(meta: Any, recent: Any, series: int, window: int, octile: int, excess: int) -> int:
     """Return how many of the latest calls are from after the change: those whose excess adds up to the most.
 
-    Each call must bring half of the window's mean excess (Page's CUSUM), and the oldest of them is left out: a call of
-    the old level among the new does more harm than one of the new level lost.
+    Each call must bring half of the window's mean excess (Page's CUSUM), and the oldest TRIM of them are left out: a
+    call of the old level among the new does more harm than one of the new level lost.
     """
     heard = meta[series, M_HEARD]
     total, most, found = 0, 0, 1
@@ -359,14 +351,22 @@ class Times:
             declare(self.bins, self.meta, self.recent, series, p50_us, p95_us)
 
     def hear(self, series: int, time_us: int) -> bool:
-        """Take in what a call took. True when the series' level has just been found to have changed."""
-        return bool(observe(self.bins, self.meta, self.recent, series, time_us))
+        """Take in what a call took, clipped to what the bins hold. True when the level has just been found to have changed."""
+        self._known(series)
+        clipped_us = min(max(time_us, TIME_MIN_US), LATENCY_MAX_US)
+        return bool(observe(self.bins, self.meta, self.recent, series, clipped_us))
 
     def quantiles_us(self, series: int) -> tuple[int, int, int, int]:
         """Return p50, p90, p95, p99 in microseconds; before any call the prior's."""
+        self._known(series)
         p50_us, p90_us, p95_us, p99_us = quantiles(self.bins, self.meta, series)
         return int(p50_us), int(p90_us), int(p95_us), int(p99_us)
 
     def calls(self, series: int) -> int:
         """Return how many calls of a series were heard."""
         return int(self.meta[series, M_CALLS])
+
+    def _known(self, series: int) -> None:
+        """Raise IndexError for a series that is not there: compiled code would write beside the table."""
+        if not 0 <= series < len(self.meta):
+            raise IndexError(f"series {series} of {len(self.meta)}")

@@ -16,7 +16,8 @@ from .fleet import Fleet
 from .model import Preference, Rule
 from .network import Path
 from .objectives import QUANTILE_COLUMN, exposures, form
-from .policy import Constraints, Objective, Policy, Terms
+from .parts import Constraints, Objective
+from .policy import Policy, Terms
 from .tables import Table
 from .units import nusd, us_from_ms
 

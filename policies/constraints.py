@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .fleet import Fleet, Site
 from .model import Rule
 from .network import Path
-from .policy import Constraints, Operators, Places
+from .parts import Constraints, Operators, Places
 from .units import PPM, ppm
 
 

@@ -9,7 +9,7 @@ from . import kernel
 from .fleet import Fleet, Site
 from .jurisdictions import UNKNOWN
 from .model import Preference, Quantile, Tier
-from .policy import Exposure, Objective
+from .parts import Exposure, Objective
 from .tables import Table
 from .units import PPM, US_PER_S, nusd
 

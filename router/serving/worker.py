@@ -73,12 +73,8 @@ class SiteWorker:
         self._journal = FileJournal(Path(state) / "journal", site)
         log = DecisionLog(Path(state), site, SigningKey.of(Path(state) / "signing.key"))
         recorder = Recorder(site, fleet, self._snapshot, log, self._journal)
-        self._runner = ClusterRunner(
-            site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate
-        )
-        self._caller = Caller(
-            site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal
-        )
+        self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
+        self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(self._caller, keys, self._journal, self._signals, emulate)
         self._background: set[asyncio.Task[None]] = set()

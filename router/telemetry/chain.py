@@ -1,4 +1,4 @@
-"""The hash chain of the decision log: how a line is written, read back, and bound to the one before it.
+r"""The hash chain of the decision log: how a line is written, read back, and bound to the one before it.
 
 A line is one JSON object: `seq` (from 0), `kind`, `at` (s since 1970 UTC), `keep` (until when, s; decisions only), `prev`
 (the head of the chain before this line), `digest` (of the body), `salt` (of erasable bodies) and `body`.

@@ -9,7 +9,19 @@ from typing import Any
 from infercast.policies.faults import BadInput
 
 from .chain import (
-    CHECKPOINT, ERASABLE, GAP, OBJECT, OPEN, PRUNED, VERSION, WITHHELD, Line, Malformed, first_prev, raw_lines, read_line,
+    CHECKPOINT,
+    ERASABLE,
+    GAP,
+    OBJECT,
+    OPEN,
+    PRUNED,
+    VERSION,
+    WITHHELD,
+    Line,
+    Malformed,
+    first_prev,
+    raw_lines,
+    read_line,
 )  # fmt: skip
 from .checkpoints import PublicKey, checkpoint_message, load_public
 from .heads import HEADS, Heads, read_heads

@@ -27,7 +27,7 @@ class Redecided:
 
 def redecide(folder: Path, decision_id: str) -> Redecided:
     """Decide anew by the log of a state folder. Raises BadInput where the log does not hold what is needed."""
-    record, state, fleet_document, policy_document = find(folder, decision_id)
+    record, state, fleet_document, policy_document = find(folder / "decisions", decision_id)
     if record.get("version") != RECORD_VERSION:
         raise _unusable(folder, f"the record has version {record.get('version')!r}, this is version {RECORD_VERSION}")
     try:

@@ -52,7 +52,7 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     journal = FileJournal(state / "journal", site)
     host = Host(fleet, [fleet.deployments[index] for index in mine])
     runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle["secret"])
-    log = DecisionLog(state, site, SigningKey.of(state / "signing.key"))
+    log = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
     caller = Caller(site, engine, snapshot, estimates, runner, Recorder(site, fleet, snapshot, log, journal), journal)
     caller.install(engine, shadow)
     keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])

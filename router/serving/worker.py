@@ -71,7 +71,7 @@ class SiteWorker:
         mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
         self._estimates = Estimates(fleet, site, mine)
         self._journal = FileJournal(Path(state) / "journal", site)
-        log = DecisionLog(Path(state), site, SigningKey.of(Path(state) / "signing.key"))
+        log = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
         recorder = Recorder(site, fleet, self._snapshot, log, self._journal)
         self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
         self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)

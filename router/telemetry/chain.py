@@ -3,9 +3,9 @@ r"""The hash chain of the decision log: how a line is written, read back, and bo
 A line is one JSON object: `seq` (from 0), `kind`, `at` (s since 1970 UTC), `keep` (until when, s; decisions only), `prev`
 (the head of the chain before this line), `digest` (of the body), `salt` (of erasable bodies) and `body`.
 
-    digest = SHA-256(salt "\\n" body)                                      body: its bytes as they stand in the line
-    head   = SHA-256(prev "\\n" seq "\\n" kind "\\n" at "\\n" keep "\\n" digest)   the next line's `prev`
-    prev of line 0 = SHA-256("infercast.log.1" "\\n" name of the file)
+    digest = SHA-256(salt "\n" body), the body being its bytes as they stand in the line
+    head   = SHA-256(prev "\n" seq "\n" kind "\n" at "\n" keep "\n" digest), which is the `prev` of the next line
+    prev of line 0 = SHA-256("infercast.log.1" "\n" name of the file)
 
 in base64url without padding. A body and its salt can be erased and the chain still holds; without the salt (128 random
 bits), an erased body cannot be found by trying bodies.
@@ -34,7 +34,7 @@ HASH_LETTERS, SALT_LETTERS = 43, 22
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-class Malformed(ValueError):
+class Malformed(ValueError):  # noqa: N818 - bytes are malformed; whose error that is, nobody knows
     """Bytes that no writer of this log wrote."""
 
 

@@ -16,9 +16,8 @@ import orjson
 
 from .chain import DECISION, GAP, LINE_BYTES_MAX, OBJECT, SNAPSHOT, WITHHELD
 from .checkpoints import SigningKey
-from .log_files import Entry, LogFile, prepare
+from .log_files import DAY_S, KEEP_DAYS_DEFAULT, Entry, LogFile, asked_to_turn_s, prepare
 from .objects import put_object
-from .retention import DAY_S, KEEP_DAYS_DEFAULT
 
 Record = dict[str, Any]
 BEAT_S = 0.1
@@ -64,6 +63,7 @@ class DecisionLog:
         self._objects: dict[str, str] = {}
         self._told: set[int | str] = set()
         self._pending: list[Entry] = []
+        self._asked = False
         self._failed: OSError | None = None
         prepare(folder, key)
         self._file = self._begin()
@@ -127,10 +127,11 @@ class DecisionLog:
 
     def _begin(self) -> LogFile:
         now = self._clock()
-        self._begun_s = self._head_s = int(now)
         for start_ms in range(int(now * 1000), int(now * 1000) + STARTS_TRIED):
             with suppress(FileExistsError):
-                return LogFile(self._folder, self._place, self._key, int(now), start_ms)
+                file = LogFile(self._folder, self._place, self._key, int(now), start_ms)
+                self._begun_s, self._head_s = now, int(now)
+                return file
         raise FileExistsError(f"{self._folder}: no name is free for a new file of {self._place}")
 
     def _beat(self) -> None:
@@ -142,8 +143,10 @@ class DecisionLog:
             if self._pending or self._file.unsigned or self._file.untold:
                 self._flush(checkpoint=True)
                 self._file.tell_head(now_s)
-        if self._file.size_bytes >= self._file_bytes_max or abs(now_s - self._begun_s) >= FILE_AGE_MAX_S:
+            self._asked = asked_to_turn_s(self._folder) > self._begun_s
+        if self._asked or self._file.size_bytes >= self._file_bytes_max or abs(now_s - self._begun_s) >= FILE_AGE_MAX_S:
             old, self._file = self._file, self._begin()
+            self._asked = False
             self._told.clear()
             self._end(old)
 

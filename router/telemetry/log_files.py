@@ -1,9 +1,9 @@
 """The files of the decision log, and one of them open for writing.
 
-FOLDER/PLACE-PID-START.jsonl   one file per place and process; START in milliseconds since 1970
-FOLDER/objects/DIGEST.json     fleets and policies
-FOLDER/public.pem              the key that the signatures hold with
-FOLDER/heads.json              how far each file had come, signed
+- `FOLDER/PLACE-PID-START.jsonl`: one file per place and process; START in milliseconds since 1970
+- `FOLDER/objects/DIGEST.json`: fleets and policies
+- `FOLDER/public.pem`: the key that the signatures hold with
+- `FOLDER/heads.json`: how far each file had come, signed
 """
 
 import fcntl
@@ -15,6 +15,7 @@ from errno import ENOSPC
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -22,11 +23,14 @@ from infercast.policies.faults import BadInput, Fault
 
 from .chain import CHECKPOINT, OPEN, VERSION, first_prev, new_line
 from .checkpoints import SigningKey, checkpoint_message, load_public
-from .heads import Head, locked, update_heads, write_whole
+from .heads import HEADS, Head, locked, update_heads, write_whole
 
-PUBLIC, OBJECTS, SUFFIX = "public.pem", "objects", ".jsonl"
+PUBLIC, OBJECTS, SUFFIX, TURN = "public.pem", "objects", ".jsonl", ".turn"
 KEY = "log-key.pem"
 """The private key's name in the state folder, beside the log and not in it."""
+DAY_S: Final = 86_400
+KEEP_DAYS_DEFAULT: Final = 30
+"""Days that a decision record is kept where its tenant's policy says nothing of it."""
 CHECKPOINT_EVERY = 256
 BARE_LINES = 2
 """A file with no more lines than this holds no record: its writer died before it said that the file is there."""
@@ -92,11 +96,13 @@ class LogFile:
         self._seq, self._prev, self._since_checkpoint = 0, first_prev(name), 0
         self._torn = False
         with locked(folder):
-            others = any(path.name != name and not is_bare(path) for path in log_files(folder))
+            others = not (folder / HEADS).exists() and any(
+                path.name != name and not is_bare(path) for path in log_files(folder)
+            )
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file = os.open(folder / name, flags, 0o600)
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, fcntl.LOCK_EX)  # a verifier holds it for an instant at most
                 about = {"version": VERSION, "place": place, "pid": os.getpid(), "start_ms": start_ms,
                          "key": key.public.fingerprint}  # fmt: skip
                 self.append([Entry(OPEN, at_s, orjson.dumps(about))], at_s, checkpoint=True)
@@ -178,6 +184,20 @@ def checkpoint_line(
     """Return a signed checkpoint, and the head after it."""
     signature = key.sign(checkpoint_message(file, place, seq, prev, at_s, end))
     return new_line(prev, seq, CHECKPOINT, at_s, None, orjson.dumps({"end": end, "signature": signature}))
+
+
+def ask_to_turn(folder: Path) -> None:
+    """Ask whoever writes a log to end the present files and go on in others; takes them 10 s at most."""
+    (folder / TURN).touch(0o600)
+    os.utime(folder / TURN)
+
+
+def asked_to_turn_s(folder: Path) -> float:
+    """Return when writers were last asked to end their files, s since 1970; 0 for never."""
+    try:
+        return (folder / TURN).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def is_bare(path: Path) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infercast.policies.faults import BadInput
+from infercast.policies.faults import BadInput, Fault
 
 from .chain import (
     CHECKPOINT,
@@ -15,6 +15,7 @@ from .chain import (
     OBJECT,
     OPEN,
     PRUNED,
+    RECOVERED,
     VERSION,
     WITHHELD,
     Line,
@@ -83,7 +84,7 @@ def verify(folder: Path, key: PublicKey | None = None, stored: Sequence[Path] = 
     """
     paths = log_files(folder)
     if not paths and not (folder / HEADS).exists():
-        raise BadInput([_fault(folder, "no decision log is here")])
+        raise BadInput([Fault(str(folder), 0, "", "no decision log is here", "name its folder with --log")])
     report = Report("")
     own = _own_key(folder, report)
     if key is not None and own is not None and own != key:
@@ -105,12 +106,6 @@ def verify(folder: Path, key: PublicKey | None = None, stored: Sequence[Path] = 
             _check_unlisted(folder, key, path.name, report)
     _check_objects(folder, seen, report)
     return report
-
-
-def _fault(folder: Path, message: str) -> Any:
-    from infercast.policies.faults import Fault
-
-    return Fault(str(folder), 0, "", message, "name its folder with --log")
 
 
 def _own_key(folder: Path, report: Report) -> PublicKey | None:
@@ -189,7 +184,7 @@ class FileCheck:
         self._allowed: set[int] = set()
         self._pruned: list[tuple[int, list[list[int]]]] = []
         self._seq, self._prev = 0, first_prev(path.name)
-        self._unsure = False
+        self._unsure = self._was_ended = False
 
     def run(self) -> None:
         """Read the file; `report` and `findings` say what it holds."""
@@ -280,6 +275,13 @@ class FileCheck:
             self.report.withheld += count if isinstance(count, int) else 0
         elif line.kind == PRUNED:
             self._pruned.append((line.seq, ranges_of(body)))
+        elif line.kind == RECOVERED:
+            self._recovered(number, body)
+
+    def _recovered(self, number: int, body: dict[str, Any]) -> None:
+        torn = ", and a torn line was dropped" if body.get("torn_bytes") else ""
+        what = f"its writer was killed: lines from {body.get('unsigned_from')} on were not signed before line {self._seq - 1}{torn}"
+        self._find(number, what, tampered=False)
 
     def _checkpoint(self, number: int, line: Line, body: dict[str, Any]) -> None:
         end = body.get("end") is True
@@ -290,8 +292,6 @@ class FileCheck:
         self.signed_seq = line.seq
         self.ended = end
         self._was_ended = end or self._was_ended
-
-    _was_ended = False
 
     def _finish(self, number: int) -> None:
         report = self.report

@@ -48,8 +48,11 @@ class _Reader:
         document = self._document(path)
         if document is None:
             return None
-        extends = isinstance(document.value, dict) and "extends" in document.value
-        own, faults = examine(document, Draft if extends else Policy)
+        own: Policy | Draft | None
+        if isinstance(document.value, dict) and "extends" in document.value:
+            own, faults = examine(document, Draft)
+        else:
+            own, faults = examine(document, Policy)
         policy = own if isinstance(own, Policy) else None
         if own is not None:
             _add(faults, *check_names(document, own, self.fleet))

@@ -43,29 +43,31 @@ class _Reader:
         self.faults: list[Fault] = []
         self._bases: dict[str, _Read] = {}
 
-    def policy(self, path: Path) -> Policy | None:
-        """Return a tenant's policy, or None when it, or a base of it, has a fault."""
+    def policy(self, path: Path, *, named: bool = False) -> Policy | None:
+        """Return a tenant's policy, or None when it, or a base of it, has a fault. `named` asks for TENANT.yaml."""
         document = self._document(path)
         if document is None:
             return None
-        extends = isinstance(document.value, dict) and "extends" in document.value
-        if not extends:
-            policy, faults = examine(document, Policy)
-            if policy is not None:
-                _add(faults, *check_names(document, policy, self.fleet), *self._claims(document, policy, policy))
-            self.faults += faults
-            return None if faults else policy
-        draft, faults = examine(document, Draft)
-        if draft is None:
-            self.faults += faults
-            return None
-        _add(faults, *check_names(document, draft, self.fleet))
-        above = self._above(document, draft, (), faults)
-        if above is not None and not faults and not (draft.classes or (above.body and above.body.classes)):
-            faults.append(document.fault(("classes",), "neither this file nor its base has a class", "add one"))
-        parts = self._one(document, draft, above, faults)
-        policy = None if parts is None else Policy(**parts, tenant=draft.tenant)
-        faults += self._claims(document, draft, policy) if policy is not None else []
+        own: Policy | Draft | None
+        if isinstance(document.value, dict) and "extends" in document.value:
+            own, faults = examine(document, Draft)
+        else:
+            own, faults = examine(document, Policy)
+        policy = own if isinstance(own, Policy) else None
+        if own is not None:
+            _add(faults, *check_names(document, own, self.fleet))
+            if named and own.tenant != path.stem:
+                message = f"{own.tenant!r} is not the file's name {path.stem!r}"
+                remedy = "rename one: a tenant has one file, called after it"
+                _add(faults, document.fault(("tenant",), message, remedy))
+        if isinstance(own, Draft):
+            above = self._above(document, own, (), faults)
+            if above is not None and not faults and not (own.classes or (above.body and above.body.classes)):
+                faults.append(document.fault(("classes",), "neither this file nor its base has a class", "add one"))
+            parts = self._one(document, own, above, faults)
+            policy = None if parts is None else Policy(**parts, tenant=own.tenant)
+        if policy is not None and own is not None:
+            _add(faults, *self._claims(document, own, policy))
         self.faults += faults
         return None if faults else policy
 
@@ -210,12 +212,7 @@ def form_faults(folder: Path | str) -> list[Fault]:
 def _read_all(reader: _Reader, paths: list[Path]) -> dict[str, Policy]:
     policies: dict[str, Policy] = {}
     for path in paths:
-        policy = reader.policy(path)
-        if policy is None:
-            continue
-        if policy.tenant != path.stem:
-            message = f"{policy.tenant!r} is not the file's name {path.stem!r}"
-            remedy = "rename one: a tenant has one file, called after it"
-            reader.faults.append(Fault(str(path), 1, "tenant", message, remedy))
-        policies[policy.tenant] = policy
+        policy = reader.policy(path, named=True)
+        if policy is not None:
+            policies[policy.tenant] = policy
     return policies

@@ -97,9 +97,11 @@ def _looser_places(
             said = "every known country" if stays_open else f"{_words(more)} too"
             found.append((("allow",), f"permits {said}, the base permits {_permitted(above)}"))
     if not inherits:
-        open_again = fleet.world.countries(above.deny) - fleet.world.countries(own.deny)
+        open_again: frozenset[str] = fleet.world.countries(above.deny) - fleet.world.countries(own.deny)
         if own.allow is not None:
             open_again &= fleet.world.countries(own.allow)
+        unknown = {word for word in above.deny if not fleet.world.knows(word)}
+        open_again |= unknown - set(own.deny)  # nothing at all passes who denies a place that nobody knows
         if open_again:
             found.append((("deny",), f"does not deny {_words(open_again)}, which the base denies"))
     return found

@@ -373,6 +373,7 @@ class Times:
 
     def calls(self, series: int) -> int:
         """Return how many calls of a series were heard."""
+        self._known(series)
         return int(self.meta[series, M_CALLS])
 
     def _known(self, series: int) -> None:

@@ -35,7 +35,7 @@ TAILS = (3, 7, 12, 47)
 REACH = 4
 """Steps are no less than so many times the way from the median, over the calls to settle: far too wide a quantile comes in
 geometrically."""
-QUICK_CALLS, SLOW_CALLS = 20, 100
+QUICK_CALLS, SLOW_CALLS = 40, 100
 """Over how many calls a quantile settles, at first and in the long run."""
 SCALE_CALLS = 64
 """Memory of the mean distance of u from its median."""
@@ -47,7 +47,7 @@ def track(state: Any, series: int, u_milli: int) -> None:
     """Move a series' four tracked quantiles by one call's u: up by the quantile's share when above it, else down by the rest.
 
     `state` int64[series, C_COLS]. The step is a share of the mean distance of u from its median, larger in the tail
-    where calls are rarer, and shrinks with the calls since the start or the last step back.
+    where calls are rarer, and shrinks with the calls heard.
     """
     u = min(max(u_milli, -U_MAX_MILLI), U_MAX_MILLI) * FINE
     heard = state[series, C_HEARD]
@@ -72,14 +72,14 @@ def track(state: Any, series: int, u_milli: int) -> None:
 
 
 def step_back(state: Any, series: int) -> None:
-    """Return a series to what it knew CHECKPOINT_CALLS to twice as many calls ago, with quicker steps from here.
+    """Return a series to what it knew CHECKPOINT_CALLS to twice as many calls ago.
 
     For when its base is found to have changed: the calls in between were judged against a base that no longer held.
+    Steps stay as small as they are: the base keeps its shape, so what was known of u mostly holds.
     """
     for column in range(C_SCALE, C_SCALE + 5):
         state[series, column] = state[series, column + 10]
         state[series, column + 5] = state[series, column + 10]
-    state[series, C_HEARD] = 0
 
 
 COMPILED = find_spec("numba") is not None

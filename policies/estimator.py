@@ -41,14 +41,19 @@ LONG = 64
 ALARM_ODDS = 10_000_000
 """Each bound of the change test is crossed by chance in at most one window of so many."""
 
+CHANGE_CALLS = 500
+CHANGES_AT_ONCE = 3
+"""A series may change level so often in a row, and again after each CHANGE_CALLS calls: what moves more often than that
+is no level but noise, and belongs into the histogram."""
+
 WEIGHT, RESCALE_BITS, RESCALE_AT = 1 << 20, 24, 1 << 44
 GOLDEN = 40_503
 """2**16 over the golden ratio: its multiples fall evenly, so calls of one bin are spread evenly over the bin's ranks."""
 RANKS = 4096
 
 # Columns of the meta table, one row per series: weight of the next call, of all; calls ever, and since the last change.
-M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US = range(7)
-M_SHORT, M_LONG, M_COLS = 7, 15, 23
+M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US, M_CREDIT = range(8)
+M_SHORT, M_LONG, M_COLS = 8, 16, 24
 """Where the windows' counts per octile begin; how many columns there are."""
 RECENT_COLS = 2 * LONG
 """Columns of the table of latest calls: where each fell (8 * bin + octile of the histogram), then its weight."""
@@ -140,6 +145,7 @@ def declare(bins: Any, meta: Any, recent: Any, series: int, p50_us: int, p95_us:
         below = upper
     meta[series, M_WEIGHT] = WEIGHT
     meta[series, M_TOTAL] = total
+    meta[series, M_CREDIT] = CHANGE_CALLS * CHANGES_AT_ONCE
     meta[series, M_P50_US] = p50_us
     meta[series, M_P95_US] = p95_us
 
@@ -270,20 +276,23 @@ def observe(bins: Any, meta: Any, recent: Any, series: int, time_us: int) -> boo
     if meta[series, M_WEIGHT] > RESCALE_AT:
         _rescale(bins, meta, recent, series)
     meta[series, M_CALLS] += 1
+    meta[series, M_CREDIT] = min(meta[series, M_CREDIT] + 1, CHANGE_CALLS * CHANGES_AT_ONCE)
     bins[series, at] += meta[series, M_WEIGHT]
     meta[series, M_TOTAL] += meta[series, M_WEIGHT]
     _remember(meta, recent, series, at, octile)
     heard = meta[series, M_HEARD]
-    found, excess, window = 0, 0, SHORT
-    if heard >= SHORT:
-        found, excess = _alarm(meta, series, M_SHORT, SHORT, BOUNDS_SHORT)
+    if heard < SHORT or meta[series, M_CREDIT] < CHANGE_CALLS:
+        return False
+    window = SHORT
+    found, excess = _alarm(meta, series, M_SHORT, SHORT, BOUNDS_SHORT)
     if found == 0 and heard >= LONG:
         window = LONG
         found, excess = _alarm(meta, series, M_LONG, LONG, BOUNDS_LONG)
-    if found != 0:
-        _move(bins, meta, recent, series, _since(meta, recent, series, window, found, excess))
-        return True
-    return False
+    if found == 0:
+        return False
+    meta[series, M_CREDIT] -= CHANGE_CALLS
+    _move(bins, meta, recent, series, _since(meta, recent, series, window, found, excess))
+    return True
 
 
 def _declared(meta: Any, series: int, z_milli: int) -> int:
@@ -364,6 +373,7 @@ class Times:
 
     def calls(self, series: int) -> int:
         """Return how many calls of a series were heard."""
+        self._known(series)
         return int(self.meta[series, M_CALLS])
 
     def _known(self, series: int) -> None:

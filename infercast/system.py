@@ -18,7 +18,8 @@ from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
-from infercast.policies.policy import Policy, load_policies
+from infercast.policies.policy import Policy
+from infercast.policies.policy_file import load_policies
 from infercast.router.keys import issue, save_keys, write_private
 from infercast.router.processes import alive, end_run, wait_gone
 

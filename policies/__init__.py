@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .fleet import Fleet
     from .fleet_file import load_fleet
     from .model import Decision, Outcome, Request, Tier
-    from .policy import Policy, load_policies, load_policy
+    from .policy import Policy
+    from .policy_file import load_policies, load_policy
     from .snapshot import Snapshot
 
 _HOMES = {
@@ -26,8 +27,8 @@ _HOMES = {
     "Request": "model",
     "Tier": "model",
     "Policy": "policy",
-    "load_policies": "policy",
-    "load_policy": "policy",
+    "load_policies": "policy_file",
+    "load_policy": "policy_file",
     "Snapshot": "snapshot",
 }
 

@@ -11,7 +11,8 @@ from .fleet import Fleet
 from .model import Rule
 from .network import HERE_KBPS
 from .objectives import QUANTILE_Z, exposure, rates
-from .policy import Constraints, Policy
+from .parts import Constraints
+from .policy import Policy
 from .snapshot import Table
 from .units import nusd, ppm, us_from_ms
 

@@ -10,7 +10,7 @@ from .fleet import Fleet, Site
 from .jurisdictions import UNKNOWN
 from .model import Rule
 from .network import Path
-from .policy import Constraints, Operators, Places
+from .parts import Constraints, Operators, Places
 from .units import PPM, ppm
 
 

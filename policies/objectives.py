@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from . import kernel
 from .fleet import Fleet, Site
 from .model import Preference, Quantile, Tier
-from .policy import Exposure, Objective
+from .parts import Exposure, Objective
 from .units import nusd
 
 PREFERENCE_CODE = {

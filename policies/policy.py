@@ -1,222 +1,304 @@
-"""A tenant's policy file: data classes with hard constraints, and what the tenant values among what is left."""
+"""A tenant's policy: data classes with hard constraints, what the tenant values among what is left, and when that differs."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .documents import Document, examine, read_document
-from .faults import BadInput, Fault, did_you_mean
+from .claims_schema import Claim
 from .fleet import Fleet, Name, Strict
-from .model import Preference, Quantile, Tier
+from .jurisdictions import UNKNOWN
+from .model import Quantile
+from .parts import MODELS_MAX, Behaviour, Constraints, Limits, Log, Objective, Said, Word
+from .tightening import merge_logs
+from .windows import DAYS, Window, common_period, known_zone, minutes_of
 
 CLASSES_MAX = 12
+OVERRIDES_MAX = 64
+CLAIMS_MAX = 256
+MEMORY_MAX = 65_536
+"""Most answers that a policy keeps of each kind; beyond them it starts anew."""
 
 
-class Places(Strict):
-    """Countries and groups. `allow` left out permits every known place, empty none; `deny` wins. A list means `allow`."""
-
-    allow: tuple[str, ...] | None = None
-    deny: tuple[str, ...] = ()
-
-
-class Operators(Strict):
-    """Operators by id, as in Places. An unknown operator passes no rule that asks for one."""
-
-    allow: tuple[str, ...] | None = None
-    deny: tuple[str, ...] = ()
+def _date_in_words(value: Any) -> Any:
+    if isinstance(value, int | float):  # pydantic would count seconds since 1970
+        raise ValueError("a date is written as 2026-12-31")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
 
 
-class Residency(Strict):
-    """Where data may enter, be processed, pass through and be stored. A part left out asks for nothing."""
+Day = Annotated[date, BeforeValidator(_date_in_words)]
 
-    entry: Places | None = None
-    processing: Places | None = None
-    transit: Places | None = None
-    storage: Places | None = None
 
-    @field_validator("entry", "processing", "transit", "storage", mode="before")
+class When(Strict):
+    """The calls and the time that an override is for. Every part that is given must hold."""
+
+    models: tuple[Name, ...] | None = Field(default=None, max_length=MODELS_MAX, description="For these models only.")
+    origins: tuple[Word, ...] | None = Field(
+        default=None, max_length=512, description="Only from these places, countries or groups of countries."
+    )
+    hours: str | None = Field(
+        default=None,
+        description="HH:MM-HH:MM of the zone's clock; may go past midnight, and then belongs to the day it begins on.",
+        json_schema_extra={"pattern": "^[0-9]{2}:[0-5][0-9]-[0-9]{2}:[0-5][0-9]$"},
+    )
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] | None = Field(
+        default=None, min_length=1, max_length=7, description="Only on these days of the week."
+    )
+    zone: str = Field(default="UTC", max_length=64, description="Whose clock: an IANA name such as Europe/Berlin.")
+    since: Day | None = Field(default=None, description="First day on which it holds.")
+    until: Day | None = Field(default=None, description="Last day on which it holds.")
+
+    @field_validator("hours")
     @classmethod
-    def _list_is_allow(cls, value: Any) -> Any:
-        return {"allow": value} if isinstance(value, list) else value
-
-
-class Privacy(Strict):
-    """Which sites may see the data. A part left out asks for nothing; an unknown attribute fails every part that asks."""
-
-    tiers: tuple[Tier, ...] | None = None
-    operators: Operators | None = None
-    retention_days_max: int | None = Field(default=None, ge=0)
-    no_training: bool = False
-    attestation: tuple[Literal["tpm", "sev-snp", "tdx", "nitro"], ...] | None = None
-    certifications: tuple[str, ...] = ()
-
-    @field_validator("operators", mode="before")
-    @classmethod
-    def _list_is_allow(cls, value: Any) -> Any:
-        return {"allow": value} if isinstance(value, list) else value
-
-
-class Constraints(Strict):
-    """Vetoes. None of them is ever bought off by a price, a weight or a deadline."""
-
-    description: str = ""
-    residency: Residency = Residency()
-    privacy: Privacy = Privacy()
-    deadline_ms: float | None = Field(default=None, gt=0, le=600_000)
-    accuracy_min: dict[Name, float] = {}
-    price_max_usd: float | None = Field(default=None, ge=0, le=1000)
-
-    @field_validator("accuracy_min")
-    @classmethod
-    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
-        for model, floor in value.items():
-            if not 0 <= floor <= 1:
-                raise ValueError(f"accuracy of {model} is a share from 0 to 1")
+    def _hours(cls, value: str | None) -> str | None:
+        if value is not None:
+            minutes_of(value)
         return value
 
+    @field_validator("zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        return known_zone(value)
 
-class Waiting(Strict):
-    """What a second of waiting costs the tenant, at which quantile of the estimated latency."""
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError(f"it would end on {self.until}, before it begins on {self.since}")
+        return self
 
-    usd_per_second: float = Field(default=0.0, ge=0, le=10)
-    quantile: Quantile = Quantile.P50
+    @cached_property
+    def window(self) -> Window | None:
+        """The time it is for; None where it does not depend on time."""
+        if (self.hours, self.days, self.since, self.until) == (None, None, None, None):
+            return None
+        return Window(
+            minutes=None if self.hours is None else minutes_of(self.hours),
+            days=None if self.days is None else frozenset(DAYS.index(day) for day in self.days),
+            since=self.since,
+            until=self.until,
+            zone=self.zone,
+        )
+
+    def concerns(self, fleet: Fleet, model: str, origin: str) -> bool:
+        """Return whether calls of a model from an origin are meant, whatever the time.
+
+        Fail closed: an origin whose country is not known may be in any country that is named, and a word that nobody
+        knows may mean any place.
+        """
+        if self.models is not None and model not in self.models:
+            return False
+        return self.origins is None or any(_meant(word, origin, fleet) for word in self.origins)
 
 
-class Exposure(Strict):
-    """What it costs the tenant, per call, that data leaves the device, the country or the operator that it comes from."""
-
-    usd_leaving_device: float = Field(default=0.0, ge=0, le=1000)
-    usd_leaving_country: float = Field(default=0.0, ge=0, le=1000)
-    usd_leaving_operator: float = Field(default=0.0, ge=0, le=1000)
-
-
-class Objective(Strict):
-    """Preferences among what no rule vetoes: exchange rates into USD, or one thing first."""
-
-    preference: Preference = Preference.BALANCED
-    waiting: Waiting = Waiting()
-    usd_per_error: float = Field(default=0.0, ge=0, le=1000)
-    exposure: Exposure = Exposure()
+def _meant(word: str, origin: str, fleet: Fleet) -> bool:
+    if word == origin:
+        return True
+    if not fleet.world.knows(word):
+        return word not in fleet.site_by_id and word not in fleet.zone_by_id
+    return fleet.country_of(origin) in (UNKNOWN, *fleet.world.countries([word]))
 
 
-class Behaviour(Strict):
-    """How a call is carried: how many further candidates it may be tried on, and how near-ties share the load."""
+class Override(Strict):
+    """What differs for some calls or at some times: constraints come on top, an objective takes the other's place."""
 
-    fallbacks_max: int = Field(default=4, ge=0, le=7)
-    spread_margin_usd: float = Field(default=0.0, ge=0, le=1000)
+    description: Said = Field(default="", description="What this is about, for people.")
+    when: When = Field(description="The calls and the time it is for.")
+    constraints: Constraints | None = Field(default=None, description="Vetoes that come on top.")
+    objective: Objective | None = Field(default=None, description="Preferences instead of the policy's; the last wins.")
 
 
-class Policy(Strict):
-    """One tenant's file. Every class's constraints come on top of `always`."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What binds one kind of call at one time.
 
-    version: Literal[1]
-    tenant: Name
-    description: str = ""
-    models: tuple[Name, ...] | None = None
-    deadline_quantile: Quantile = Quantile.P95
-    always: Constraints = Constraints()
-    classes: dict[Name, Constraints] = Field(min_length=1, max_length=CLASSES_MAX)
-    objective: Objective = Objective()
-    behaviour: Behaviour = Behaviour()
+    `blocks` all bind at once. `overrides` are the indices of those that apply. `digest` covers everything here: equal
+    terms have equal digests, and terms with equal digests are equal but for descriptions.
+    """
+
+    blocks: tuple[Constraints, ...]
+    deadline_quantile: Quantile
+    objective: Objective
+    behaviour: Behaviour
+    log: Log
+    overrides: tuple[int, ...]
+    digest: str
+
+
+class _Memory:
+    """Answers already given by one policy. It is forgotten when the policy is copied or sent elsewhere."""
+
+    def __init__(self) -> None:
+        self.concerned: dict[tuple[str, str, str], tuple[int, ...]] = {}
+        self.terms: dict[tuple[tuple[str, ...], tuple[int, ...], str], Terms] = {}
+        self.open: tuple[int, int, frozenset[int]] = (0, 0, frozenset())
+
+    def __reduce__(self) -> tuple[type["_Memory"], tuple[()]]:
+        return _Memory, ()
+
+
+class Body(Strict):
+    """What a tenant's file and a base have in common."""
+
+    version: Literal[1] = Field(description="The version of this format.")
+    description: Said = Field(default="", description="What this is about, for people.")
+    extends: Word | None = Field(default=None, description="A base that this file tightens; relative to this file.")
+    models: tuple[Name, ...] | None = Field(
+        default=None, max_length=MODELS_MAX, description="Models that may be called; left out: all."
+    )
+    deadline_quantile: Quantile = Field(default=Quantile.P95, description="Quantile at which deadlines are kept.")
+    always: Constraints = Field(default=Constraints(), description="Vetoes for every call.")
+    classes: dict[Name, Constraints] = Field(
+        default={}, max_length=CLASSES_MAX, description="Vetoes by data class; they come on top of `always`."
+    )
+    overrides: tuple[Override, ...] = Field(
+        default=(), max_length=OVERRIDES_MAX, description="What differs for some calls or at some times."
+    )
+    objective: Objective = Field(default=Objective(), description="What is preferred among what no rule vetoes.")
+    behaviour: Behaviour = Field(default=Behaviour(), description="How a call is carried.")
+    limits: Limits = Field(default=Limits(), description="How much may be used in all.")
+    claims: tuple[Claim, ...] = Field(
+        default=(), max_length=CLAIMS_MAX, description="What must hold for every request; proved by `policy verify`."
+    )
+
+
+class Base(Body):
+    """A file that others extend. It is no tenant, and may leave everything out."""
+
+
+class Draft(Body):
+    """A tenant's file that extends a base, before the two are one: what is not stated is inherited."""
+
+    tenant: Name = Field(description="The tenant's name, which is the file's.")
+    extends: Word = Field(description="A base that this file tightens; relative to this file.")
+
+
+class Policy(Body):
+    """One tenant's policy, whole: what its base says is already in it. Every class comes on top of `always`."""
+
+    tenant: Name = Field(description="The tenant's name, which is the file's.")
+    classes: dict[Name, Constraints] = Field(
+        min_length=1, max_length=CLASSES_MAX, description="Vetoes by data class; they come on top of `always`."
+    )
+
+    @cached_property
+    def core_digest(self) -> str:
+        """A digest of all that the policy means, but not whose it is: equal policies of many tenants share it."""
+        said = {"description": True}
+        return _digest(
+            self.model_dump(
+                mode="json",
+                exclude={
+                    **dict.fromkeys(("tenant", "description", "extends", "claims"), True),
+                    "always": said,
+                    "classes": {name: said for name in self.classes},
+                    "overrides": {"__all__": {**said, "constraints": said}},
+                },
+            )
+        )
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the policy's meaning: comments and order of keys do not change it."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        """A digest of the policy's meaning: descriptions, claims, comments and order of keys do not change it."""
+        return _digest([self.tenant, self.core_digest])
 
     def blocks(self, classes: Iterable[str]) -> tuple[Constraints, ...]:
         """Return the constraint blocks that bind a call of these data classes; all of them when none is named.
 
-        A class that the policy does not know binds like none named: every class at once.
+        A class that the policy does not know binds like none named: every class at once. Overrides are not in it.
         """
+        return (self.always, *(self.classes[name] for name in self._binding(classes)))
+
+    def terms(self, fleet: Fleet, classes: Iterable[str], model: str, origin: str, at_s: int) -> Terms:
+        """Return what binds a call of these classes, for a model, from an origin, at an instant.
+
+        `at_s` is seconds since 1970 UTC. 0 says that nobody knows the time: every window then counts as open.
+        """
+        known, found = self._memory, self._applying(fleet, model, origin, at_s)
+        key = (
+            self._binding(classes),
+            found,
+            fleet.digest if self._logs else "",
+        )  # places of logs are merged by the fleet
+        terms = known.terms.get(key)
+        if terms is None:
+            if len(known.terms) >= MEMORY_MAX:
+                known.terms.clear()
+            terms = known.terms[key] = self._terms(fleet, key[0], found)
+        return terms
+
+    def period(self, at_s: int) -> tuple[int, int]:
+        """Return `[from_s, until_s)` around an instant in which no override starts or ends by the time.
+
+        All of time for a policy without time windows; else at most one UTC day. The unknown time has a period of its own.
+        """
+        return common_period((window for _, window in self._windows), at_s)
+
+    @cached_property
+    def _windows(self) -> tuple[tuple[int, Window], ...]:
+        windows = ((index, override.when.window) for index, override in enumerate(self.overrides))
+        return tuple((index, window) for index, window in windows if window is not None)
+
+    @cached_property
+    def _logs(self) -> bool:
+        blocks = (self.always, *self.classes.values(), *(override.constraints for override in self.overrides))
+        return any(block is not None and block.log is not None for block in blocks)
+
+    @cached_property
+    def _memory(self) -> _Memory:
+        return _Memory()
+
+    def _binding(self, classes: Iterable[str]) -> tuple[str, ...]:
         named = sorted(set(classes))
         if not named or any(name not in self.classes for name in named):
             named = sorted(self.classes)
-        return (self.always, *(self.classes[name] for name in named))
+        return tuple(named)
+
+    def _applying(self, fleet: Fleet, model: str, origin: str, at_s: int) -> tuple[int, ...]:
+        """Return the overrides that apply: those that concern the call, without those whose time it is not."""
+        if not self.overrides:
+            return ()
+        known = self._memory
+        kind = (fleet.digest, model, origin)
+        concerned = known.concerned.get(kind)
+        if concerned is None:
+            if len(known.concerned) >= MEMORY_MAX:
+                known.concerned.clear()
+            overrides = enumerate(self.overrides)
+            concerned = tuple(index for index, each in overrides if each.when.concerns(fleet, model, origin))
+            known.concerned[kind] = concerned
+        if not self._windows:
+            return concerned
+        from_s, until_s, closed = known.open
+        if not from_s <= at_s < until_s:
+            closed = frozenset(index for index, window in self._windows if not window.holds(at_s))
+            known.open = (*self.period(at_s), closed)
+        return tuple(index for index in concerned if index not in closed)
+
+    def _terms(self, fleet: Fleet, named: tuple[str, ...], found: tuple[int, ...]) -> Terms:
+        applying = [self.overrides[index] for index in found]
+        extra = [override.constraints for override in applying if override.constraints is not None]
+        blocks = (*self.blocks(named), *extra)
+        objectives = [override.objective for override in applying if override.objective is not None]
+        objective = objectives[-1] if objectives else self.objective
+        log = merge_logs((block.log for block in blocks), fleet)
+        meaning = (*(block.model_dump(mode="json", exclude={"description"}) for block in blocks),)
+        preferences = [part.model_dump(mode="json") for part in (objective, self.behaviour, log)]
+        digest = _digest([meaning, self.deadline_quantile, preferences, found])
+        return Terms(blocks, self.deadline_quantile, objective, self.behaviour, log, found, digest)
+
+    def __copy__(self) -> Self:
+        """Copy without what was worked out from the original's values, which the copy may be given anew."""
+        copied = super().__copy__()
+        for name in ("core_digest", "digest", "_windows", "_logs", "_memory"):
+            copied.__dict__.pop(name, None)
+        return copied
 
 
-def load_policy(path: Path | str, fleet: Fleet) -> Policy:
-    """Read one policy and check it against the fleet. Raises BadInput with every fault at once."""
-    document = read_document(Path(path))
-    policy, faults = examine(document, Policy)
-    if policy is not None:
-        faults += list(_check(document, policy, fleet))
-    if policy is None or faults:
-        raise BadInput(faults)
-    return policy
-
-
-def load_policies(folder: Path | str, fleet: Fleet) -> dict[str, Policy]:
-    """Read every `*.yaml` of a folder that is no `*.cases.yaml`. Raises BadInput with the faults of all files."""
-    policies: dict[str, Policy] = {}
-    faults: list[Fault] = []
-    paths = sorted(path for path in Path(folder).glob("*.yaml") if not path.name.endswith(".cases.yaml"))
-    faults += _unread(Path(folder), {path.stem for path in paths})
-    if not paths:
-        raise BadInput([Fault(str(folder), 0, "", "holds no policy files", "add TENANT.yaml")])
-    for path in paths:
-        try:
-            policy = load_policy(path, fleet)
-        except BadInput as error:
-            faults.extend(error.faults)
-            continue
-        if policy.tenant != path.stem:
-            message = f"{policy.tenant!r} is not the file's name {path.stem!r}"
-            faults.append(Fault(str(path), 1, "tenant", message, "rename one: a tenant has one file, called after it"))
-        policies[policy.tenant] = policy
-    if faults:
-        raise BadInput(faults)
-    return policies
-
-
-def _unread(folder: Path, tenants: set[str]) -> list[Fault]:
-    """Return a fault for each file that looks as if it were read, and is not."""
-    faults = [Fault(str(path), 0, "", "is not read", f"call it {path.stem}.yaml") for path in folder.glob("*.yml")]
-    for path in sorted(folder.glob("*.cases.yaml")):
-        tenant = path.name.removesuffix(".cases.yaml")
-        if tenant not in tenants:
-            faults.append(Fault(str(path), 0, "", f"no tenant is called {tenant!r}", did_you_mean(tenant, tenants)))
-    return faults
-
-
-def _check(document: Document, policy: Policy, fleet: Fleet) -> Iterable[Fault]:
-    for index, model in enumerate(policy.models or ()):
-        if model not in fleet.model_by_id:
-            remedy = did_you_mean(model, fleet.model_by_id)
-            yield document.fault(("models", index), f"no model is called {model!r}", remedy)
-    blocks: Mapping[tuple[str, ...], Constraints] = {
-        ("always",): policy.always,
-        **{("classes", name): block for name, block in policy.classes.items()},
-    }
-    for at, block in blocks.items():
-        yield from _check_block(document, at, block, fleet)
-
-
-def _check_block(document: Document, at: tuple[str, ...], block: Constraints, fleet: Fleet) -> Iterable[Fault]:
-    for part in ("entry", "processing", "transit", "storage"):
-        places = getattr(block.residency, part)
-        for word in (*(places.allow or ()), *places.deny) if places else ():
-            if not fleet.world.knows(word):
-                remedy = did_you_mean(word, fleet.world.words())
-                yield document.fault((*at, "residency", part), f"{word!r} is no country and no jurisdiction", remedy)
-    known_operators = {site.operator for site in fleet.sites if site.operator}
-    operators = block.privacy.operators
-    for word in (*(operators.allow or ()), *operators.deny) if operators else ():
-        if word not in known_operators:
-            remedy = did_you_mean(word, known_operators)
-            yield document.fault((*at, "privacy", "operators"), f"no site's operator is {word!r}", remedy)
-    known_marks = {mark for site in fleet.sites for mark in site.trust.certifications}
-    for word in block.privacy.certifications:
-        if word not in known_marks:
-            remedy = did_you_mean(word, known_marks)
-            yield document.fault((*at, "privacy", "certifications"), f"no site is certified {word!r}", remedy)
-    for model in block.accuracy_min:
-        if model not in fleet.model_by_id:
-            remedy = did_you_mean(model, fleet.model_by_id)
-            yield document.fault((*at, "accuracy_min", model), f"no model is called {model!r}", remedy)
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

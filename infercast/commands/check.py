@@ -10,7 +10,7 @@ from infercast.policies.cases import Result, check_cases
 from infercast.policies.engine import Engine
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.policy import load_policies
+from infercast.policies.policy_file import load_policies
 from infercast.policies.record import summary
 
 from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, err, out, print_json, refusing

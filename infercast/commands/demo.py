@@ -18,7 +18,8 @@ from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Request
-from infercast.policies.policy import Policy, load_policies
+from infercast.policies.policy import Policy
+from infercast.policies.policy_file import load_policies
 from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 

@@ -12,7 +12,8 @@ from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Decision, Outcome, Request, Rule, Verdict
-from infercast.policies.policy import Policy, load_policies
+from infercast.policies.policy import Policy
+from infercast.policies.policy_file import load_policies
 from infercast.policies.record import as_json, summary
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import PPM, ms, us_from_ms, usd

@@ -82,7 +82,7 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
 
 def fleet_tenants(running: system.Running, state: StatePath) -> list[str]:
     """Return the ids of the keys that stand for tenants themselves."""
-    from infercast.policies.policy import load_policies
+    from infercast.policies.policy_file import load_policies
 
     return list(load_policies(running.policies, load_fleet(running.fleet)))
 

@@ -15,7 +15,7 @@ import uvicorn
 
 from infercast.policies.engine import Engine
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.policy import load_policies
+from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 
 from ..conduct.caller import Caller

@@ -21,7 +21,7 @@ from infercast.policies.faults import BadInput
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
-from infercast.policies.policy import load_policies
+from infercast.policies.policy_file import load_policies
 
 from ..keys import write_private
 from ..processes import end_run

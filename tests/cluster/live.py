@@ -16,7 +16,8 @@ from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Decision, Request
-from infercast.policies.policy import Policy, load_policies
+from infercast.policies.policy import Policy
+from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import us_from_ms
 from infercast.router.processes import processes_of

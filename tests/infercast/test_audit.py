@@ -10,7 +10,7 @@ import pytest
 from infercast.audit import Audit, audit
 from infercast.policies.engine import Engine
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.policy import load_policies
+from infercast.policies.policy_file import load_policies
 
 ROOT = Path(__file__).resolve().parents[2]
 Line = dict[str, Any]

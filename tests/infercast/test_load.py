@@ -11,7 +11,8 @@ from infercast.load import Payloads, Traffic, load_traffic
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.policy import Policy, load_policies
+from infercast.policies.policy import Policy
+from infercast.policies.policy_file import load_policies
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"name": "wards", "tenant": "hospital", "class": "personal", "model": "digits", "from": "paris", "calls": 3}

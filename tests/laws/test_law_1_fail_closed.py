@@ -12,7 +12,7 @@ from infercast.policies.engine import Unknown
 from infercast.policies.faults import BadInput
 from infercast.policies.jurisdictions import Jurisdictions
 from infercast.policies.model import STATIC_RULES, Outcome, Rule, Tier
-from infercast.policies.policy import load_policies, load_policy
+from infercast.policies.policy_file import load_policies, load_policy
 from infercast.policies.snapshot import Snapshot
 from tests.laws import oracle
 from tests.laws.worlds import World, eligible, worlds

@@ -7,7 +7,7 @@ import pytest
 from infercast.policies.constraints import candidate_veto, entry_veto, outside, privacy_veto
 from infercast.policies.fleet import Fleet, Site
 from infercast.policies.model import Rule
-from infercast.policies.policy import Constraints, Places
+from infercast.policies.parts import Constraints, Places
 from tests.support import TRUSTED, card, decide, fleet_of, link, raw_fleet, site
 
 Raw = dict[str, Any]

@@ -10,7 +10,8 @@ import pytest
 from infercast.policies.documents import DEPTH_MAX, DOCUMENT_BYTES_MAX, Document, dotted, read_document, validate
 from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet
-from infercast.policies.policy import Policy, load_policies, load_policy
+from infercast.policies.policy import Policy
+from infercast.policies.policy_file import load_policies, load_policy
 from tests.support import fleet_of, raw_policy, write
 
 

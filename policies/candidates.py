@@ -111,7 +111,7 @@ def _sets(claim: Claim, single: dict[str, Standing]) -> Iterable[tuple[tuple[str
         return [((name,), single[name], 1) for name in claim.classes]
     met: dict[Standing, tuple[tuple[str, ...], int]] = {}
     for name, standing in single.items():
-        grown = [(standing, (name,), 1)]
+        grown: list[tuple[Standing, tuple[str, ...], int]] = [(standing, (name,), 1)]
         grown += [(standing.joined(other), (*classes, name), sets) for other, (classes, sets) in met.items()]
         for now, classes, sets in grown:
             smallest, known = met.get(now, (classes, 0))

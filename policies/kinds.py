@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from .fleet import Fleet
+from .jurisdictions import UNKNOWN
 from .model import Request
 from .network import Path
 from .policy import Policy
@@ -53,12 +54,16 @@ def places_of(fleet: Fleet) -> tuple[str, ...]:
 
 
 def origins_named(words: Iterable[str] | None, fleet: Fleet) -> tuple[str, ...]:
-    """Return the places that `words` name by id, country or group; every place for None."""
+    """Return the places that `words` name by id, country or group; every place for None.
+
+    A place whose country nobody knows may lie in any country that is named: it is among them.
+    """
     if words is None:
         return places_of(fleet)
     named = set(words)
     countries = fleet.world.countries(named)
-    return tuple(place for place in places_of(fleet) if place in named or fleet.country_of(place) in countries)
+    meant = {*countries, UNKNOWN} if countries else set()
+    return tuple(place for place in places_of(fleet) if place in named or fleet.country_of(place) in meant)
 
 
 def alike(fleet: Fleet, policy: Policy, model: str, entry: str, origins: Sequence[str]) -> list[tuple[str, ...]]:
@@ -80,16 +85,12 @@ def _way(path: Path | None) -> object:
 
 def _overrides_of(policy: Policy, fleet: Fleet, model: str, origin: str) -> tuple[int, ...]:
     """Return which overrides a call can meet at some time: at a time nobody knows every window holds."""
-    return policy.terms(fleet, (), model, origin, 0).overrides if _overrides(policy) else ()
-
-
-def _overrides(policy: Policy) -> tuple[Any, ...]:
-    return getattr(policy, "overrides", ())
+    return policy.terms(fleet, (), model, origin, 0).overrides
 
 
 def is_timed(policy: Policy) -> bool:
     """Return whether anything of a policy holds at some times only."""
-    return any(override.when.window is not None for override in _overrides(policy))
+    return any(override.when.window is not None for override in policy.overrides)
 
 
 def without_windows(policy: Policy) -> Policy:
@@ -97,7 +98,7 @@ def without_windows(policy: Policy) -> Policy:
 
     Overrides only tighten, so it permits at least what the policy permits at any time.
     """
-    kept = tuple(override for override in _overrides(policy) if override.when.window is None)
+    kept = tuple(override for override in policy.overrides if override.when.window is None)
     return policy.model_copy(update={"overrides": kept}) if is_timed(policy) else policy
 
 
@@ -127,7 +128,7 @@ def instants(*policies: Policy) -> Instants:
     Of each stretch between dates that windows name, STRETCH_DAYS days are walked from one change to the next. The time
     nobody knows, 0, is always among the instants: every window holds then.
     """
-    windows = [each.when.window for policy in policies for each in _overrides(policy) if each.when.window is not None]
+    windows = [each.when.window for policy in policies for each in policy.overrides if each.when.window is not None]
     if not windows:
         return Instants()
     dates = sorted({day for window in windows for day in (window.since, window.until) if day is not None})

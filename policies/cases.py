@@ -107,6 +107,7 @@ def snapshot_of(world: World, fleet: Fleet) -> Snapshot:
         for name in (deployment.site, deployment.id):
             if name in world.in_flight:
                 snapshot.live[index, kernel.L_IN_FLIGHT] = world.in_flight[name]
+    snapshot.refresh()
     return snapshot
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .fleet import Fleet, Site
-from .jurisdictions import UNKNOWN
 from .model import Rule
 from .network import Path
 from .parts import Constraints, Operators, Places
@@ -26,15 +25,8 @@ def outside(places: Places | None, countries: Iterable[str], fleet: Fleet) -> li
     """Return the countries that a residency part does not permit; an unknown one is never permitted."""
     if places is None:
         return []
-    if not all(fleet.world.knows(word) for word in places.deny):
-        return sorted(countries)  # who denies a place that nobody knows, denies we do not know what
-    denied = fleet.world.countries(places.deny)
-    allowed = None if places.allow is None else fleet.world.countries(places.allow)
-    return sorted(
-        country
-        for country in countries
-        if country == UNKNOWN or country in denied or (allowed is not None and country not in allowed)
-    )
+    permits = fleet.world.permits(places.allow, places.deny)
+    return sorted(country for country in countries if not permits(country))
 
 
 def _said(places: Places | None) -> str:
@@ -128,15 +120,11 @@ def entry_veto(blocks: Iterable[Constraints], entry: Site, way_in: Path | None, 
     return None
 
 
-def candidate_veto(
-    blocks: Iterable[Constraints],
-    site: Site,
-    path: Path | None,
-    accuracy_ppm: int | None,
-    model: str,
-    fleet: Fleet,
-) -> Veto | None:
-    """Return the first rule, in the order of Rule, that a candidate fails by what files say; None when it passes."""
+def site_veto(blocks: Iterable[Constraints], site: Site, path: Path | None, fleet: Fleet) -> Veto | None:
+    """Return the first rule, in the order of Rule, that running at a site fails by what files say; None when it passes.
+
+    `path` is the way from the entry to the site, None where no link leads there.
+    """
     blocks = tuple(blocks)
     if path is None:
         return Veto(Rule.PATH_NONE, f"no link leads to {site.id}")
@@ -154,9 +142,7 @@ def candidate_veto(
     vetoes = [veto for block in blocks if (veto := privacy_veto(block, site))]
     if vetoes:
         return min(vetoes, key=lambda veto: veto.rule)
-    if veto := _seen_veto(blocks, path.via[1:-1], fleet):
-        return veto
-    return _accuracy_veto(blocks, accuracy_ppm, model)
+    return _seen_veto(blocks, path.via[1:-1], fleet)
 
 
 def _by_way_of(path: Path) -> str:
@@ -169,7 +155,8 @@ def accuracy_floor_ppm(blocks: Iterable[Constraints], model: str) -> int | None:
     return max(floors, default=None)
 
 
-def _accuracy_veto(blocks: Iterable[Constraints], accuracy_ppm: int | None, model: str) -> Veto | None:
+def accuracy_veto(blocks: Iterable[Constraints], accuracy_ppm: int | None, model: str) -> Veto | None:
+    """Return why a variant's accuracy is below the floor of a model, or None. What was never measured fails any floor."""
     floor = accuracy_floor_ppm(blocks, model)
     if floor is None:
         return None

@@ -1,25 +1,28 @@
 """The engine: estimate, veto, score, pick. One source for the ingress, the device, the simulator and `explain`.
 
-`choose` is the fast answer and touches arrays only; `explain` runs the same kernel on the same arrays and puts every
-candidate's verdict into words.
+`choose` is the fast answer and touches arrays only; `explain` runs the same arithmetic over the same arrays for every
+candidate, and puts each verdict into words.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from . import kernel
-from .compiled import Compiled, compile_policy, draw_of
-from .explanation import verdict_of
+from .compiled import Compiled, Shop
+from .explanation import verdicts_of
 from .faults import did_you_mean
 from .fleet import Fleet
 from .model import SATURATED_RULES, UNAVAILABLE_RULES, Choice, Decision, Outcome, Request, Rule
 from .objectives import SCORE_UNIT
 from .policy import Policy
 from .snapshot import Snapshot
+from .tables import Table, draw_of
 
 Key = tuple[str, tuple[str, ...], str, str, str]
+KINDS_MAX = 50_000
+"""Kinds of call kept ready (about 1 KB each). A kind that is not is made ready from what is shared, in some 20 us."""
 
 
 class Unknown(Exception):  # noqa: N818 - the caller named something that is not there; not an error of ours
@@ -38,104 +41,158 @@ class Engine:
     def __init__(self, fleet: Fleet, policies: Mapping[str, Policy]) -> None:
         self.fleet = fleet
         self.policies = dict(policies)
-        self._compiled: dict[Key, Compiled] = {}
+        self._shop = Shop(fleet)
+        self._kinds: dict[Key, Compiled] = {}
+        self._scratch: dict[int, tuple[Table, Table]] = {}
 
     def models_of(self, tenant: str) -> tuple[str, ...]:
         """Return the models that a tenant may call."""
-        allowed = self.policies[tenant].models
-        return tuple(model.id for model in self.fleet.models if allowed is None or model.id in allowed)
+        policy = self.policies[tenant]
+        return tuple(model.id for model in self.fleet.models if _may_call(policy, model.id))
 
     def compiled(self, request: Request) -> Compiled:
         """Return the arrays for a request's kind, made on first need. Raises Unknown for names nobody declared."""
         key = (request.tenant, request.classes, request.entry, request.origin, request.model)
-        found = self._compiled.get(key)
-        if found is None:
+        found = self._kinds.get(key)
+        if found is None or not found.from_s <= request.at_s < found.until_s:
             policy = self._check(request)
-            found = compile_policy(self.fleet, policy, request.classes, request.entry, request.origin, request.model)
-            self._compiled[key] = found
+            if len(self._kinds) >= KINDS_MAX:
+                self._kinds.clear()
+            found = self._kinds[key] = self._shop.make(policy, *key[1:], request.at_s)
         return found
 
     def _check(self, request: Request) -> Policy:
-        if request.tenant not in self.policies:
+        policy = self.policies.get(request.tenant)
+        if policy is None:
             raise Unknown("tenant", request.tenant, tuple(sorted(self.policies)))
-        if request.model not in self.models_of(request.tenant):
+        if request.model not in self.fleet.model_by_id or not _may_call(policy, request.model):
             raise Unknown("model", request.model, self.models_of(request.tenant))
         if request.entry not in self.fleet.site_by_id:
             raise Unknown("entry", request.entry, tuple(sorted(self.fleet.site_by_id)))
-        places = (*self.fleet.site_by_id, *self.fleet.zone_by_id)
-        if request.origin not in places:
+        if request.origin not in self.fleet.site_by_id and request.origin not in self.fleet.zone_by_id:
+            places = (*self.fleet.site_by_id, *self.fleet.zone_by_id)
             raise Unknown("origin", request.origin, tuple(sorted(places)))
-        unknown = [name for name in request.classes if name not in self.policies[request.tenant].classes]
+        unknown = [name for name in request.classes if name not in policy.classes]
         if unknown:
-            raise Unknown("data class", unknown[0], tuple(self.policies[request.tenant].classes))
-        return self.policies[request.tenant]
+            raise Unknown("data class", unknown[0], tuple(policy.classes))
+        return policy
 
-    def warm(self, entry: str, origins: Iterable[str]) -> None:
-        """Compile ahead what calls at an entry will need: each tenant, model and origin, each class and none named."""
+    def warm(self, entry: str, origins: Iterable[str], at_s: int = 0) -> None:
+        """Compile ahead what calls at an entry will need: each policy, each class and none named, model and origin."""
         origins = list(origins)
-        request = None
-        for tenant, policy in self.policies.items():
+        distinct = {policy.core_digest: policy for policy in self.policies.values()}
+        for policy in distinct.values():
             for classes in [(), *((name,) for name in policy.classes)]:
-                for model in self.models_of(tenant):
-                    for origin in origins:
-                        request = Request("", tenant, model, entry, origin, classes)
-                        self.compiled(request)
-        if request is not None:
-            # The kernel itself is compiled, or read from its cache, when it first runs: that is no caller's to pay.
-            self.choose(request, Snapshot.declared(self.fleet))
+                self._warm_classes(policy, classes, entry, origins, at_s)
+        for tenant, policy in self.policies.items():
+            models = self.models_of(tenant)
+            if models and origins:
+                # The kernel itself is compiled, or read from its cache, when it first runs: that is no caller's to pay.
+                request = Request("", tenant, models[0], entry, origins[0], (next(iter(policy.classes)),), at_s=at_s)
+                self._warm_kernel(request)
+                break
 
-    def choose(self, request: Request, snapshot: Snapshot) -> Choice:
-        """Decide a call. Deployments already tried are those that `snapshot.live` marks in L_TRIED."""
-        compiled, found = self._run(request, snapshot)
+    def _warm_classes(
+        self, policy: Policy, classes: tuple[str, ...], entry: str, origins: list[str], at_s: int
+    ) -> None:
+        models = self.models_of(policy.tenant)
+        # Without overrides, neither model nor origin changes the terms.
+        told_apart = policy.overrides or len(origins) == 0
+        for origin in origins:
+            for model in models if told_apart else models[:1]:
+                terms = policy.terms(self.fleet, classes, model, origin, at_s)
+                ground = self._shop.ground(policy, terms, classes, entry)
+                ground.gate(origin)
+                ground.rules(model)
+                self._shop.exposure(terms.objective, origin)
+        if origins and not told_apart:
+            terms = policy.terms(self.fleet, classes, "", origins[0], at_s)
+            for model in models:
+                self._shop.ground(policy, terms, classes, entry).rules(model)
+
+    def _warm_kernel(self, request: Request) -> None:
+        snapshot = Snapshot.declared(self.fleet)
+        self.choose(request, snapshot)
+        self.explain(request, snapshot)
+        kind = self.compiled(request)
+        self._choose_spread(kind, snapshot.view(*kind.view_key), request, 0)
+
+    def choose(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Choice:
+        """Decide a call. `tried` are deployments that it was tried on already: none of them is chosen again."""
+        if tried:
+            with snapshot.tried(request.entry, request.model, tried):
+                return self.choose(request, snapshot)
+        key = (request.tenant, request.classes, request.entry, request.origin, request.model)
+        kind = self._kinds.get(key)
+        if kind is None or not kind.from_s <= request.at_s < kind.until_s:
+            kind = self.compiled(request)
+        view = snapshot.view(*kind.view_key)
+        deadline_us = tighter(kind.deadline_us, request.deadline_us)
+        if kind.margin:
+            found = self._choose_spread(kind, view, request, deadline_us)
+        else:
+            found = kernel.decide(
+                view, kind.codes, kind.exposure, kind.params, kind.answer, request.payload_bytes, deadline_us
+            )
         if found == 0:
-            rules = compiled.out[:, kernel.O_RULE]
-            return Choice(outcome_of(rules.tolist()), rule=Rule(int(rules.max(initial=0))))
-        rows = compiled.order[:found].tolist()
-        return Choice(
-            Outcome.CHOSEN,
-            tuple([compiled.deployments[row] for row in rows]),
-            tuple(compiled.out[rows, kernel.O_DEADLINE_LATENCY_US].tolist()),
-            tuple(compiled.out[rows, kernel.O_PRICE].tolist()),
-        )
+            return self._refused(kind, view, request.payload_bytes, deadline_us)
+        rows = kind.answer[:5, :found].tolist()
+        return Choice(Outcome.CHOSEN, tuple(rows[0]), tuple(rows[1]), tuple(rows[2]), tuple(rows[3]), tuple(rows[4]))
 
-    def _run(self, request: Request, snapshot: Snapshot) -> tuple[Compiled, int]:
-        compiled = self.compiled(request)
-        params = compiled.params
-        params[kernel.P_PAYLOAD_BYTES] = request.payload_bytes
-        params[kernel.P_DEADLINE_US] = tighter(compiled.deadline_us, request.deadline_us)
-        if params[kernel.P_MARGIN]:
-            params[kernel.P_DRAW] = draw_of(request.id)
-        rtt = snapshot.rtt(compiled.entry)
-        found = kernel.decide(compiled.static, snapshot.live, rtt, params, compiled.out, compiled.order)
-        return compiled, found
+    def _choose_spread(self, kind: Compiled, view: Table, request: Request, deadline_us: int) -> int:
+        out, order = self._scratch_of(view)
+        order = order[: kind.answer.shape[1]]
+        asked = (request.payload_bytes, deadline_us, draw_of(request.id))
+        arrays = (view, kind.codes, kind.exposure, kind.params, kind.answer)
+        found: int = kernel.decide_spread(*arrays, *asked, out, order)
+        return found
 
-    def explain(self, request: Request, snapshot: Snapshot) -> Decision:
-        """Decide a call and say why: the same kernel on the same arrays, every candidate's verdict in words."""
-        compiled, found = self._run(request, snapshot)
-        rows = compiled.order[:found].tolist()
-        everything = np.zeros(max(1, len(compiled.deployments)), dtype=np.int64)
-        ranked = kernel.rank(compiled.static, compiled.params, compiled.out, everything)
-        names = [self.fleet.deployments[index].id for index in compiled.deployments]
-        verdicts = tuple(verdict_of(self.fleet, compiled, row, snapshot) for row in range(len(names)))
-        refused = found == 0
-        margin, scores = int(compiled.params[kernel.P_MARGIN]), compiled.out[:, kernel.O_PRIMARY]
-        shared = everything[:ranked].tolist() if margin and compiled.policy.objective.preference == "balanced" else []
-        least = min((int(scores[row]) for row in shared), default=0)
+    def _refused(self, kind: Compiled, view: Table, payload_bytes: int, deadline_us: int) -> Choice:
+        out, _ = self._scratch_of(view)
+        kernel.evaluate(view, kind.codes, kind.exposure, kind.params, payload_bytes, deadline_us, out)
+        rules = out[:, kernel.O_RULE]
+        return Choice(outcome_of(rules.tolist()), rule=Rule(int(rules.max(initial=0))))
+
+    def _scratch_of(self, view: Table) -> tuple[Table, Table]:
+        count = view.shape[1]
+        found = self._scratch.get(count)
+        if found is None:
+            out = np.zeros((count, kernel.O_COLS), dtype=np.int64)
+            found = self._scratch[count] = (out, np.zeros(max(8, count), dtype=np.int64))
+        return found
+
+    def explain(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Decision:
+        """Decide a call and say why: the same arithmetic on the same arrays, every candidate's verdict in words."""
+        if tried:
+            with snapshot.tried(request.entry, request.model, tried):
+                return self.explain(request, snapshot)
+        kind = self.compiled(request)
+        view = snapshot.view(*kind.view_key)
+        out, order = self._scratch_of(view)
+        deadline_us = tighter(kind.deadline_us, request.deadline_us)
+        kernel.evaluate(view, kind.codes, kind.exposure, kind.params, request.payload_bytes, deadline_us, out)
+        ranked = kernel.rank(view, out, kind.margin, draw_of(request.id) if kind.margin else 0, order)
+        best = order[:ranked].tolist()
+        names = [self.fleet.deployments[index].id for index in kind.deployments]
+        verdicts = verdicts_of(self.fleet, kind, out, snapshot, request.payload_bytes, deadline_us)
+        scores = out[:, kernel.O_PRIMARY].tolist()
+        least = min((scores[row] for row in best), default=0)
         return Decision(
             id=self.decision_id(request, snapshot),
             request=request,
-            outcome=outcome_of([verdict.rule for verdict in verdicts]) if refused else Outcome.CHOSEN,
-            chosen=None if refused else names[rows[0]],
-            alternatives=tuple(names[row] for row in everything[1:ranked].tolist()),
+            outcome=Outcome.CHOSEN if best else outcome_of([verdict.rule for verdict in verdicts]),
+            chosen=names[best[0]] if best else None,
+            alternatives=tuple(names[row] for row in best[1:]),
             verdicts=verdicts,
-            preference=compiled.policy.objective.preference,
-            score_unit=SCORE_UNIT[compiled.policy.objective.preference],
-            deadline_us=int(compiled.params[kernel.P_DEADLINE_US]),
-            policy_digest=compiled.policy.digest,
+            preference=kind.terms.objective.preference,
+            score_unit=SCORE_UNIT[kind.terms.objective.preference],
+            deadline_us=deadline_us,
+            policy_digest=kind.policy.digest,
             fleet_digest=self.fleet.digest,
             snapshot_epoch=snapshot.epoch,
-            entries=self.entries(request) if compiled.gate else (),
-            spread=tuple(sorted(names[row] for row in shared if int(scores[row]) - least <= margin)),
+            entries=self.entries(request) if kind.gate else (),
+            spread=tuple(sorted(names[row] for row in best if kind.margin and scores[row] - least <= kind.margin)),
+            overrides=kind.terms.overrides,
         )
 
     def entries(self, request: Request) -> tuple[str, ...]:
@@ -143,7 +200,9 @@ class Engine:
         open_to = []
         for site in self.fleet.sites:
             way_in = self.fleet.network.path(request.origin, site.id)
-            here = Request("", request.tenant, request.model, site.id, request.origin, request.classes)
+            here = Request(
+                "", request.tenant, request.model, site.id, request.origin, request.classes, at_s=request.at_s
+            )
             if way_in is not None and self.compiled(here).gate is None:
                 open_to.append((way_in.rtt_us, site.id))
         return tuple(site for _, site in sorted(open_to))
@@ -159,12 +218,18 @@ class Engine:
             ",".join(request.classes),
             str(request.payload_bytes),
             str(request.deadline_us),
+            str(request.at_s),
             self.policies[request.tenant].digest,
             self.fleet.digest,
             str(snapshot.epoch),
             snapshot.digest(),
+            str(sorted(snapshot.patch())),
         )
         return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def _may_call(policy: Policy, model: str) -> bool:
+    return policy.models is None or model in policy.models
 
 
 def tighter(deadline_us: int, asked_us: int) -> int:

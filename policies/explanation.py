@@ -1,91 +1,111 @@
-"""A candidate's verdict in words, read off the very arrays that the kernel filled."""
+"""Candidates' verdicts in words, read off the very arrays that the kernel filled."""
+
+from collections.abc import Callable
+
+import numpy as np
 
 from . import kernel
 from .compiled import Compiled
 from .fleet import Fleet
 from .model import Preference, Rule, Verdict
 from .snapshot import NEVER_US, Snapshot
+from .tables import Table
 from .units import ms, usd
 
-
-def verdict_of(fleet: Fleet, compiled: Compiled, row: int, snapshot: Snapshot) -> Verdict:
-    """Return the verdict on one row of the last call."""
-    index = compiled.deployments[row]
-    deployment = fleet.deployments[index]
-    out = [int(value) for value in compiled.out[row]]
-    rule = Rule(out[kernel.O_RULE])
-    reachable = fleet.network.path(compiled.entry, deployment.site) is not None
-    return Verdict(
-        deployment=deployment.id,
-        variant=deployment.variant,
-        site=deployment.site,
-        tier=fleet.site_by_id[deployment.site].tier,
-        rule=rule,
-        detail=_detail(compiled, row, rule, out, snapshot),
-        latency_us=out[kernel.O_LATENCY_US] if reachable else 0,
-        deadline_latency_us=out[kernel.O_DEADLINE_LATENCY_US] if reachable else 0,
-        price_nusd=out[kernel.O_PRICE] if reachable else 0,
-        accuracy_ppm=compiled.accuracy_ppm[row],
-        score=out[kernel.O_PRIMARY] if reachable else 0,
-        shares=_shares(compiled, out) if reachable else (),
-        signals=_signals(snapshot, index),
-        notes=_notes(compiled, row),
-    )
+Shares = tuple[tuple[str, int], ...]
+SHARE_OF = {
+    Preference.CHEAPEST: "price",
+    Preference.FASTEST: "waiting",
+    Preference.MOST_ACCURATE: "error",
+    Preference.MOST_PRIVATE: "exposure",
+}
+LEFT_OUT = ("accuracy unmeasured: its share is left out",)
+AS_WORST = ("accuracy unmeasured: scored as the worst measured variant",)
 
 
-def _shares(compiled: Compiled, out: list[int]) -> tuple[tuple[str, int], ...]:
-    preference = compiled.policy.objective.preference
-    if preference is Preference.BALANCED:
-        return (
-            ("price", out[kernel.O_PRICE]),
-            ("waiting", out[kernel.O_WAITING]),
-            ("error", out[kernel.O_ERROR]),
-            ("exposure", out[kernel.O_EXPOSURE]),
+def verdicts_of(
+    fleet: Fleet, kind: Compiled, out: Table, snapshot: Snapshot, payload_bytes: int, deadline_us: int
+) -> tuple[Verdict, ...]:
+    """Return the verdict on every candidate of a call that `kernel.evaluate` has filled `out` for."""
+    candidates = kind.deployments
+    size = int(kernel.size_of(payload_bytes))
+    columns = [kernel.L_IN_FLIGHT, kernel.L_P50_US + size, kernel.L_SPREAD_US + size, kernel.L_QUEUE_MAX]
+    numbers = np.array(candidates, dtype=np.intp)
+    lives = snapshot.live[numbers[:, None], columns].tolist()
+    ages_us = snapshot.age_us[numbers].tolist()
+    reached = (fleet.tables.fixed(kind.entry, kind.model)[kernel.F_PS_PER_BYTE] != 0).tolist()
+    unmeasured = LEFT_OUT if kind.assumed_error_ppm is None else AS_WORST
+    shares_of = _shares_of(kind)
+    said = _Words(kind, deadline_us)
+    found = []
+    for at, (index, row) in enumerate(zip(candidates, out.tolist(), strict=True)):
+        deployment, accuracy_ppm, live = fleet.deployments[index], fleet.tables.accuracy_ppm(index), lives[at]
+        rule, way = RULES[row[kernel.O_RULE]], reached[at]
+        found.append(
+            Verdict(
+                deployment.id,
+                deployment.variant,
+                deployment.site,
+                fleet.site_by_id[deployment.site].tier,
+                rule,
+                "eligible" if rule is Rule.NONE else said.detail(rule, index, row, ages_us[at], live[3]),
+                row[kernel.O_LATENCY_US] if way else 0,
+                row[kernel.O_DEADLINE_LATENCY_US] if way else 0,
+                row[kernel.O_PRICE] if way else 0,
+                accuracy_ppm,
+                row[kernel.O_PRIMARY] if way else 0,
+                shares_of(row) if way else (),
+                (
+                    ("age_us", ages_us[at]),
+                    ("in_flight", live[0]),
+                    ("service_p50_us", live[1]),
+                    ("service_spread_us", live[2]),
+                ),
+                () if accuracy_ppm is not None else unmeasured,
+            )
         )
-    name = {
-        Preference.CHEAPEST: "price",
-        Preference.FASTEST: "waiting",
-        Preference.MOST_ACCURATE: "error",
-        Preference.MOST_PRIVATE: "exposure",
-    }[preference]
-    return ((name, out[kernel.O_PRIMARY]),)
+    return tuple(found)
 
 
-def _signals(snapshot: Snapshot, index: int) -> tuple[tuple[str, int], ...]:
-    row = snapshot.live[index]
-    return (
-        ("age_us", int(snapshot.age_us[index])),
-        ("in_flight", int(row[kernel.L_IN_FLIGHT])),
-        ("service_p50_us", int(row[kernel.L_P50_US])),
-        ("service_spread_us", int(row[kernel.L_SPREAD_US])),
-    )
+RULES = tuple(sorted(Rule))
 
 
-def _notes(compiled: Compiled, row: int) -> tuple[str, ...]:
-    if compiled.accuracy_ppm[row] is not None:
-        return ()
-    if compiled.assumed_error_ppm is None:
-        return ("accuracy unmeasured: its share is left out",)
-    return ("accuracy unmeasured: scored as the worst measured variant",)
+def _shares_of(kind: Compiled) -> Callable[[list[int]], Shares]:
+    """Return how a row of the outcome table is split into what its score is the sum of."""
+    preference = kind.terms.objective.preference
+    if preference is Preference.BALANCED:
+        return lambda row: (
+            ("price", row[kernel.O_PRICE]),
+            ("waiting", row[kernel.O_WAITING]),
+            ("error", row[kernel.O_ERROR]),
+            ("exposure", row[kernel.O_EXPOSURE]),
+        )
+    name = SHARE_OF[preference]
+    return lambda row: ((name, row[kernel.O_PRIMARY]),)
 
 
-def _detail(compiled: Compiled, row: int, rule: Rule, out: list[int], snapshot: Snapshot) -> str:
-    static = compiled.vetoes[row]
-    if static is not None:
-        return static.detail
-    live = snapshot.live[compiled.deployments[row]]
-    quantile = compiled.policy.deadline_quantile
-    estimate = f"{quantile} {ms(out[kernel.O_DEADLINE_LATENCY_US]):.1f} ms"
-    deadline = f"deadline {ms(int(compiled.params[kernel.P_DEADLINE_US])):.1f} ms"
-    age_us = int(snapshot.age_us[compiled.deployments[row]])
-    heard = "never heard of" if age_us == NEVER_US else f"last heard of {age_us / 1e6:.1f} s ago, or it says so itself"
-    return {
-        Rule.NONE: "eligible",
-        Rule.PRICE: f"price {usd(out[kernel.O_PRICE]):.9f} USD is above the ceiling "
-        f"{usd(int(compiled.params[kernel.P_PRICE_MAX])):.9f}",
-        Rule.DEADLINE: f"{estimate} is past the {deadline}",
-        Rule.DEADLINE_LOAD: f"{estimate} is past the {deadline} for its load alone",
-        Rule.CAPACITY: f"full: there is room for {int(live[kernel.L_QUEUE_MAX])} calls",
-        Rule.HEALTH: f"not healthy: {heard}",
-        Rule.TRIED: "tried for this call already, and failed",
-    }[rule]
+class _Words:
+    """What one kind of call has to say of its vetoes."""
+
+    def __init__(self, kind: Compiled, deadline_us: int) -> None:
+        self._kind = kind
+        self._quantile = kind.terms.deadline_quantile
+        self._deadline = f"deadline {ms(deadline_us):.1f} ms"
+        self._price_max = f"{usd(int(kind.params[kernel.P_PRICE_MAX])):.9f}"
+
+    def detail(self, rule: Rule, index: int, row: list[int], age_us: int, queue_max: int) -> str:
+        """Return why a candidate is vetoed, with the values compared."""
+        if rule <= Rule.ACCURACY:
+            veto = self._kind.veto(index)
+            return "" if veto is None else veto.detail
+        if rule is Rule.PRICE:
+            return f"price {usd(row[kernel.O_PRICE]):.9f} USD is above the ceiling {self._price_max}"
+        if rule in (Rule.DEADLINE, Rule.DEADLINE_LOAD):
+            estimate = f"{self._quantile} {ms(row[kernel.O_DEADLINE_LATENCY_US]):.1f} ms is past the {self._deadline}"
+            return estimate if rule is Rule.DEADLINE else f"{estimate} for its load alone"
+        if rule is Rule.CAPACITY:
+            return f"full: there is room for {queue_max} calls"
+        if rule is Rule.HEALTH:
+            heard = f"last heard of {age_us / 1e6:.1f} s ago, or it says so itself"
+            return f"not healthy: {'never heard of' if age_us == NEVER_US else heard}"
+        return "tried for this call already, and failed"

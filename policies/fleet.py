@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .jurisdictions import UNKNOWN, Jurisdictions
 from .model import Hosting, Tier
 from .network import LinkFacts, Network
+from .tables import Tables
 from .units import nusd, us_from_ms
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
@@ -77,7 +78,7 @@ class Link(Strict):
     to: Name
     rtt_ms: float = Field(ge=0, le=60_000)
     rtt_p95_ms: float | None = Field(default=None, ge=0, le=60_000)
-    bandwidth_mbps: float = Field(gt=0, le=1_000_000)
+    bandwidth_mbps: float = Field(ge=0.01, le=1_000_000)
     egress_usd_per_gb: float = Field(default=0.0, ge=0, le=100)
     egress_back_usd_per_gb: float | None = Field(default=None, ge=0, le=100)
     countries: tuple[str, ...] = (UNKNOWN,)
@@ -233,6 +234,11 @@ class Fleet(Strict):
         through = {site.id: site.country for site in self.sites if site.tier is not Tier.DEVICE}
         ends = [*(site.id for site in self.sites), *(zone.id for zone in self.zones)]
         return Network(through, ends, [link.facts() for link in self.links])
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What never changes of this fleet, as arrays."""
+        return Tables(self)
 
     @cached_property
     def digest(self) -> str:

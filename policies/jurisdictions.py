@@ -1,6 +1,6 @@
 """Countries and the unions above them: Germany is inside the EEA. A place nobody declared is inside nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 import pycountry
@@ -36,6 +36,7 @@ class Jurisdictions:
         while more := {name for name in set(self._declared) - wrong if not wrong.isdisjoint(self._declared[name])}:
             wrong |= more
         self._wrong = frozenset(wrong)
+        self._permits: dict[tuple[tuple[str, ...] | None, tuple[str, ...]], Callable[[str], bool]] = {}
         self._countries.update(dict.fromkeys(wrong, frozenset()))
 
     def _flatten(self, name: str, above: tuple[str, ...]) -> frozenset[str]:
@@ -71,3 +72,16 @@ class Jurisdictions:
         for word in words:
             found |= self._countries.get(word, frozenset({word} if self.knows(word) else ()))
         return frozenset(found)
+
+    def permits(self, allow: tuple[str, ...] | None, deny: tuple[str, ...]) -> Callable[[str], bool]:
+        """Return the question whether a country is permitted; the unknown one never is. `allow` None is everywhere.
+
+        Who denies a place that nobody knows, denies we do not know what: then no country is permitted.
+        """
+        found = self._permits.get((allow, deny))
+        if found is None:
+            known = all(self.knows(word) for word in deny)
+            world = (country_codes() - {UNKNOWN}) if allow is None else self.countries(allow)
+            permitted = (world - self.countries(deny)) if known else frozenset()
+            found = self._permits[(allow, deny)] = permitted.__contains__
+        return found

@@ -6,8 +6,12 @@ rounded square root, no transcendentals: the same bytes on every machine.
 
 Latency is estimated as a whole at the asked quantile. Each part has a median and a spread (p95 - p50); medians add,
 spreads add as roots of squares, as standard deviations of independent parts do, and a quantile is
-`median + z * spread` with z relative to the p95 of a normal distribution. Summing the parts' p95s instead would
-overstate the p95 of the whole.
+`median + z * spread`, z in thousandths as it was learned for the deployment (see `estimator`), starting from the normal
+distribution's. Summing the parts' p95s instead would overstate the p95 of the whole.
+
+What a call cannot change stands ready in a *view*: one column of numbers per property, one place per candidate, worked
+out anew by `refresh` whenever signals change. `decide` is the hot path; `evaluate` says of every candidate what `decide`
+needs to know of the best ones only.
 """
 
 import math
@@ -15,51 +19,92 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-# Columns of the static table: one row per candidate, made when a policy is compiled.
-S_DEPLOYMENT, S_SITE, S_RULE, S_KBPS, S_EGRESS, S_EGRESS_BACK, S_EXPOSURE, S_EXPOSURES, S_ERROR_PPM, S_TIE, S_COLS = (
-    range(11)
-)
-# Columns of the live table: one row per deployment of the fleet.
-L_IN_FLIGHT, L_CONCURRENCY, L_QUEUE_MAX, L_P50_US, L_SPREAD_US, L_HEALTHY, L_NUSD_PER_S, L_TRIED, L_COLS = range(9)
+SIZES = 4
+"""Payload sizes that service times are told apart by: up to 4 KiB, 64 KiB, 1 MiB, and above."""
+QUANTILES = 4
+"""p50, p90, p95, p99: the order of z columns, and of Quantile's members."""
+
+# Rows of the fixed table of an (entry, model): one column per candidate, made once per fleet.
+F_DEPLOYMENT, F_SITE, F_PS_PER_BYTE, F_EGRESS, F_EGRESS_BACK, F_ERROR_PPM, F_TIE, F_ROWS = range(8)
+# Columns of the live table: one row per deployment of the fleet. P50 and SPREAD have one column per payload size.
+L_IN_FLIGHT, L_CONCURRENCY, L_QUEUE_MAX, L_HEALTHY, L_NUSD_PER_S, L_P50_US = range(6)
+L_SPREAD_US = L_P50_US + SIZES
+L_COLS = L_SPREAD_US + SIZES
 # Columns of the round-trip table: one row per site, seen from one entry.
 R_P50_US, R_SPREAD_US, R_COLS = range(3)
-# The call and what its policy values.
+# Rows of a view: one column per candidate. Those from V_IDLE_US on have one row per payload size.
 (
-    P_PAYLOAD_BYTES,
+    V_DEPLOYMENT,
+    V_SITE,
+    V_SHUT,
+    V_IN_FLIGHT,
+    V_FREE,
+    V_CONCURRENCY,
+    V_QUEUE_MAX,
+    V_PS_PER_BYTE,
+    V_EGRESS,
+    V_EGRESS_BACK,
+    V_ERROR_PPM,
+    V_TIE,
+    V_RTT_SQUARE,
+    V_Z,
+) = range(14)
+V_IDLE_US = V_Z + QUANTILES
+V_P50_US = V_IDLE_US + SIZES
+V_SQUARE = V_P50_US + SIZES
+V_COMPUTE_NUSD = V_SQUARE + SIZES
+V_ROWS = V_COMPUTE_NUSD + SIZES
+SHUT_HEALTH, SHUT_TRIED = 1, 2
+"""Why a candidate is shut for the time being: bits of V_SHUT."""
+# What a kind of call brings along, worked out once.
+(
     P_RESPONSE_BYTES,
     P_ACCESS_US,
-    P_ACCESS_SPREAD_US,
-    P_ACCESS_KBPS,
+    P_ACCESS_SQUARE,
+    P_ACCESS_PS_PER_BYTE,
     P_ACCESS_EGRESS,
     P_ACCESS_EGRESS_BACK,
-    P_DEADLINE_US,
     P_DEADLINE_Z,
     P_WAIT_Z,
     P_PRICE_MAX,
-    P_NUSD_PER_S,
-    P_NUSD_PER_ERROR,
-    P_PREFERENCE,
+    P_PER_PRICE,
+    P_PER_S,
+    P_PER_ERROR,
+    P_SECOND_PRICE,
     P_MARGIN,
-    P_DRAW,
     P_COLS,
-) = range(17)
+) = range(15)
+# Rows of the answer: one column per place of the order, best first. Median and spread are those from the entry on.
+A_DEPLOYMENT, A_LATENCY_US, A_PRICE, A_MEDIAN_US, A_SPREAD_US, A_PRIMARY, A_SECONDARY, A_TIE, A_ROWS = range(9)
 # Columns of the outcome table: one row per candidate.
-O_RULE, O_LATENCY_US, O_DEADLINE_LATENCY_US, O_PRICE, O_PRIMARY, O_SECONDARY, O_WAITING, O_ERROR, O_EXPOSURE, O_COLS = (
-    range(10)
-)
-
-BALANCED, CHEAPEST, FASTEST, MOST_ACCURATE, MOST_PRIVATE = range(5)
-"""Codes of Preference, in the order of its members."""
+(
+    O_RULE,
+    O_LATENCY_US,
+    O_DEADLINE_LATENCY_US,
+    O_PRICE,
+    O_PRIMARY,
+    O_SECONDARY,
+    O_WAITING,
+    O_ERROR,
+    O_EXPOSURE,
+    O_MEDIAN_US,
+    O_SPREAD_US,
+    O_COLS,
+) = range(12)
 
 # Codes of Rule that the kernel itself gives (numba reads plain integers; a test holds them equal to Rule).
 PRICE, DEADLINE, HEALTH, DEADLINE_LOAD, CAPACITY, TRIED = 15, 16, 17, 18, 19, 20
 
-Z_P50, Z_P90, Z_P95, Z_P99 = 0, 779, 1000, 1414
-"""Normal quantiles relative to the p95's 1.6449, in thousandths: 1.2816, 1.6449 and 2.3263 over 1.6449."""
+Z_NORMAL = (0, 779, 1000, 1414)
+"""Normal quantiles relative to the p95's 1.6449, in thousandths: 0, 1.2816, 1.6449 and 2.3263 over 1.6449."""
 
 LATENCY_MAX_US = 600_000_000
-SQUARE_MAX = 2**62
-"""Ceiling of a squared spread: its root is above LATENCY_MAX_US, and sums of it stay below 2**63."""
+SQUARE_MAX = 2**60
+"""Ceiling of a squared spread: its root is above LATENCY_MAX_US, and sums of four stay below 2**63."""
+EGRESS_MAX_NUSD_PER_GB = 125_000_000_000
+"""Egress along one way is priced at 125 USD/GB at most, so that products stay below 2**63."""
+PS_PER_BYTE_MAX = 800_000_000
+"""10 kbit/s, the slowest link that the fleet file takes: keeps 10 GB of it below 2**63 picoseconds."""
 FIELD = 2_147_483_647
 """The prime 2**31 - 1: arithmetic of the draw stays below 2**63 in every language."""
 
@@ -80,134 +125,262 @@ def _mix(draw: int, tie: int) -> int:
     return (mixed * 16_807 + draw) % FIELD
 
 
-def _at_rate(nusd_per_s: int, time_us: int) -> int:
-    """Multiply without leaving 63 bits: rates go to 1e10 nUSD/s and times to 6e8 us."""
-    return nusd_per_s * (time_us // 1_000_000) + nusd_per_s * (time_us % 1_000_000) // 1_000_000
+def size_of(payload_bytes: int) -> int:
+    """Return the size class of a payload, 0 to SIZES - 1."""
+    return (payload_bytes > 4_096) + (payload_bytes > 65_536) + (payload_bytes > 1_048_576)
 
 
-def _egress_rest(nusd_per_gb: int, size_bytes: int) -> int:
-    """Price what goes beyond whole gigabytes, in millionths of a nano-USD: stays in 63 bits up to 4e12 nUSD/GB over a path."""
-    rest = size_bytes % 1_000_000_000
-    return nusd_per_gb * (rest // 1000) + nusd_per_gb * (rest % 1000) // 1000
+def _egress(out: int, back: int, sent_bytes: int, received_bytes: int) -> int:
+    """Return what traffic costs in nUSD, at rates in nUSD/GB. Split at a thousand bytes, to stay below 2**63."""
+    whole = out * (sent_bytes // 1000) + back * (received_bytes // 1000)
+    rest = out * (sent_bytes % 1000) + back * (received_bytes % 1000)
+    return whole // 1_000_000 + rest // 1_000_000_000
 
 
-def _score(out: Any, row: int, static: Any, at: int, params: Any) -> None:
-    """Write the primary and secondary sort key, and the shares that the primary is the sum of."""
-    latency_us, price = out[row, O_LATENCY_US], out[row, O_PRICE]
-    out[row, O_WAITING] = 0
-    out[row, O_ERROR] = 0
-    out[row, O_EXPOSURE] = 0
-    preference = params[P_PREFERENCE]
-    if preference == BALANCED:
-        out[row, O_WAITING] = _at_rate(params[P_NUSD_PER_S], latency_us)
-        out[row, O_ERROR] = _at_rate(params[P_NUSD_PER_ERROR], static[at, S_ERROR_PPM])
-        out[row, O_EXPOSURE] = static[at, S_EXPOSURE]
-        out[row, O_PRIMARY] = price + out[row, O_WAITING] + out[row, O_ERROR] + out[row, O_EXPOSURE]
-        out[row, O_SECONDARY] = latency_us
-    elif preference == CHEAPEST:
-        out[row, O_PRIMARY] = price
-        out[row, O_SECONDARY] = latency_us
-    elif preference == FASTEST:
-        out[row, O_PRIMARY] = latency_us
-        out[row, O_SECONDARY] = price
-    elif preference == MOST_ACCURATE:
-        out[row, O_PRIMARY] = static[at, S_ERROR_PPM]
-        out[row, O_SECONDARY] = latency_us
-    else:
-        out[row, O_PRIMARY] = static[at, S_EXPOSURES]
-        out[row, O_SECONDARY] = latency_us
+def _transfer_us(ps_per_byte: int, total_bytes: int) -> int:
+    return (ps_per_byte * total_bytes + 999_999) // 1_000_000
 
 
-def evaluate(static: Any, live: Any, rtt: Any, params: Any, out: Any) -> None:
+def _square(view: Any, at: int, size: int, ahead: int) -> int:
+    """Return the squared spread from the entry on: network, own service, and that of the calls `ahead` in the queue."""
+    own = view[V_SQUARE + size, at]
+    square: int = view[V_RTT_SQUARE, at] + own
+    if ahead > 0:
+        concurrency = view[V_CONCURRENCY, at]
+        queued = own * ahead if own <= SQUARE_MAX // ahead else SQUARE_MAX
+        square += queued // (concurrency * concurrency)
+    return square
+
+
+def refresh(fixed: Any, live: Any, rtt: Any, z: Any, view: Any) -> None:
+    """Work a view out anew from the signals.
+
+    `fixed` int64[F_ROWS, n], `live` int64[deployments, L_COLS], `rtt` int64[sites, R_COLS], `z` int64[deployments,
+    QUANTILES]; writes `view` int64[V_ROWS, n].
+    """
+    for at in range(fixed.shape[1]):
+        d, s = fixed[F_DEPLOYMENT, at], fixed[F_SITE, at]
+        view[V_DEPLOYMENT, at] = d
+        view[V_SITE, at] = s
+        view[V_SHUT, at] = 0 if live[d, L_HEALTHY] != 0 else SHUT_HEALTH
+        view[V_IN_FLIGHT, at] = live[d, L_IN_FLIGHT]
+        view[V_FREE, at] = live[d, L_CONCURRENCY] - 1
+        view[V_CONCURRENCY, at] = live[d, L_CONCURRENCY]
+        view[V_QUEUE_MAX, at] = live[d, L_QUEUE_MAX]
+        view[V_PS_PER_BYTE, at] = fixed[F_PS_PER_BYTE, at]
+        view[V_EGRESS, at] = fixed[F_EGRESS, at]
+        view[V_EGRESS_BACK, at] = fixed[F_EGRESS_BACK, at]
+        view[V_ERROR_PPM, at] = fixed[F_ERROR_PPM, at]
+        view[V_TIE, at] = fixed[F_TIE, at]
+        view[V_RTT_SQUARE, at] = min(rtt[s, R_SPREAD_US] * rtt[s, R_SPREAD_US], SQUARE_MAX)
+        for q in range(QUANTILES):
+            view[V_Z + q, at] = z[d, q]
+        for size in range(SIZES):
+            p50_us, spread_us = live[d, L_P50_US + size], live[d, L_SPREAD_US + size]
+            view[V_IDLE_US + size, at] = rtt[s, R_P50_US] + p50_us
+            view[V_P50_US + size, at] = p50_us
+            view[V_SQUARE + size, at] = min(spread_us * spread_us, SQUARE_MAX)
+            view[V_COMPUTE_NUSD + size, at] = live[d, L_NUSD_PER_S] * p50_us // 1_000_000
+
+
+def evaluate(view: Any, rules: Any, exposure: Any, params: Any, payload_bytes: int, deadline_us: int, out: Any) -> None:
     """Estimate, veto and score every candidate of one call.
 
-    `static` int64[n, S_COLS], `live` int64[deployments, L_COLS], `rtt` int64[sites, R_COLS], `params` int64[P_COLS];
-    writes `out` int64[n, O_COLS]. Money in nano-USD, times in microseconds.
+    `view` int64[V_ROWS, n], `rules` uint8[n] (what files veto), `exposure` int64[sites], `params` int64[P_COLS];
+    `deadline_us` 0 is none. Writes `out` int64[n, O_COLS]. Money in nano-USD, times in microseconds.
     """
-    for at in range(static.shape[0]):
-        d = static[at, S_DEPLOYMENT]
-        s = static[at, S_SITE]
-        in_flight, concurrency = live[d, L_IN_FLIGHT], live[d, L_CONCURRENCY]
-        p50_us, spread_us = live[d, L_P50_US], live[d, L_SPREAD_US]
-        bits = 8_000 * (params[P_PAYLOAD_BYTES] + params[P_RESPONSE_BYTES])
-        transfer_us = bits // static[at, S_KBPS] + bits // params[P_ACCESS_KBPS]
-        idle_us = params[P_ACCESS_US] + rtt[s, R_P50_US] + transfer_us + p50_us
-        ahead = max(0, in_flight - concurrency + 1)
-        median_us = min(idle_us + p50_us * ahead // concurrency, LATENCY_MAX_US)
-        network = params[P_ACCESS_SPREAD_US] * params[P_ACCESS_SPREAD_US] + rtt[s, R_SPREAD_US] * rtt[s, R_SPREAD_US]
-        service = spread_us * spread_us
-        queued = service * ahead if service <= SQUARE_MAX // max(1, ahead) else SQUARE_MAX
-        whole_us = _isqrt(network + service + queued // (concurrency * concurrency))
-        latency_us = min(median_us + params[P_WAIT_Z] * whole_us // 1000, LATENCY_MAX_US)
-        at_deadline_us = min(median_us + params[P_DEADLINE_Z] * whole_us // 1000, LATENCY_MAX_US)
-        out_rate = static[at, S_EGRESS] + params[P_ACCESS_EGRESS]
-        back_rate = static[at, S_EGRESS_BACK] + params[P_ACCESS_EGRESS_BACK]
-        sent, received = params[P_PAYLOAD_BYTES], params[P_RESPONSE_BYTES]
-        rest = _egress_rest(out_rate, sent) + _egress_rest(back_rate, received)
-        egress = out_rate * (sent // 1_000_000_000) + back_rate * (received // 1_000_000_000) + rest // 1_000_000
-        price = _at_rate(live[d, L_NUSD_PER_S], p50_us) + egress
+    size = size_of(payload_bytes)
+    response_bytes = params[P_RESPONSE_BYTES]
+    total_bytes = payload_bytes + response_bytes
+    access_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
+    access_nusd = _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    for at in range(view.shape[1]):
+        ahead = max(0, view[V_IN_FLIGHT, at] - view[V_FREE, at])
+        alone_us = view[V_IDLE_US + size, at] + _transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+        median_us = alone_us + view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
+        square = _square(view, at, size, ahead)
+        whole_us = _isqrt(params[P_ACCESS_SQUARE] + square)
+        all_us = access_us + median_us
+        latency_us = _at_quantile(all_us, view[V_Z + params[P_WAIT_Z], at], whole_us)
+        deadline_z = view[V_Z + params[P_DEADLINE_Z], at]
+        at_deadline_us = _at_quantile(all_us, deadline_z, whole_us)
+        path_nusd = _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        price = view[V_COMPUTE_NUSD + size, at] + path_nusd + access_nusd
         out[at, O_LATENCY_US] = latency_us
         out[at, O_DEADLINE_LATENCY_US] = at_deadline_us
         out[at, O_PRICE] = price
-        _score(out, at, static, at, params)
-        rule = static[at, S_RULE]
-        deadline_us = params[P_DEADLINE_US]
+        out[at, O_MEDIAN_US] = min(median_us, LATENCY_MAX_US)
+        out[at, O_SPREAD_US] = _isqrt(square)
+        out[at, O_WAITING] = params[P_PER_S] * latency_us // 1_000_000
+        out[at, O_ERROR] = params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000
+        out[at, O_EXPOSURE] = exposure[view[V_SITE, at]]
+        out[at, O_PRIMARY] = params[P_PER_PRICE] * price + out[at, O_WAITING] + out[at, O_ERROR] + out[at, O_EXPOSURE]
+        out[at, O_SECONDARY] = price if params[P_SECOND_PRICE] else latency_us
+        rule = rules[at]
         if rule == 0 and params[P_PRICE_MAX] >= 0 and price > params[P_PRICE_MAX]:
             rule = PRICE
-        # An estimate at its ceiling is no estimate: it is late for every deadline.
-        late = deadline_us > 0 and (at_deadline_us > deadline_us or at_deadline_us >= LATENCY_MAX_US)
-        alone_us = idle_us + params[P_DEADLINE_Z] * _isqrt(network + service) // 1000
-        if rule == 0 and late and (alone_us > deadline_us or alone_us >= LATENCY_MAX_US):
-            rule = DEADLINE
-        if rule == 0 and live[d, L_HEALTHY] == 0:
+        late = _late(at_deadline_us, deadline_us)
+        if rule == 0 and late:
+            idle_us = _isqrt(params[P_ACCESS_SQUARE] + _square(view, at, size, 0))
+            if _late(_at_quantile(access_us + alone_us, deadline_z, idle_us), deadline_us):
+                rule = DEADLINE
+        if rule == 0 and view[V_SHUT, at] & SHUT_HEALTH:
             rule = HEALTH
         if rule == 0 and late:
             rule = DEADLINE_LOAD
-        if rule == 0 and in_flight >= live[d, L_QUEUE_MAX]:
+        if rule == 0 and view[V_IN_FLIGHT, at] >= view[V_QUEUE_MAX, at]:
             rule = CAPACITY
-        if rule == 0 and live[d, L_TRIED] != 0:
+        if rule == 0 and view[V_SHUT, at] & SHUT_TRIED:
             rule = TRIED
         out[at, O_RULE] = rule
 
 
-def _before(out: Any, static: Any, left: int, right: int) -> bool:
-    if out[left, O_PRIMARY] != out[right, O_PRIMARY]:
-        return bool(out[left, O_PRIMARY] < out[right, O_PRIMARY])
-    if out[left, O_SECONDARY] != out[right, O_SECONDARY]:
-        return bool(out[left, O_SECONDARY] < out[right, O_SECONDARY])
-    return bool(static[left, S_TIE] < static[right, S_TIE])
+def _at_quantile(median_us: int, z_milli: int, whole_us: int) -> int:
+    return max(0, min(median_us + z_milli * whole_us // 1000, LATENCY_MAX_US))
 
 
-def rank(static: Any, params: Any, out: Any, order: Any) -> int:
-    """Write the best eligible candidates into `order` int64[k], best first, and return how many there are.
+def _late(latency_us: int, deadline_us: int) -> bool:
+    """An estimate at its ceiling is no estimate: it is late for every deadline."""
+    return deadline_us > 0 and (latency_us > deadline_us or latency_us >= LATENCY_MAX_US)
 
-    With a margin, candidates of a balanced score within it of the least share the calls: the first place goes to the
-    one whose digest, mixed with the call's, is largest (rendezvous hashing), the rest keep their order.
+
+def decide(
+    view: Any,
+    rules: Any,
+    exposure: Any,
+    params: Any,
+    answer: Any,
+    payload_bytes: int,
+    deadline_us: int,
+) -> int:
+    """Find the best eligible candidates of one call. Returns how many places of `answer` int64[A_ROWS, k] are filled.
+
+    Arguments as for `evaluate`, whose estimates and vetoes these are. A candidate that is sure to stand behind the
+    last place before its spread is known is passed over: the root is what costs most.
+    """
+    size = size_of(payload_bytes)
+    response_bytes = params[P_RESPONSE_BYTES]
+    total_bytes = payload_bytes + response_bytes
+    access_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
+    access_nusd = _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    access_square, price_max = params[P_ACCESS_SQUARE], params[P_PRICE_MAX]
+    per_price, per_s, per_error = params[P_PER_PRICE], params[P_PER_S], params[P_PER_ERROR]
+    second_price = params[P_SECOND_PRICE]
+    wait_z, deadline_z = view[V_Z + params[P_WAIT_Z]], view[V_Z + params[P_DEADLINE_Z]]
+    idle, compute = view[V_IDLE_US + size], view[V_COMPUTE_NUSD + size]
+    sites, shut, busy, free = view[V_SITE], view[V_SHUT], view[V_IN_FLIGHT], view[V_FREE]
+    room, slow, error_ppm = view[V_QUEUE_MAX], view[V_PS_PER_BYTE], view[V_ERROR_PPM]
+    places = answer.shape[1]
+    found = 0
+    worst = 0
+    for at in range(view.shape[1]):
+        if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
+            continue
+        median_us = idle[at] + _transfer_us(slow[at], total_bytes)
+        ahead = busy[at] - free[at]
+        if ahead > 0:
+            median_us += view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
+        else:
+            ahead = 0
+        price = compute[at] + access_nusd
+        price += _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        if price_max >= 0 and price > price_max:
+            continue
+        all_us = access_us + median_us
+        fixed = per_price * price + per_error * error_ppm[at] // 1_000_000 + exposure[sites[at]]
+        if found == places and wait_z[at] >= 0:
+            least = fixed + per_s * min(all_us, LATENCY_MAX_US) // 1_000_000
+            if least > worst:
+                continue
+        square = _square(view, at, size, ahead)
+        whole_us = _isqrt(access_square + square)
+        at_deadline_us = _at_quantile(all_us, deadline_z[at], whole_us)
+        if _late(at_deadline_us, deadline_us):
+            continue
+        latency_us = _at_quantile(all_us, wait_z[at], whole_us)
+        primary = fixed + per_s * latency_us // 1_000_000
+        secondary = price if second_price else latency_us
+        tie = view[V_TIE, at]
+        place = found
+        while place > 0 and _before(
+            primary,
+            secondary,
+            tie,
+            answer[A_PRIMARY, place - 1],
+            answer[A_SECONDARY, place - 1],
+            answer[A_TIE, place - 1],
+        ):
+            place -= 1
+        if place == places:
+            continue
+        if found < places:
+            found += 1
+        for behind in range(found - 1, place, -1):
+            for row in range(A_ROWS):
+                answer[row, behind] = answer[row, behind - 1]
+        answer[A_DEPLOYMENT, place] = view[V_DEPLOYMENT, at]
+        answer[A_LATENCY_US, place] = at_deadline_us
+        answer[A_PRICE, place] = price
+        answer[A_MEDIAN_US, place] = min(median_us, LATENCY_MAX_US)
+        answer[A_SPREAD_US, place] = square
+        answer[A_PRIMARY, place] = primary
+        answer[A_SECONDARY, place] = secondary
+        answer[A_TIE, place] = tie
+        worst = answer[A_PRIMARY, found - 1]
+    for place in range(found):
+        answer[A_SPREAD_US, place] = _isqrt(answer[A_SPREAD_US, place])
+    return found
+
+
+def _before(primary: int, secondary: int, tie: int, other_primary: int, other_secondary: int, other_tie: int) -> bool:
+    if primary != other_primary:
+        return primary < other_primary
+    if secondary != other_secondary:
+        return secondary < other_secondary
+    return tie < other_tie
+
+
+def rank(view: Any, out: Any, margin: int, draw: int, order: Any) -> int:
+    """Write the best of what `evaluate` passed into `order` int64[k], best first, and return how many there are.
+
+    With a margin, candidates within it of the least score share the calls: the first place goes to the one whose
+    digest, mixed with the call's `draw`, is largest (rendezvous hashing); the rest keep their order.
     """
     found = 0
     places = order.shape[0]
-    for at in range(static.shape[0]):
+    for at in range(out.shape[0]):
         if out[at, O_RULE] != 0:
             continue
         place = found
-        while place > 0 and _before(out, static, at, order[place - 1]):
+        while place > 0 and _row_before(view, out, at, order[place - 1]):
             if place < places:
                 order[place] = order[place - 1]
             place -= 1
         if place < places:
             order[place] = at
             found = min(found + 1, places)
-    if params[P_MARGIN] > 0 and params[P_PREFERENCE] == BALANCED and found > 0:
-        _spread(static, params, out, order, found)
+    if margin > 0 and found > 0:
+        _spread(view, out, margin, draw, order, found)
     return found
 
 
-def _spread(static: Any, params: Any, out: Any, order: Any, found: int) -> None:
+def _row_before(view: Any, out: Any, at: int, other: int) -> bool:
+    return _before(
+        out[at, O_PRIMARY],
+        out[at, O_SECONDARY],
+        view[V_TIE, at],
+        out[other, O_PRIMARY],
+        out[other, O_SECONDARY],
+        view[V_TIE, other],
+    )
+
+
+def _spread(view: Any, out: Any, margin: int, draw: int, order: Any, found: int) -> None:
     least = out[order[0], O_PRIMARY]
     first, first_mix = order[0], -1
-    for at in range(static.shape[0]):
-        if out[at, O_RULE] == 0 and out[at, O_PRIMARY] - least <= params[P_MARGIN]:
-            mixed = _mix(params[P_DRAW], static[at, S_TIE])
+    for at in range(out.shape[0]):
+        if out[at, O_RULE] == 0 and out[at, O_PRIMARY] - least <= margin:
+            mixed = _mix(draw, view[V_TIE, at])
             if mixed > first_mix:
                 first, first_mix = at, mixed
     held = first
@@ -217,14 +390,39 @@ def _spread(static: Any, params: Any, out: Any, order: Any, found: int) -> None:
             break
 
 
-def decide(static: Any, live: Any, rtt: Any, params: Any, out: Any, order: Any) -> int:
-    """Evaluate and rank in one go. Returns how many of `order` are filled; 0 when no candidate passes."""
-    evaluate(static, live, rtt, params, out)
-    return rank(static, params, out, order)
+def decide_spread(
+    view: Any,
+    rules: Any,
+    exposure: Any,
+    params: Any,
+    answer: Any,
+    payload_bytes: int,
+    deadline_us: int,
+    draw: int,
+    out: Any,
+    order: Any,
+) -> int:
+    """Decide as `decide` does for a policy whose near-ties share the calls: every candidate must be looked at."""
+    evaluate(view, rules, exposure, params, payload_bytes, deadline_us, out)
+    found = rank(view, out, params[P_MARGIN], draw, order)
+    for place in range(found):
+        at = order[place]
+        answer[A_DEPLOYMENT, place] = view[V_DEPLOYMENT, at]
+        answer[A_LATENCY_US, place] = out[at, O_DEADLINE_LATENCY_US]
+        answer[A_PRICE, place] = out[at, O_PRICE]
+        answer[A_MEDIAN_US, place] = out[at, O_MEDIAN_US]
+        answer[A_SPREAD_US, place] = out[at, O_SPREAD_US]
+    return found
 
 
 COMPILED = find_spec("numba") is not None
-interpreted: dict[str, Callable[..., Any]] = {"evaluate": evaluate, "rank": rank, "decide": decide}
+interpreted: dict[str, Callable[..., Any]] = {
+    "refresh": refresh,
+    "evaluate": evaluate,
+    "rank": rank,
+    "decide": decide,
+    "decide_spread": decide_spread,
+}
 """The functions as written, for the test that compares compiled with interpreted decisions."""
 
 if COMPILED:
@@ -232,11 +430,17 @@ if COMPILED:
 
     _isqrt = njit(cache=True, inline="always")(_isqrt)
     _mix = njit(cache=True)(_mix)
-    _at_rate = njit(cache=True, inline="always")(_at_rate)
-    _egress_rest = njit(cache=True, inline="always")(_egress_rest)
-    _score = njit(cache=True)(_score)
+    size_of = njit(cache=True, inline="always")(size_of)
+    _egress = njit(cache=True, inline="always")(_egress)
+    _transfer_us = njit(cache=True, inline="always")(_transfer_us)
+    _square = njit(cache=True)(_square)
+    _at_quantile = njit(cache=True)(_at_quantile)
+    _late = njit(cache=True)(_late)
     _before = njit(cache=True)(_before)
-    _spread = njit(cache=True)(_spread)
+    refresh = njit(cache=True)(refresh)
     evaluate = njit(cache=True)(evaluate)
+    _row_before = njit(cache=True)(_row_before)
+    _spread = njit(cache=True)(_spread)
     rank = njit(cache=True)(rank)
     decide = njit(cache=True)(decide)
+    decide_spread = njit(cache=True)(decide_spread)

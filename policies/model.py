@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from .units import LATENCY_MAX_US
 
@@ -99,6 +100,7 @@ class Request:
     `classes` are the data classes that the caller and the key name, sorted; none named means every class at once,
     which is at least as strict as each. `deadline_us` and the others only tighten what the policy says. `entry` is the
     site whose ingress received the call; `origin` the client zone or site that it comes from, known from the key.
+    `at_s` is when it came, in seconds since 1970 UTC: what policies say of hours is judged by it.
     """
 
     id: str
@@ -109,6 +111,7 @@ class Request:
     classes: tuple[str, ...] = ()
     payload_bytes: int = 0
     deadline_us: int = 0
+    at_s: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.payload_bytes <= PAYLOAD_BYTES_MAX or self.deadline_us < 0:
@@ -119,8 +122,7 @@ class Request:
             object.__setattr__(self, "classes", tuple(sorted(set(self.classes))))
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the engine thinks of one candidate.
 
     `rule` is NONE for an eligible one. `shares` sum to `score`, both in `Decision.score_unit`. `detail` says the rule
@@ -143,14 +145,19 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The fast answer: where to run, and what stands behind it, best first. Indices are deployments of the fleet."""
+class Choice(NamedTuple):
+    """The fast answer: where to run, and what stands behind it, best first. Indices are deployments of the fleet.
+
+    `latency_us` is the whole call's, at the deadline's quantile; `median_us` and `spread_us` (p95 - p50) are what is
+    expected from the entry on, without the way in.
+    """
 
     outcome: Outcome
     deployments: tuple[int, ...] = ()
     latency_us: tuple[int, ...] = ()
     price_nusd: tuple[int, ...] = ()
+    median_us: tuple[int, ...] = ()
+    spread_us: tuple[int, ...] = ()
     rule: Rule = Rule.NONE
 
     @property
@@ -177,6 +184,7 @@ class Decision:
     snapshot_epoch: int
     entries: tuple[str, ...] = ()
     spread: tuple[str, ...] = field(default=())
+    overrides: tuple[int, ...] = ()
 
     def verdict_of(self, deployment: str) -> Verdict:
         """Return the verdict of a deployment by its id. Raises KeyError for one that is no candidate."""

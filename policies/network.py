@@ -45,7 +45,7 @@ HERE_KBPS = 1_000_000_000
 
 
 class Network:
-    """All paths of a fleet, found when first asked for.
+    """All paths of a fleet. One tree of shortest ways is grown from each place that is asked about, on first need.
 
     `through` gives the country of each place that passes traffic on; `ends` are all places.
     """
@@ -58,7 +58,9 @@ class Network:
             known = self._graph.get_edge_data(*link.ends)
             if known is None or link.rtt_us < known["rtt_us"]:
                 self._graph.add_edge(*link.ends, rtt_us=link.rtt_us, facts=link)
+        self._inner = self._graph.subgraph([node for node in self._graph if node in self._through]).copy()
         self._found: dict[tuple[str, str], Path | None] = {}
+        self._trees: dict[str, tuple[dict[str, int], dict[str, list[str]]]] = {}
 
     def path(self, source: str, target: str) -> Path | None:
         """Return the way from source to target, or None where no link leads there."""
@@ -71,12 +73,21 @@ class Network:
             return Path((source,), 0, 0, HERE_KBPS, 0, 0, frozenset())
         if target not in self._through or source not in self._graph:
             return None
-        allowed = nx.subgraph_view(self._graph, filter_node=lambda node: node in self._through or node == source)
-        try:
-            via = nx.dijkstra_path(allowed, source, target, weight="rtt_us")
-        except nx.NetworkXNoPath:
-            return None
-        return self._along(tuple(via))
+        if source in self._through:
+            via = self._tree(source)[1].get(target)
+            return self._along(tuple(via)) if via else None
+        lengths, ways = self._tree(target)
+        steps = [
+            (self._graph.edges[source, place]["rtt_us"] + lengths[place], place)
+            for place in self._graph[source]
+            if place in lengths
+        ]
+        return self._along((source, *reversed(ways[min(steps)[1]]))) if steps else None
+
+    def _tree(self, root: str) -> tuple[dict[str, int], dict[str, list[str]]]:
+        if root not in self._trees:
+            self._trees[root] = nx.single_source_dijkstra(self._inner, root, weight="rtt_us")
+        return self._trees[root]
 
     def _along(self, via: tuple[str, ...]) -> Path:
         hops = list(pairwise(via))

@@ -1,37 +1,79 @@
 """A decision as versioned JSON and as text for people."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .model import Decision, Outcome, Rule, Verdict
+from .model import Choice, Decision, Outcome, Request, Rule, Verdict
+from .snapshot import Patch
 from .units import PPM, ms, usd
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+
+
+def request_as_json(request: Request) -> dict[str, Any]:
+    """Return a request as plain values: times in microseconds, the instant in seconds."""
+    return {
+        "id": request.id,
+        "tenant": request.tenant,
+        "model": request.model,
+        "entry": request.entry,
+        "origin": request.origin,
+        "classes": list(request.classes),
+        "payload_bytes": request.payload_bytes,
+        "deadline_us": request.deadline_us,
+        "at_s": request.at_s,
+    }
+
+
+def request_from_json(values: Mapping[str, Any]) -> Request:
+    """Return the request that `request_as_json` wrote."""
+    return Request(**{**values, "classes": tuple(values["classes"])})
+
+
+def logged(
+    decision_id: str,
+    request: Request,
+    choice: Choice,
+    policy: str,
+    fleet: str,
+    epoch: int,
+    patch: Patch,
+    tried: Sequence[int],
+) -> dict[str, Any]:
+    """Return what the log keeps of a decision: enough, with the epoch's state and the files, to make it again.
+
+    Verdicts and reasons are not in it: they follow from it.
+    """
+    return {
+        "version": RECORD_VERSION,
+        "id": decision_id,
+        "request": request_as_json(request),
+        "epoch": epoch,
+        "patch": [list(pair) for pair in patch],
+        "tried": list(tried),
+        "outcome": str(choice.outcome),
+        "chosen": list(choice.deployments),
+        "rule": int(choice.rule),
+        "policy": policy,
+        "fleet": fleet,
+    }
 
 
 def as_json(decision: Decision) -> dict[str, Any]:
     """Return a decision as plain values, in a stable order; times in microseconds, money in nano-USD."""
-    request = decision.request
     return {
         "version": RECORD_VERSION,
         "id": decision.id,
         "outcome": str(decision.outcome),
         "chosen": decision.chosen,
         "alternatives": list(decision.alternatives),
-        "request": {
-            "id": request.id,
-            "tenant": request.tenant,
-            "model": request.model,
-            "entry": request.entry,
-            "origin": request.origin,
-            "classes": list(request.classes),
-            "payload_bytes": request.payload_bytes,
-            "deadline_us": request.deadline_us,
-        },
+        "request": request_as_json(decision.request),
         "preference": str(decision.preference),
         "score_unit": decision.score_unit,
         "deadline_us": decision.deadline_us,
         "entries": list(decision.entries),
         "spread": list(decision.spread),
+        "overrides": list(decision.overrides),
         "policy_digest": decision.policy_digest,
         "fleet_digest": decision.fleet_digest,
         "snapshot_epoch": decision.snapshot_epoch,

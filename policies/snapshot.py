@@ -2,136 +2,285 @@
 
 Ignorance is not bliss: a signal that has grown old is never taken for better than it was, nor for better than a site
 whose replicas are all busy; one that was never heard, or not for long, says that the site is not healthy.
+
+An *epoch* is what is believed between two calls of `believe` (or `distrust`). Inside one, only the number of calls in
+flight changes, by this process's own calls: `patch` says how. An epoch's `state` with a patch is all that a decision
+depends on beside the files, so a decision can be made again from them, bit for bit.
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import kernel
-from .fleet import Deployment, Fleet
-from .units import LATENCY_MAX_US, NUSD_PER_USD, us_from_ms
+from .fleet import Fleet
+from .tables import Table
+from .units import LATENCY_MAX_US
 
-Table = npt.NDArray[np.int64]
 FRESH_US = 1_500_000
 """Up to this age a signal is taken as it is."""
 DEAD_US = 4_000_000
 """Beyond this age a deployment counts as not healthy."""
+RTT_FRESH_US = 60_000_000
+"""Beyond this age a measured round trip is no longer taken for better than the declared one."""
 IN_FLIGHT_MAX = 10_000_000
 """Ten times the largest `queue_max`: a report above it is vetoed the same, and bounds the kernel's products."""
 NEVER_US = -1
+Z_MAX = 100_000
+P50 = slice(kernel.L_P50_US, kernel.L_P50_US + kernel.SIZES)
+SPREAD = slice(kernel.L_SPREAD_US, kernel.L_SPREAD_US + kernel.SIZES)
+Patch = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a site says of one of its deployments: calls in flight, and service time of late."""
+    """What a site says of one of its deployments: calls in flight, and service time of late.
+
+    `sizes` gives p50 and p95 per payload size where they were learned apart; without it, one pair stands for all.
+    """
 
     in_flight: int
     p50_us: int
     p95_us: int
     healthy: bool = True
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    def times_us(self) -> list[tuple[int, int]]:
+        """Return (p50, p95) for each payload size."""
+        return list(self.sizes) if len(self.sizes) == kernel.SIZES else [(self.p50_us, self.p95_us)] * kernel.SIZES
 
 
 class Snapshot:
     """Signals of every deployment of a fleet, seen from anywhere. Arrays only; the caller brings the clock.
 
-    `live` is what the kernel reads. `age_us[d]` is the age of the signal that row d stands on, NEVER_US before the
-    first; `epoch` counts changes.
+    `live` is what is believed, one row per deployment. `age_us[d]` is the age of the signal that row d stands on,
+    NEVER_US before the first; `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         count = len(fleet.deployments)
         self.fleet = fleet
         self.epoch = 0
-        self.live: Table = np.zeros((count, kernel.L_COLS), dtype=np.int64)
+        self.live: Table = fleet.tables.live.copy()
         self.age_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self._heard_us: Table = np.full(count, NEVER_US, dtype=np.int64)
-        self._reported: list[Report | None] = [None] * count
+        self._said: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._healthy: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._in_flight: Table = np.zeros(count, dtype=np.int64)
+        self._p50_us: Table = np.zeros((count, kernel.SIZES), dtype=np.int64)
+        self._p95_us: Table = np.zeros((count, kernel.SIZES), dtype=np.int64)
         self._rtt: dict[str, Table] = {}
-        for index, deployment in enumerate(fleet.deployments):
-            self._declare(index, deployment)
+        self._rtt_heard: dict[str, dict[int, tuple[int, int, int]]] = {}
+        self._z: dict[str, Table] = {}
+        self._views: dict[tuple[str, str], Table] = {}
+        self._places: list[list[tuple[Table, int]]] = [[] for _ in range(count)]
+        self._changed: dict[int, int] = {}
+        self._base: Table = self.live.copy()
+        self._digest = ""
 
     @classmethod
     def declared(cls, fleet: Fleet) -> "Snapshot":
         """Return the snapshot that the files alone give: every site healthy and idle, service times as on the cards."""
         snapshot = cls(fleet)
         snapshot.live[:, kernel.L_HEALTHY] = 1
-        for index, deployment in enumerate(fleet.deployments):
-            snapshot.live[index, kernel.L_P50_US] = prior_us(fleet, deployment)[0]
+        snapshot.live[:, P50] = fleet.tables.priors_us[:, :1]
+        snapshot.refresh()
         return snapshot
 
-    def _declare(self, index: int, deployment: Deployment) -> None:
-        """Set a row to what is known before any signal: not healthy, and slow rather than fast (the declared p95)."""
-        p50_us, p95_us = prior_us(self.fleet, deployment)
-        row = self.live[index]
-        accelerator = self.fleet.site_by_id[deployment.site].accelerators[deployment.accelerator]
-        row[kernel.L_CONCURRENCY] = deployment.replicas * deployment.concurrency
-        row[kernel.L_QUEUE_MAX] = deployment.queue_max
-        row[kernel.L_P50_US] = p95_us
-        row[kernel.L_SPREAD_US] = p95_us - p50_us
-        row[kernel.L_NUSD_PER_S] = round(accelerator.usd_per_hour * NUSD_PER_USD / 3600)
+    def view(self, entry: str, model: str) -> Table:
+        """Return what the kernel reads for calls for a model that enter at `entry`: int64[V_ROWS, candidates]."""
+        view = self._views.get((entry, model))
+        if view is None:
+            fixed = self.fleet.tables.fixed(entry, model)
+            view = np.zeros((kernel.V_ROWS, fixed.shape[1]), dtype=np.int64)
+            self._views[(entry, model)] = view
+            for row, index in enumerate(self.fleet.tables.candidates(model)):
+                self._places[index].append((view, row))
+            kernel.refresh(fixed, self.live, self.rtt(entry), self.z(entry), view)
+        return view
 
     def rtt(self, entry: str) -> Table:
         """Return the round trips from an entry to every site, int64[sites, R_COLS], declared until measured."""
         table = self._rtt.get(entry)
         if table is None:
-            table = np.zeros((len(self.fleet.sites), kernel.R_COLS), dtype=np.int64)
-            for index, site in enumerate(self.fleet.sites):
-                path = self.fleet.network.path(entry, site.id)
-                table[index] = (path.rtt_us, path.spread_us) if path else (LATENCY_MAX_US, 0)
-            self._rtt[entry] = table
+            table = self._rtt[entry] = self.fleet.tables.rtt(entry)
         return table
 
-    def digest(self) -> str:
-        """Return a digest of all signals as the kernel reads them, the same on every machine."""
-        signals = self.live.astype("<i8", copy=False).tobytes() + self.age_us.astype("<i8", copy=False).tobytes()
-        return hashlib.blake2b(signals, digest_size=16).hexdigest()
+    def z(self, entry: str) -> Table:
+        """Return the quantiles' distances from the median, in thousandths of a spread: int64[deployments, QUANTILES]."""
+        table = self._z.get(entry)
+        if table is None:
+            count = len(self.fleet.deployments)
+            table = self._z[entry] = np.tile(np.array(kernel.Z_NORMAL, dtype=np.int64), (count, 1))
+        return table
 
     def hear(self, index: int, report: Report, heard_us: int) -> None:
         """Take in a report that was true at `heard_us` on the caller's clock. An older one than known changes nothing."""
-        if heard_us >= self._heard_us[index]:
-            self._reported[index] = report
-            self._heard_us[index] = heard_us
+        if heard_us < self._heard_us[index]:
+            return
+        self._heard_us[index] = heard_us
+        self._said[index] = True
+        self._healthy[index] = report.healthy
+        self._in_flight[index] = min(max(0, report.in_flight), IN_FLIGHT_MAX)
+        for size, (p50_us, p95_us) in enumerate(report.times_us()):
+            self._p50_us[index, size] = min(max(1, p50_us), LATENCY_MAX_US)
+            self._p95_us[index, size] = min(max(1, p50_us, p95_us), LATENCY_MAX_US)
+
+    def hear_rtt(self, entry: str, site: int, p50_us: int, spread_us: int, heard_us: int) -> None:
+        """Take in a measured round trip to the site with this number; it counts from the next epoch on."""
+        self._rtt_heard.setdefault(entry, {})[site] = (
+            min(max(0, p50_us), LATENCY_MAX_US),
+            min(max(0, spread_us), LATENCY_MAX_US),
+            heard_us,
+        )
+
+    def hear_z(self, entry: str, index: int, z_milli: Sequence[int]) -> None:
+        """Take in learned quantiles of a deployment; they count from the next epoch on."""
+        self.z(entry)[index] = np.clip(z_milli, -Z_MAX, Z_MAX)
 
     def distrust(self, index: int, now_us: int) -> None:
         """Forget a deployment until it says something newer than `now_us`: a call to it has just failed."""
-        self.epoch += 1
         self._heard_us[index] = max(int(self._heard_us[index]), now_us)
-        self._reported[index] = None
+        self._said[index] = False
         self.live[index, kernel.L_HEALTHY] = 0
+        self._begin()
 
     def believe(self, now_us: int) -> None:
         """Work out `live` and `age_us` for an instant on the caller's clock; a new epoch."""
+        heard, said = self._heard_us, self._said
+        np.copyto(self.age_us, np.where(heard < 0, NEVER_US, np.maximum(0, now_us - heard)))
+        old = self.age_us > FRESH_US
+        concurrency = self.live[:, kernel.L_CONCURRENCY]
+        in_flight = np.where(old, np.maximum(self._in_flight, concurrency), self._in_flight)
+        prior_p50, prior_p95 = self.fleet.tables.priors_us[:, :1], self.fleet.tables.priors_us[:, 1:]
+        older = old[:, None]
+        spread_us = self._p95_us - self._p50_us
+        p50_us = np.where(older, np.maximum(self._p50_us, prior_p95), self._p50_us)
+        spread_us = np.where(older, np.maximum(spread_us, prior_p95 - prior_p50), spread_us)
+        live = self.live
+        live[:, kernel.L_IN_FLIGHT] = np.where(said, in_flight, live[:, kernel.L_IN_FLIGHT])
+        live[:, P50] = np.where(said[:, None], p50_us, live[:, P50])
+        live[:, SPREAD] = np.where(said[:, None], spread_us, live[:, SPREAD])
+        live[:, kernel.L_HEALTHY] = said & self._healthy & (self.age_us <= DEAD_US)
+        self._believe_rtt(now_us)
+        self._begin()
+
+    def _believe_rtt(self, now_us: int) -> None:
+        for entry, heard in self._rtt_heard.items():
+            declared, table = self.fleet.tables.rtt(entry), self.rtt(entry)
+            for site, (p50_us, spread_us, heard_us) in heard.items():
+                table[site] = (p50_us, spread_us)
+                if now_us - heard_us > RTT_FRESH_US:
+                    table[site] = np.maximum(table[site], declared[site])
+
+    def refresh(self) -> None:
+        """Make the views follow `live`, which somebody has written into: a new epoch."""
+        self._begin()
+
+    def _begin(self) -> None:
         self.epoch += 1
-        for index, report in enumerate(self._reported):
-            self._believe_one(index, report, now_us)
+        np.copyto(self._base, self.live)
+        self._changed.clear()
+        self._digest = ""
+        for (entry, model), view in self._views.items():
+            kernel.refresh(self.fleet.tables.fixed(entry, model), self.live, self.rtt(entry), self.z(entry), view)
 
-    def _believe_one(self, index: int, report: Report | None, now_us: int) -> None:
-        row = self.live[index]
-        if report is None:
-            row[kernel.L_HEALTHY] = 0
-            self.age_us[index] = NEVER_US if self._heard_us[index] < 0 else now_us - self._heard_us[index]
-            return
-        age_us = max(0, now_us - int(self._heard_us[index]))
-        self.age_us[index] = age_us
-        in_flight, p50_us, p95_us = report.in_flight, report.p50_us, max(report.p50_us, report.p95_us)
-        spread_us = p95_us - p50_us
-        if age_us > FRESH_US:
-            in_flight = max(in_flight, int(row[kernel.L_CONCURRENCY]))
-            prior_p50_us, prior_p95_us = prior_us(self.fleet, self.fleet.deployments[index])
-            p50_us = max(p50_us, prior_p95_us)
-            p95_us = p50_us + max(spread_us, prior_p95_us - prior_p50_us)
-        row[kernel.L_IN_FLIGHT] = min(max(0, in_flight), IN_FLIGHT_MAX)
-        row[kernel.L_P50_US] = min(max(1, p50_us), LATENCY_MAX_US)
-        row[kernel.L_SPREAD_US] = min(max(0, p95_us - p50_us), LATENCY_MAX_US)
-        row[kernel.L_HEALTHY] = int(report.healthy and age_us <= DEAD_US)
+    def count(self, index: int, calls: int) -> None:
+        """Count calls of this process that began (or, below 0, ended) at a deployment, at once and in every view."""
+        now = int(self.live[index, kernel.L_IN_FLIGHT]) + calls
+        self.live[index, kernel.L_IN_FLIGHT] = now
+        self._changed[index] = now
+        for view, row in self._places[index]:
+            view[kernel.V_IN_FLIGHT, row] = now
 
+    @contextmanager
+    def running(self, index: int) -> Iterator[None]:
+        """Count a call in flight for as long as it runs."""
+        self.count(index, 1)
+        try:
+            yield
+        finally:
+            self.count(index, -1)
 
-def prior_us(fleet: Fleet, deployment: Deployment) -> tuple[int, int]:
-    """Return p50 and p95 of a call's time at a deployment by the files: the card's, with the fleet's call overhead."""
-    service = fleet.service_ms(deployment)
-    overhead_us = us_from_ms(fleet.call_overhead_ms)
-    p50_us = us_from_ms(service.p50) + overhead_us
-    return p50_us, max(p50_us, us_from_ms(service.p95) + overhead_us)
+    @contextmanager
+    def tried(self, entry: str, model: str, indices: Sequence[int]) -> Iterator[None]:
+        """Shut deployments that a call was tried on, for the length of a decision."""
+        view, row_of = self.view(entry, model), self.fleet.tables.row_of(model)
+        rows = [row_of[index] for index in indices if index in row_of]
+        view[kernel.V_SHUT, rows] |= kernel.SHUT_TRIED
+        try:
+            yield
+        finally:
+            view[kernel.V_SHUT, rows] &= ~kernel.SHUT_TRIED
+
+    def patch(self) -> Patch:
+        """Return the calls in flight that have changed since the epoch began, as (deployment, calls now)."""
+        return tuple(self._changed.items())
+
+    def apply(self, patch: Sequence[Sequence[int]]) -> None:
+        """Set calls in flight as a patch says."""
+        for index, in_flight in patch:
+            self.count(index, in_flight - int(self.live[index, kernel.L_IN_FLIGHT]))
+
+    def digest(self) -> str:
+        """Return a digest of all that this epoch's decisions depend on, patches apart; the same on every machine."""
+        if not self._digest:
+            hashed = hashlib.blake2b(digest_size=16)
+            for table in (self._base, self.age_us):
+                hashed.update(table.astype("<i8", copy=False).tobytes())
+            for name, tables in (("rtt", self._learned_rtt()), ("z", self._learned_z())):
+                hashed.update(f"{name}{sorted(tables.items())}".encode())
+            self._digest = hashed.hexdigest()
+        return self._digest
+
+    def _learned_rtt(self) -> dict[str, dict[int, list[int]]]:
+        """Return the round trips that differ from the declared ones, by entry and site."""
+        found = {}
+        for entry, heard in sorted(self._rtt_heard.items()):
+            table = self.rtt(entry)
+            found[entry] = {site: table[site].tolist() for site in sorted(heard)}
+        return {entry: rows for entry, rows in found.items() if rows}
+
+    def _learned_z(self) -> dict[str, dict[int, list[int]]]:
+        """Return the quantiles that differ from the normal distribution's, by entry and deployment."""
+        normal = np.array(kernel.Z_NORMAL)
+        rows = {entry: np.flatnonzero((table != normal).any(axis=1)) for entry, table in sorted(self._z.items())}
+        return {
+            entry: {int(row): self._z[entry][row].tolist() for row in numbers}
+            for entry, numbers in rows.items()
+            if numbers.size
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return all that this epoch's decisions depend on beside the files and a patch, as plain values."""
+        return {
+            "epoch": self.epoch,
+            "live": self._base.tolist(),
+            "age_us": self.age_us.tolist(),
+            "rtt": {entry: {str(k): v for k, v in rows.items()} for entry, rows in self._learned_rtt().items()},
+            "z": {entry: {str(k): v for k, v in rows.items()} for entry, rows in self._learned_z().items()},
+        }
+
+    @classmethod
+    def restored(cls, fleet: Fleet, state: Mapping[str, Any]) -> "Snapshot":
+        """Return the snapshot of a state, for deciding again. Raises ValueError for a state of another fleet."""
+        snapshot = cls(fleet)
+        live, age_us = np.array(state["live"], dtype=np.int64), np.array(state["age_us"], dtype=np.int64)
+        if live.shape != snapshot.live.shape or age_us.shape != snapshot.age_us.shape:
+            raise ValueError(f"the state has {live.shape} signals, this fleet {snapshot.live.shape}")
+        snapshot.live[:], snapshot.age_us[:] = live, age_us
+        for entry, rows in state["rtt"].items():
+            for site, pair in rows.items():
+                snapshot.rtt(entry)[int(site)] = pair
+                snapshot.hear_rtt(entry, int(site), pair[0], pair[1], 0)
+        for entry, rows in state["z"].items():
+            for index, z_milli in rows.items():
+                snapshot.z(entry)[int(index)] = z_milli
+        snapshot.refresh()
+        snapshot.epoch = int(state["epoch"])
+        return snapshot

@@ -88,7 +88,7 @@ def test_a_rule_that_faults_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> 
         raise ZeroDivisionError
 
     engine = engine_of()
-    monkeypatch.setattr(compiled, "candidate_veto", faulty)
+    monkeypatch.setattr(compiled, "site_veto", faulty)
     snapshot = Snapshot.declared(engine.fleet)
     for _ in range(2):  # and nothing half-made is kept for the second call
         with pytest.raises(ZeroDivisionError):

@@ -58,10 +58,11 @@ def test_retries_stay_among_what_the_first_decision_allowed(world: World) -> Non
     allowed = {verdict.deployment for verdict in world.decide().verdicts if verdict.rule is Rule.NONE}
     engine = world.engine()
     snapshot = world.snapshot(engine.fleet)
+    tried = list(world.tried_on(engine.fleet))
     used: list[str] = []
-    while (choice := engine.choose(world.request(), snapshot)).outcome is Outcome.CHOSEN:
+    while (choice := engine.choose(world.request(), snapshot, tried)).outcome is Outcome.CHOSEN:
         used.append(engine.fleet.deployments[choice.deployment].id)
-        snapshot.live[choice.deployment, kernel.L_TRIED] = 1
+        tried.append(choice.deployment)
     assert sorted(used) == sorted(allowed)
 
 

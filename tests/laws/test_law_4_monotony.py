@@ -97,14 +97,15 @@ def test_more_load_never_adds_a_candidate(world: World, more: int) -> None:
 def test_making_only_the_least_score_smaller_keeps_it_least(world: World, less: int) -> None:
     engine = world.engine()
     request, snapshot = world.request(), world.snapshot(engine.fleet)
-    engine.choose(request, snapshot)
-    arrays = engine.compiled(request)
-    order = np.zeros(len(arrays.deployments) + 1, dtype=np.int64)
-    found = kernel.rank(arrays.static, arrays.params, arrays.out, order)
+    kind, view = engine.compiled(request), snapshot.view(request.entry, request.model)
+    out = np.zeros((view.shape[1], kernel.O_COLS), dtype=np.int64)
+    kernel.evaluate(view, kind.codes, kind.exposure, kind.params, request.payload_bytes, request.deadline_us, out)
+    order = np.zeros(len(kind.deployments) + 1, dtype=np.int64)
+    found = kernel.rank(view, out, 0, 0, order)
     before = order[:found].tolist()
     if found:
-        arrays.out[before[0], kernel.O_PRIMARY] -= less
-        assert kernel.rank(arrays.static, arrays.params, arrays.out, order) == found
+        out[before[0], kernel.O_PRIMARY] -= less
+        assert kernel.rank(view, out, 0, 0, order) == found
         assert order[:found].tolist() == before
 
 

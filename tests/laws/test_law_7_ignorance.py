@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.model import Decision, Outcome, Rule
 from infercast.policies.record import as_json
-from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot, prior_us
+from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot
+from infercast.policies.tables import prior_us
 from tests.laws.worlds import NOW_US, World, eligible, worlds
 from tests.support import decide, engine_of, fleet_of, link, raw_fleet, request_of
 

@@ -111,14 +111,13 @@ def test_a_fallback_is_allowed_by_the_files(request: Request, script: list[str],
         at = scene(*script, entry=request.entry, clock=clock, slow=slow)
         carried(at, request)
     compiled = example_engine().compiled(request)
-    rules = dict(zip(compiled.deployments, compiled.static[:, kernel.S_RULE].tolist(), strict=True))
+    rules = dict(zip(compiled.deployments, compiled.codes.tolist(), strict=True))
     assert all(rules[index] == 0 for index, _, _ in at.runner.calls)
 
 
 def world_scene(world: World, script: list[str], clock: Clock, slow: int) -> tuple[Scene, Fleet]:
     engine = world.engine()
     snapshot = world.snapshot(engine.fleet)
-    snapshot.live[:, kernel.L_TRIED] = 0
     at = scene(*script, entry=world.call["entry"], engine=engine, snapshot=snapshot, clock=clock, slow=slow)
     return at, engine.fleet
 
@@ -147,6 +146,7 @@ def test_no_news_brings_a_tried_candidate_back(world: World, script: list[str], 
             if news[len(at.runner.calls) % len(news)]:
                 at.snapshot.live[:, kernel.L_HEALTHY] = 1
                 at.snapshot.live[:, kernel.L_IN_FLIGHT] = 0
+                at.snapshot.refresh()
 
         at.runner.each = hear
         ended(at, carried(at, world.request()))
@@ -174,7 +174,7 @@ def test_calls_at_the_same_time_end_once_each(pairs: list[tuple[Request, list[st
     for at, (request, _) in zip(scenes, pairs, strict=True):
         assert at.journal.only()["attempts"] == at.runner.tried
         compiled = engine.compiled(request)
-        rules = dict(zip(compiled.deployments, compiled.static[:, kernel.S_RULE].tolist(), strict=True))
+        rules = dict(zip(compiled.deployments, compiled.codes.tolist(), strict=True))
         assert all(rules[index] == 0 for index, _, _ in at.runner.calls)
         assert at.tried_marks == 0
 

@@ -198,7 +198,8 @@ def test_a_deadline_in_a_header_does_not_loosen(deadline_ms: str) -> None:
     asked = {"model": "digits", "class": "gameplay", "deadline_ms": float(deadline_ms)}
     assert at.say("POST", "/v1/decide", orjson.dumps(asked)).value["deadline_us"] == 300_000
     others = [i for i, d in enumerate(example_fleet().deployments) if d.id != "digits-small@fra"]
-    at.scene.snapshot.live[others, 5] = 0
+    at.scene.snapshot.live[others, kernel.L_HEALTHY] = 0
+    at.scene.snapshot.refresh()
     infer(at, "studio", infercast_class="gameplay", infercast_deadline_ms=deadline_ms)
     assert at.scene.runner.calls[0][2] <= 0.3
 

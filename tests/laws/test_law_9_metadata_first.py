@@ -22,6 +22,7 @@ def test_a_request_holds_metadata_only() -> None:
         "classes": tuple[str, ...],
         "payload_bytes": int,
         "deadline_us": int,
+        "at_s": int,
     }
     assert "__dict__" not in dir(Request)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Decision, Request, Rule
@@ -57,9 +56,11 @@ class World:
                 report = Report(in_flight, p50_us, p95_us, bool(healthy))
                 snapshot.hear(fleet.deployment_index[name], report, NOW_US - age_us)
         snapshot.believe(NOW_US + older_us)
-        for name in self.tried:
-            snapshot.live[fleet.deployment_index[name], kernel.L_TRIED] = 1
         return snapshot
+
+    def tried_on(self, fleet: Fleet) -> tuple[int, ...]:
+        """The deployments that the call was tried on already."""
+        return tuple(fleet.deployment_index[name] for name in self.tried)
 
     def request(self) -> Request:
         """The call."""
@@ -68,12 +69,12 @@ class World:
     def decide(self) -> Decision:
         """Explain the call on a fresh engine."""
         engine = self.engine()
-        return engine.explain(self.request(), self.snapshot(engine.fleet))
+        return engine.explain(self.request(), self.snapshot(engine.fleet), self.tried_on(engine.fleet))
 
     def choose(self) -> tuple[Choice, tuple[str, ...]]:
         """Decide the call fast on a fresh engine; the names of the chosen and its fallbacks come along."""
         engine = self.engine()
-        choice = engine.choose(self.request(), self.snapshot(engine.fleet))
+        choice = engine.choose(self.request(), self.snapshot(engine.fleet), self.tried_on(engine.fleet))
         return choice, tuple(engine.fleet.deployments[index].id for index in choice.deployments)
 
     def without(self, deployment: str) -> "World":

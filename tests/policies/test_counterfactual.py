@@ -123,6 +123,7 @@ def test_health_and_capacity_are_named() -> None:
     engine = engine_of()
     snapshot = Snapshot.declared(engine.fleet)
     snapshot.live[2, kernel.L_HEALTHY] = 0
+    snapshot.refresh()
     decision = engine.explain(request_of(), snapshot)
     change = least_change(decision, decision.verdict_of("large@par"), policy_of())
     assert change == Change("rule", 0, "", "only without health")

@@ -22,6 +22,7 @@ def ended(always: dict[str, object], column: int, value: int, only: tuple[int, .
     engine = engine_of(always)
     snapshot = Snapshot.declared(engine.fleet)
     snapshot.live[list(only), column] = value
+    snapshot.refresh()
     decision, choice = engine.explain(request_of(), snapshot), engine.choose(request_of(), snapshot)
     assert choice.outcome is decision.outcome
     return decision.outcome
@@ -31,7 +32,6 @@ def test_outcomes_say_what_would_help() -> None:
     assert ended({}, kernel.L_IN_FLIGHT, 0) is Outcome.CHOSEN
     assert ended({}, kernel.L_IN_FLIGHT, 64) is Outcome.SATURATED
     assert ended({}, kernel.L_HEALTHY, 0) is Outcome.UNAVAILABLE
-    assert ended({}, kernel.L_TRIED, 1) is Outcome.UNAVAILABLE
     assert ended({"deadline_ms": 20}, kernel.L_IN_FLIGHT, 40) is Outcome.SATURATED
     assert ended({"deadline_ms": 1}, kernel.L_IN_FLIGHT, 0) is Outcome.REFUSED
     assert ended({"price_max_usd": 0}, kernel.L_HEALTHY, 0) is Outcome.REFUSED
@@ -73,6 +73,7 @@ def test_a_verdict_of_the_moment_says_the_values_it_compared() -> None:
     engine = engine_of({"deadline_ms": 60}, objective=ASK)
     snapshot = Snapshot.declared(engine.fleet)
     snapshot.live[1, kernel.L_IN_FLIGHT] = 64
+    snapshot.refresh()
     decision = engine.explain(request_of(), snapshot)
     said = {verdict.deployment: verdict.detail for verdict in decision.verdicts}
     assert said["small@ber"].startswith("p95 ")
@@ -82,8 +83,8 @@ def test_a_verdict_of_the_moment_says_the_values_it_compared() -> None:
     full = Snapshot.declared(idle.fleet)
     full.live[1, kernel.L_IN_FLIGHT] = 64
     full.live[2, kernel.L_HEALTHY] = 0
-    full.live[3, kernel.L_TRIED] = 1
-    said = {verdict.deployment: verdict.detail for verdict in idle.explain(request_of(), full).verdicts}
+    full.refresh()
+    said = {verdict.deployment: verdict.detail for verdict in idle.explain(request_of(), full, (3,)).verdicts}
     assert said["small@ber"] == "full: there is room for 64 calls"
     assert said["large@par"] == "not healthy: never heard of"
     assert said["large@iad"] == "tried for this call already, and failed"
@@ -164,14 +165,14 @@ def test_a_model_without_a_deployment_is_refused() -> None:
 def test_warming_compiles_what_calls_will_need() -> None:
     engine = engine_of()
     engine.warm("ber", ["berlin", "ber"])
-    keys = {(classes, origin) for _, classes, _, origin, _ in engine._compiled}
+    keys = {(classes, origin) for _, classes, _, origin, _ in engine._kinds}
     assert keys == {((), "berlin"), (("plain",), "berlin"), ((), "ber"), (("plain",), "ber")}
 
 
 def test_warming_for_nobody_is_no_fault() -> None:
     engine = engine_of()
     engine.warm("ber", [])
-    assert engine._compiled == {}
+    assert engine._kinds == {}
 
 
 def test_a_decisions_name_depends_on_the_call() -> None:

@@ -36,6 +36,7 @@ def test_a_call_is_estimated_as_a_whole() -> None:
     snapshot = Snapshot.declared(engine.fleet)
     snapshot.live[2, kernel.L_CONCURRENCY] = 2
     snapshot.live[2, kernel.L_IN_FLIGHT] = 4
+    snapshot.refresh()
     verdict = engine.explain(request_of(payload_bytes=1_000_000 - 1024), snapshot).verdict_of("large@par")
     service_us, spread_us, ahead = 4_300, 4_000, 3
     median_us = 8_000 + 12_000 + 2 * 8_000 + service_us + service_us * ahead // 2

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from infercast.policies import kernel
-from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot, prior_us
+from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot
+from infercast.policies.tables import prior_us
 from infercast.policies.units import LATENCY_MAX_US
 from tests.support import fleet_of
 

@@ -168,7 +168,7 @@ class Scene:
     @property
     def tried_marks(self) -> int:
         """How many deployments are still marked as tried."""
-        return int(self.snapshot.live[:, kernel.L_TRIED].sum())
+        return sum(int((view[kernel.V_SHUT] & kernel.SHUT_TRIED).sum()) for view in self.snapshot._views.values())
 
 
 def scene(

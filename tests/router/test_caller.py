@@ -98,6 +98,7 @@ def test_a_call_that_no_link_brings_to_its_entry_is_told_where_to_enter() -> Non
 def test_a_fleet_that_cannot_now_is_told_from_a_policy_that_does_not_let(column: int, value: int, kind: Kind) -> None:
     at = scene()
     at.snapshot.live[:, column] = value
+    at.snapshot.refresh()
     trouble = trouble_of(at, ask())
     assert trouble.kind is kind
     assert trouble.message.startswith("0/")
@@ -146,6 +147,7 @@ def test_a_lost_site_is_distrusted_whole_and_the_own_one_only_in_part() -> None:
     fleet = example_fleet()
     at = scene("lost", "lost", "lost")
     at.snapshot.live[[i for i, d in enumerate(fleet.deployments) if d.site == "fra"], kernel.L_HEALTHY] = 0
+    at.snapshot.refresh()
     carry(at, ask())
     lost = {name.split("@")[1] for name in at.runner.tried[:3]}
     assert len(lost) == 3, "each lost site was tried once"
@@ -232,6 +234,7 @@ def test_the_only_candidate_may_take_all_the_time_there_is() -> None:
     at = scene("hang", clock=Clock())
     others = [i for i, d in enumerate(example_fleet().deployments) if d.id != "digits-small@fra"]
     at.snapshot.live[others, kernel.L_HEALTHY] = 0
+    at.snapshot.refresh()
     trouble = trouble_of(at, ask())
     assert at.runner.calls[0][2] == 0.3
     assert trouble.kind is Kind.DEADLINE
@@ -277,6 +280,7 @@ def test_calls_at_the_same_time_do_not_mark_each_others_candidates() -> None:
     async def both() -> list[Answered]:
         first = await at.caller.call(ask(id="a"), at.body)
         at.snapshot.live[:, kernel.L_HEALTHY] = 1
+        at.snapshot.refresh()
         return [first, await at.caller.call(ask(id="b"), at.body)]
 
     first, second = asyncio.run(both())
@@ -289,6 +293,7 @@ def longest_wait_us(engine: Engine, deadline_us: int) -> int:
     at = scene("hang", engine=engine, clock=Clock())
     others = [i for i, d in enumerate(example_fleet().deployments) if d.id != "digits-small@fra"]
     at.snapshot.live[others, kernel.L_HEALTHY] = 0
+    at.snapshot.refresh()
     trouble_of(at, ask(deadline_us=deadline_us))
     return round(at.runner.calls[0][2] * 1_000_000)
 
@@ -337,11 +342,13 @@ def test_a_refusal_after_an_attempt_names_what_was_tried() -> None:
     at = scene("lost", "lost")
     both = {"digits-small@fra", "digits-medium@fra"}
     at.snapshot.live[[i for i, d in enumerate(example_fleet().deployments) if d.id not in both], kernel.L_HEALTHY] = 0
+    at.snapshot.refresh()
     first: list[int] = []
 
     def hear_of_the_first(index: int) -> None:
         first.append(index)
         at.snapshot.live[first[0], kernel.L_HEALTHY] = 1
+        at.snapshot.refresh()
 
     at.runner.each = hear_of_the_first
     trouble = trouble_of(at, ask())

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infercast.policies.snapshot import Report, prior_us
+from infercast.policies.snapshot import Report
+from infercast.policies.tables import prior_us
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import INLINE_P95_MAX_MS, WINDOW_CALLS_MIN, WINDOW_US, Answer, Host, Load
 from infercast.router.runtime.session import Session

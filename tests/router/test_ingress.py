@@ -230,6 +230,7 @@ def test_a_caller_that_hangs_up_is_not_our_fault() -> None:
 def test_a_fleet_that_cannot_now_says_when_to_come_back(column: int, value: int, kind: str, after_s: str) -> None:
     at = door()
     at.scene.snapshot.live[:, column] = value
+    at.scene.snapshot.refresh()
     found = at.say("POST", INFER, b"{}", infercast_class="gameplay")
     assert (found.status, found.headers["retry-after"], found.receives) == (503, after_s, 0)
     assert found.headers["infercast-outcome"] == found.value["infercast"]["kind"] == kind

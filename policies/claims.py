@@ -235,7 +235,7 @@ def _confirmed(claim: Claim, engine: Engine, suspects: Iterable[Suspect]) -> Cou
         if _ran_at(decision) == suspect.site:
             return Counterexample(request, decision, suspect.why, down)
         if second is None:
-            decision = engine.explain(request, favouring(engine.fleet, suspect.site))
+            decision = engine.explain(request, favouring(engine.fleet, suspect.kind.entry, suspect.site))
             if _ran_at(decision) == suspect.site:
                 second = Counterexample(request, decision, suspect.why, down, declared=False)
     return second
@@ -261,12 +261,13 @@ def with_down(fleet: Fleet, down: Iterable[str]) -> Snapshot:
     return snapshot
 
 
-def favouring(fleet: Fleet, site: str) -> Snapshot:
-    """Return the world that does most for a site: it alone is healthy, idle, and answers in a microsecond."""
+def favouring(fleet: Fleet, entry: str, site: str) -> Snapshot:
+    """Return the world that does most for a site: it alone is healthy, idle, near, and answers at once."""
     snapshot = Snapshot(fleet)
     for index, deployment in enumerate(fleet.deployments):
         if deployment.site == site:
             snapshot.hear(index, Report(0, 1, 1), 0)
+    snapshot.hear_rtt(entry, fleet.sites.index(fleet.site_by_id[site]), 0, 0, 0)
     snapshot.believe(0)
     return snapshot
 

@@ -1,5 +1,6 @@
 """`explain`: decide a call on paper and show every candidate's verdict, shares and counterfactual."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -27,6 +28,13 @@ Entry = Annotated[
 ]
 Origin = Annotated[str | None, typer.Option("--from", help="The client zone or device that the call comes from.")]
 DataClass = Annotated[str | None, typer.Option("--class", help="Data class; none means every class at once.")]
+DataClasses = Annotated[
+    list[str] | None, typer.Option("--class", help="Data class; may be repeated. None means every class at once.")
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", help="When the call comes, such as 2026-12-24T22:00Z; left out, every time window holds."),
+]
 Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0)]
 Deadline = Annotated[
     float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)
@@ -40,10 +48,11 @@ def explain(
     model: Model = "digits",
     entry: Entry = None,
     origin: Origin = None,
-    data_class: DataClass = None,
+    data_class: DataClasses = None,
     payload_bytes: Bytes = 256,
     deadline_ms: Deadline = 0,
     down: Down = None,
+    at: At = None,
     fleet: FleetPath = FLEET,
     policies: PoliciesPath = POLICIES,
     json: AsJson = False,
@@ -59,7 +68,7 @@ def explain(
         start = entry or nearest_entry(world, origin)
         request = Request(
             id="explain", tenant=tenant, model=model, entry=start, origin=origin or start,
-            classes=(data_class,) if data_class else (), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms), at_s=_seconds(at),
         )  # fmt: skip
         try:
             decision = Engine(world, tenants).explain(request, _snapshot(world, down or []))
@@ -86,6 +95,18 @@ def nearest_entry(fleet: Fleet, origin: str | None) -> str:
         raise BadInput([Fault("command line", 0, "--from", message, did_you_mean(origin or "", places))])
     ways = [(fleet.network.path(origin, site.id), site.id) for site in fleet.sites]
     return min((path.rtt_us, site) for path, site in ways if path is not None)[1]
+
+
+def _seconds(at: str | None) -> int:
+    """Return seconds since 1970 UTC; 0, a time nobody knows, for None. A time without a zone is UTC's."""
+    if at is None:
+        return 0
+    try:
+        given = datetime.fromisoformat(at)
+    except ValueError as error:
+        fault = Fault("command line", 0, "--at", f"{at!r} is no time", "write it as 2026-12-24T22:00Z")
+        raise BadInput([fault]) from error
+    return int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
 
 
 def _snapshot(fleet: Fleet, down: list[str]) -> Snapshot:

@@ -8,7 +8,8 @@ go into this place's snapshot.
 from collections.abc import Sequence
 
 from . import kernel
-from .estimator import Calibration, Times
+from .calibration import Calibration
+from .estimator import Times
 from .fleet import Fleet
 from .snapshot import Report, Snapshot
 from .units import us_from_ms

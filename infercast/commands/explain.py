@@ -1,7 +1,8 @@
 """`explain`: decide a call on paper and show every candidate's verdict, shares and counterfactual."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,15 +14,30 @@ from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Decision, Outcome, Request, Rule, Verdict
-from infercast.policies.policy import Policy
+from infercast.policies.policy import Terms
 from infercast.policies.policy_file import load_policies
 from infercast.policies.record import as_json, summary
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import PPM, ms, us_from_ms, usd
 
-from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, err, out, print_json, refusing
+from .app import (
+    FAILED,
+    FLEET,
+    POLICIES,
+    STATE,
+    AsJson,
+    FleetPath,
+    PoliciesPath,
+    StatePath,
+    app,
+    err,
+    out,
+    print_json,
+    refusing,
+)
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose policy decides.")]
+MaybeTenant = Annotated[str | None, typer.Option("--tenant", help="Whose policy decides.")]
 Model = Annotated[str, typer.Option("--model", help="The task to call.")]
 Entry = Annotated[
     str | None, typer.Option("--entry", help="The site that receives the call; nearest to --from if left out.")
@@ -31,10 +47,6 @@ DataClass = Annotated[str | None, typer.Option("--class", help="Data class; none
 DataClasses = Annotated[
     list[str] | None, typer.Option("--class", help="Data class; may be repeated. None means every class at once.")
 ]
-At = Annotated[
-    str | None,
-    typer.Option("--at", help="When the call comes, such as 2026-12-24T22:00Z; left out, every time window holds."),
-]
 Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0)]
 Deadline = Annotated[
     float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)
@@ -42,9 +54,17 @@ Deadline = Annotated[
 Down = Annotated[list[str] | None, typer.Option("--down", help="A site to think away as not healthy; may be repeated.")]
 
 
+Logged = Annotated[
+    str | None, typer.Option("--decision", help="Decide again what stands in the log under this id; needs no --tenant.")
+]
+At = Annotated[
+    datetime | None, typer.Option("--at", help="When the call comes, UTC; left out, every time window counts as open.")
+]
+
+
 @app.command()
 def explain(
-    tenant: Tenant,
+    tenant: MaybeTenant = None,
     model: Model = "digits",
     entry: Entry = None,
     origin: Origin = None,
@@ -53,38 +73,67 @@ def explain(
     deadline_ms: Deadline = 0,
     down: Down = None,
     at: At = None,
+    decision_id: Logged = None,
     fleet: FleetPath = FLEET,
     policies: PoliciesPath = POLICIES,
+    state: StatePath = STATE,
     json: AsJson = False,
 ) -> None:
     """Say where a call would go and why, with no cluster running: an idle fleet with the service times of the cards.
 
     Each candidate stands with its verdict, the shares of its score, and the least change that would make it win.
-    Exit code 1 when no candidate passes.
+    With --decision it decides again what a running system decided, on the signals and the files of that moment, and
+    says whether the same comes out. Exit code 1 when no candidate passes, or when something else comes out.
     """
+    if decision_id is not None:
+        _again(state, decision_id, json)
+        return
     with refusing(), err.status("deciding…"):
+        if tenant is None:
+            raise BadInput([Fault("command line", 0, "--tenant", "nobody is named", "give --tenant, or --decision")])
         world = load_fleet(fleet)
         tenants = load_policies(policies, world)
         start = entry or nearest_entry(world, origin)
         request = Request(
             id="explain", tenant=tenant, model=model, entry=start, origin=origin or start,
-            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms), at_s=_seconds(at),
+            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            at_s=int(at.replace(tzinfo=UTC).timestamp()) if at else 0,
         )  # fmt: skip
         try:
-            decision = Engine(world, tenants).explain(request, _snapshot(world, down or []))
+            engine = Engine(world, tenants)
+            decision = engine.explain(request, _snapshot(world, down or []))
+            terms = engine.compiled(request).terms
         except Unknown as error:
             raise BadInput([Fault("command line", 0, error.field, str(error))]) from error
-    changes = {v.deployment: least_change(decision, v, tenants[tenant]) for v in decision.verdicts}
+    _say(decision, terms, json, {})
+    if decision.outcome is not Outcome.CHOSEN:
+        raise typer.Exit(FAILED)
+
+
+def _again(state: Path, decision_id: str, json: bool) -> None:
+    """Decide a logged decision again, and say whether the same comes out."""
+    from infercast.replay import redecide
+
+    with refusing(), err.status("deciding again…"):
+        found = redecide(state, decision_id)
+    _say(found.decision, found.terms, json, {"differs": list(found.differs)})
+    if not json:
+        same = "[green]✓[/] decided again, with the same result"
+        out.print("\n".join(f"[red]✗[/] {line}" for line in found.differs) or same, highlight=False)
+    if found.differs:
+        raise typer.Exit(FAILED)
+
+
+def _say(decision: Decision, terms: Terms, json: bool, more: dict[str, Any]) -> None:
+    changes = {v.deployment: least_change(decision, v, terms) for v in decision.verdicts}
     said = {name: change.said if change else "" for name, change in changes.items()}
     if json:
         record = as_json(decision)
         for verdict in record["verdicts"]:
             verdict["counterfactual"] = said[verdict["deployment"]]
-        print_json({**record, "summary": summary(decision)})
+        print_json({**record, "summary": summary(decision), **more})
     else:
-        _show(decision, said, tenants[tenant])
-    if decision.outcome is not Outcome.CHOSEN:
-        raise typer.Exit(FAILED)
+        _show(decision, said)
 
 
 def nearest_entry(fleet: Fleet, origin: str | None) -> str:
@@ -95,18 +144,6 @@ def nearest_entry(fleet: Fleet, origin: str | None) -> str:
         raise BadInput([Fault("command line", 0, "--from", message, did_you_mean(origin or "", places))])
     ways = [(fleet.network.path(origin, site.id), site.id) for site in fleet.sites]
     return min((path.rtt_us, site) for path, site in ways if path is not None)[1]
-
-
-def _seconds(at: str | None) -> int:
-    """Return seconds since 1970 UTC; 0, a time nobody knows, for None. A time without a zone is UTC's."""
-    if at is None:
-        return 0
-    try:
-        given = datetime.fromisoformat(at)
-    except ValueError as error:
-        fault = Fault("command line", 0, "--at", f"{at!r} is no time", "write it as 2026-12-24T22:00Z")
-        raise BadInput([fault]) from error
-    return int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
 
 
 def _snapshot(fleet: Fleet, down: list[str]) -> Snapshot:
@@ -120,16 +157,15 @@ def _snapshot(fleet: Fleet, down: list[str]) -> Snapshot:
     for index, deployment in enumerate(fleet.deployments):
         if deployment.site in down:
             snapshot.live[index, kernel.L_HEALTHY] = 0
+    snapshot.refresh()
     return snapshot
 
 
-def _show(decision: Decision, said: dict[str, str], policy: Policy) -> None:
+def _show(decision: Decision, said: dict[str, str]) -> None:
     request = decision.request
     classes = " + ".join(request.classes) or "every class at once (none named)"
     out.print(f"{request.tenant}: {request.model}, {classes}, from {request.origin}, entering at {request.entry}")
-    out.print(
-        f"policy {decision.policy_digest[:8]}, preference {policy.objective.preference}; score in {decision.score_unit}"
-    )
+    out.print(f"policy {decision.policy_digest[:8]}, preference {decision.preference}; score in {decision.score_unit}")
     table = Table()
     for column in ("", "candidate", "verdict", "latency", "price", "accuracy", "score", "of which", "to win"):
         table.add_column(

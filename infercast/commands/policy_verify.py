@@ -1,5 +1,6 @@
 """`policy verify`: prove what the tenants' files claim over all requests, or show a call that breaks it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ def places_of_claims(path: Path, policy: Policy) -> list[str]:
         found = own + found
         if "extends" not in value or len(found) >= len(policy.claims):
             return found
-        path = path.parent / value["extends"]
+        path = Path(os.path.normpath(path.parent / value["extends"]))
 
 
 def _options(fleet: Path, policies: Path) -> str:

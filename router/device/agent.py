@@ -26,7 +26,7 @@ from ..ingress.app import Ingress
 from ..keys import Key, Keys, hash_of
 from ..policy_folder import WATCH_S, Policies, PolicyFolder
 from ..runtime.host import Host
-from ..telemetry.chain import load_or_make_key
+from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
 from .runner import DeviceRunner
@@ -52,10 +52,8 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     journal = FileJournal(state / "journal", site)
     host = Host(fleet, [fleet.deployments[index] for index in mine])
     runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle["secret"])
-    log = DecisionLog(state, site, load_or_make_key(state))
-    caller = Caller(
-        site, engine, snapshot, estimates, runner, Recorder(site, fleet, snapshot, log, journal), journal
-    )
+    log = DecisionLog(state, site, SigningKey.of(state / "signing.key"))
+    caller = Caller(site, engine, snapshot, estimates, runner, Recorder(site, fleet, snapshot, log, journal), journal)
     caller.install(engine, shadow)
     keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
     ingress = Ingress(caller, keys, journal, runner.signals, emulated=True)

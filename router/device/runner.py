@@ -99,9 +99,7 @@ class DeviceRunner:
 
     def signals(self) -> list[dict[str, Any]]:
         """Return what this device knows of its own deployments, exactly and now."""
-        return [
-            {"deployment": name, **asdict(report), "age_us": 0} for name, report in self._loads.reports().items()
-        ]
+        return [{"deployment": name, **asdict(report), "age_us": 0} for name, report in self._loads.reports().items()]
 
     async def listen(self, nearest: str) -> None:
         """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""

@@ -29,7 +29,7 @@ from ..keys import load_keys
 from ..policy_folder import Policies
 from ..runtime.host import Host
 from ..signals import EXCHANGE_S, Heard
-from ..telemetry.chain import load_or_make_key
+from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
 from .runner import ClusterRunner
@@ -71,14 +71,10 @@ class SiteWorker:
         mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
         self._estimates = Estimates(fleet, site, mine)
         self._journal = FileJournal(Path(state) / "journal", site)
-        log = DecisionLog(Path(state), site, load_or_make_key(Path(state)))
+        log = DecisionLog(Path(state), site, SigningKey.of(Path(state) / "signing.key"))
         recorder = Recorder(site, fleet, self._snapshot, log, self._journal)
-        self._runner = ClusterRunner(
-            site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate
-        )
-        self._caller = Caller(
-            site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal
-        )
+        self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
+        self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(self._caller, keys, self._journal, self._signals, emulate)
         self._background: set[asyncio.Task[None]] = set()

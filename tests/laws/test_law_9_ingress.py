@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infercast.policies import kernel
 from infercast.policies.model import Outcome, Request, Rule
 from infercast.policies.snapshot import Snapshot
 from tests.laws.oracle import may_enter

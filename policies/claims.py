@@ -21,7 +21,7 @@ from .constraints import outside
 from .engine import Engine
 from .fleet import Fleet
 from .jurisdictions import UNKNOWN, country_codes
-from .kinds import Instants, Kind, alike, instants, is_timed, origins_named, without_windows
+from .kinds import Instants, Kind, alike, instants, origins_named, without_windows
 from .model import Decision, Outcome, Request
 from .policy import Policy
 from .snapshot import Report, Snapshot
@@ -95,7 +95,7 @@ Question = Callable[[Kind, str], str | None]
 def prove(claim: Claim, tenant: str, engine: Engine) -> Proof:
     """Prove one claim of a tenant's, or find a call that breaks it. The engine decides as the router's does."""
     policy, fleet = engine.policies[tenant], engine.fleet
-    when = instants(policy) if is_timed(policy) else Instants()
+    when = instants(policy)
     if claim.candidates_min is not None:
         return _enough(claim, policy, engine, when)
     count = Count()

@@ -70,8 +70,8 @@ def words_of(request: Request, down: Iterable[str] = ()) -> list[str]:
     for name in request.classes:
         words += ["--class", name]
     words += ["--bytes", str(request.payload_bytes)]
-    at_s = getattr(request, "at_s", 0)
-    words += ["--at", datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")] if at_s else []
+    if request.at_s:
+        words += ["--at", datetime.fromtimestamp(request.at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")]
     for site in down:
         words += ["--down", site]
     return words
@@ -111,7 +111,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
             "origin": request.origin,
             "entry": request.entry,
             "payload_bytes": request.payload_bytes,
-            "at_s": getattr(request, "at_s", 0),
+            "at_s": request.at_s,
             "down": list(example.down),
             "declared_times": example.declared,
             "why": example.why,

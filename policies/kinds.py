@@ -12,13 +12,13 @@ therefore for every set of classes with X in it: single classes are enough for `
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 from .fleet import Fleet
 from .jurisdictions import UNKNOWN
 from .model import Request
 from .network import Path
 from .policy import Policy
+from .windows import Window, common_period
 
 DAY_S = 86_400
 EPOCH = date(1970, 1, 1)
@@ -42,10 +42,8 @@ class Kind:
 
     def request(self, name: str = "kind", payload_bytes: int = 0) -> Request:
         """Return a call of this kind."""
-        time: dict[str, Any] = {"at_s": self.at_s} if self.at_s else {}
-        return Request(
-            name, self.tenant, self.model, self.entry, self.origin, self.classes, payload_bytes=payload_bytes, **time
-        )
+        asked = (self.tenant, self.model, self.entry, self.origin, self.classes)
+        return Request(name, *asked, payload_bytes=payload_bytes, at_s=self.at_s)
 
 
 def places_of(fleet: Fleet) -> tuple[str, ...]:
@@ -88,9 +86,15 @@ def _overrides_of(policy: Policy, fleet: Fleet, model: str, origin: str) -> tupl
     return policy.terms(fleet, (), model, origin, 0).overrides
 
 
+def _windows(policy: Policy, *, vetoes_only: bool) -> list[Window]:
+    """Return the windows of a policy's overrides; only of those with constraints, where nothing else can matter."""
+    overrides = (each for each in policy.overrides if each.constraints is not None or not vetoes_only)
+    return [each.when.window for each in overrides if each.when.window is not None]
+
+
 def is_timed(policy: Policy) -> bool:
-    """Return whether anything of a policy holds at some times only."""
-    return any(override.when.window is not None for override in policy.overrides)
+    """Return whether a policy vetoes anything at some times only."""
+    return bool(_windows(policy, vetoes_only=True))
 
 
 def without_windows(policy: Policy) -> Policy:
@@ -122,26 +126,27 @@ class Instants:
         return f"{first} to {last}"
 
 
-def instants(*policies: Policy) -> Instants:
+def instants(*policies: Policy, vetoes_only: bool = True) -> Instants:
     """Return instants for every set of windows that can be open at once, of all the policies together.
 
-    Of each stretch between dates that windows name, STRETCH_DAYS days are walked from one change to the next. The time
-    nobody knows, 0, is always among the instants: every window holds then.
+    With `vetoes_only`, windows of overrides that only state preferences are left out. Of each stretch between dates that
+    windows name, STRETCH_DAYS days are walked from one change to the next. The time nobody knows, 0, is always among
+    the instants: every window holds then.
     """
-    windows = [each.when.window for policy in policies for each in policy.overrides if each.when.window is not None]
+    windows = [window for policy in policies for window in _windows(policy, vetoes_only=vetoes_only)]
     if not windows:
         return Instants()
     dates = sorted({day for window in windows for day in (window.since, window.until) if day is not None})
+    stretches = list(_stretches(dates or [FIRST_DAY]))
     met: dict[tuple[bool, ...], int] = {(True,) * len(windows): 0}
-    for start_s, end_s in _stretches(dates or [FIRST_DAY]):
+    for start_s, end_s in stretches:
         at_s = start_s
         while at_s < end_s:
             met.setdefault(tuple(window.holds(at_s) for window in windows), at_s)
             if len(met) > INSTANTS_MAX:
                 return Instants(tuple(met.values()), whole=False)
-            at_s = min(policy.period(at_s)[1] for policy in policies if is_timed(policy))
-    walked = list(_stretches(dates or [FIRST_DAY]))
-    return Instants(tuple(met.values()), walked[0][0], walked[-1][1])
+            at_s = common_period(windows, at_s)[1]
+    return Instants(tuple(met.values()), stretches[0][0], stretches[-1][1])
 
 
 def _stretches(dates: Sequence[date]) -> Iterable[tuple[int, int]]:

@@ -44,6 +44,9 @@ Entry = Annotated[
 ]
 Origin = Annotated[str | None, typer.Option("--from", help="The client zone or device that the call comes from.")]
 DataClass = Annotated[str | None, typer.Option("--class", help="Data class; none means every class at once.")]
+DataClasses = Annotated[
+    list[str] | None, typer.Option("--class", help="Data class; may be repeated. None means every class at once.")
+]
 Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0)]
 Deadline = Annotated[
     float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)
@@ -65,7 +68,7 @@ def explain(
     model: Model = "digits",
     entry: Entry = None,
     origin: Origin = None,
-    data_class: DataClass = None,
+    data_class: DataClasses = None,
     payload_bytes: Bytes = 256,
     deadline_ms: Deadline = 0,
     down: Down = None,
@@ -93,7 +96,7 @@ def explain(
         start = entry or nearest_entry(world, origin)
         request = Request(
             id="explain", tenant=tenant, model=model, entry=start, origin=origin or start,
-            classes=(data_class,) if data_class else (), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
             at_s=int(at.replace(tzinfo=UTC).timestamp()) if at else 0,
         )  # fmt: skip
         try:

@@ -1,6 +1,8 @@
 """`up`, `down`, `status`."""
 
-from typing import Annotated
+from json import loads as json_of
+from pathlib import Path
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -62,6 +64,7 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         running = system.find(state)
         fleet = load_fleet(running.fleet)
         secret = next(iter(system.secret_of(state, key) for key in fleet_tenants(running, state)))
+    in_force = _policies(state)
     rows = []
     for site in fleet.sites:
         base = (
@@ -69,7 +72,8 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         )
         rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **_ask(base, secret)})
     if json:
-        print_json({"run": running.run, "url": running.url, "emulated_distances": True, "sites": rows})
+        facts = {"run": running.run, "url": running.url, "emulated_distances": True}
+        print_json({**facts, "sites": rows, "policies": in_force})
         return
     table = Table(title=f"{running.url}, distances emulated")
     for column in ("site", "tier", "country", "answers", "deployments heard of"):
@@ -78,6 +82,20 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         answers = "[green]yes[/]" if row["answers"] else "[red]no[/]"
         table.add_row(str(row["site"]), str(row["tier"]), str(row["country"]), answers, str(row["heard"]))
     out.print(table)
+    out.print(f"policies of {', '.join(in_force['tenants'])}, version {in_force['version']}", highlight=False)
+    if in_force["shadow"]:
+        out.print(f"beside them, for comparison only: {', '.join(in_force['shadow'])}", highlight=False)
+    for fault in in_force["refused"]:
+        out.print(f"[red]✗[/] the files as they stand now are not in force: {fault}", highlight=False, soft_wrap=True)
+
+
+def _policies(state: Path) -> dict[str, Any]:
+    """Return which policies are in force, and why newer files are not."""
+    try:
+        said: dict[str, Any] = json_of((state / "policies.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"version": 0, "tenants": [], "shadow": [], "refused": []}
+    return said
 
 
 def fleet_tenants(running: system.Running, state: StatePath) -> list[str]:

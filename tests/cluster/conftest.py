@@ -1,6 +1,7 @@
 """One running example system for the whole folder: started once, ended and looked for afterwards."""
 
 import importlib.util
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,11 +45,12 @@ def live(artefacts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The running example system, on free ports, in a folder of its own."""
     from infercast.router.serving.cluster import free_ports
 
-    state = tmp_path_factory.mktemp("state")
+    state, folder = tmp_path_factory.mktemp("state"), tmp_path_factory.mktemp("policies") / "tenants"
+    shutil.copytree(POLICIES, folder)
     with warnings.catch_warnings():
         # The supervisor is meant to outlive the call that started it, and the object that Python keeps of it.
         warnings.simplefilter("ignore", ResourceWarning)
-        running = system.start(FLEET, POLICIES, state, free_ports(1)[0], lambda _: None)
+        running = system.start(FLEET, folder, state, free_ports(1)[0], lambda _: None)
     try:
         with httpx.Client(timeout=CLIENT_WAIT_S) as client:
             yield Live.of(running, state, client)

@@ -133,7 +133,7 @@ def instants(*policies: Policy, vetoes_only: bool = True) -> Instants:
     windows name, STRETCH_DAYS days are walked from one change to the next. The time nobody knows, 0, is always among
     the instants: every window holds then.
     """
-    windows = [window for policy in policies for window in _windows(policy, vetoes_only=vetoes_only)]
+    windows = list(dict.fromkeys(each for policy in policies for each in _windows(policy, vetoes_only=vetoes_only)))
     if not windows:
         return Instants()
     dates = sorted({day for window in windows for day in (window.since, window.until) if day is not None})

@@ -31,7 +31,13 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
 
 
 def logged(
-    decision_id: str, request: Request, choice: Choice, policy: str, fleet: str, snapshot: Snapshot, tried: Sequence[int]
+    decision_id: str,
+    request: Request,
+    choice: Choice,
+    policy: str,
+    fleet: str,
+    snapshot: Snapshot,
+    tried: Sequence[int],
 ) -> dict[str, Any]:
     """Return what the log keeps of a decision: enough, with the epoch's state and the files, to make it again.
 

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from infercast.policies.engine import Engine, Unknown, tighter
@@ -118,7 +118,7 @@ class Caller:
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
-            decision_id = self.engine.decision_id(call.request, self.snapshot)
+            decision_id = self.engine.decision_id(call.request, self.snapshot, tried)
             wait_us = patience_us(choice, left_us, len(tried) >= self._fallbacks_max(call.request))
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
@@ -147,20 +147,20 @@ class Caller:
             if other == index or (deployment.site == site and site != self.entry):
                 self.snapshot.distrust(other, _now_us())
 
-    def _choose(self, request: Request, tried: list[int] | tuple[int, ...]) -> Choice:
+    def _choose(self, request: Request, tried: Sequence[int]) -> Choice:
         """Decide, with `tried` shut for the length of the decision only."""
         try:
             choice = self.engine.choose(request, self.snapshot, tried)
             if choice.outcome is not Outcome.CHOSEN:
-                raise self._refusal(request, choice)
+                raise self._refusal(request, choice, tried)
             return choice
         except Unknown as error:
             kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
             message = f"no {error.field} is called {error.value!r}"
             raise Trouble(kind, message, did_you_mean(error.value, error.known)) from error
 
-    def _refusal(self, request: Request, choice: Choice) -> Trouble:
-        decision = self.engine.explain(request, self.snapshot)
+    def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
+        decision = self.engine.explain(request, self.snapshot, tried)
         facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
         gate = self.engine.compiled(request).gate
         if gate is not None:

@@ -1,9 +1,9 @@
 """The command line: every command registers itself with `app` when its module is imported."""
 
-from infercast.commands import call, check, demo, explain, running
+from infercast.commands import call, check, demo, explain, log, policy, policy_verify, running
 from infercast.commands.app import app
 
-__all__ = ["app", "call", "check", "demo", "explain", "main", "running"]
+__all__ = ["app", "call", "check", "demo", "explain", "log", "main", "policy", "policy_verify", "running"]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ A change is named only when it is enough by itself; a veto by files (residency, 
 from dataclasses import dataclass
 
 from .model import STATIC_RULES, Decision, Preference, Rule, Verdict
-from .policy import Policy
+from .policy import Policy, Terms
 from .units import NUSD_PER_USD, PPM, US_PER_S, ms, nusd, usd
 
 
@@ -20,7 +20,7 @@ class Change:
     said: str
 
 
-def least_change(decision: Decision, verdict: Verdict, policy: Policy) -> Change | None:
+def least_change(decision: Decision, verdict: Verdict, terms: Terms | Policy) -> Change | None:
     """Return the least single change that would make a candidate the choice; None for the chosen one, and where no way leads."""
     if decision.chosen == verdict.deployment or verdict.rule is Rule.PATH_NONE:
         return None
@@ -29,7 +29,7 @@ def least_change(decision: Decision, verdict: Verdict, policy: Policy) -> Change
     if verdict.rule in (Rule.DEADLINE, Rule.DEADLINE_LOAD):
         over_us = verdict.deadline_latency_us - decision.deadline_us
         said = (
-            f"only if it were {ms(over_us):.2f} ms faster ({policy.deadline_quantile}) or the deadline that much later"
+            f"only if it were {ms(over_us):.2f} ms faster ({terms.deadline_quantile}) or the deadline that much later"
         )
         return Change("latency", -over_us, "us", said)
     if verdict.rule is not Rule.NONE:
@@ -37,7 +37,7 @@ def least_change(decision: Decision, verdict: Verdict, policy: Policy) -> Change
     if decision.chosen is None:
         return None
     rivals = [other for other in decision.verdicts if other.rule is Rule.NONE and other is not verdict]
-    changes = _changes(rivals, decision.verdict_of(decision.chosen), verdict, policy)
+    changes = _changes(rivals, decision.verdict_of(decision.chosen), verdict, terms)
     return min(changes, key=lambda change: abs(change.delta) / _scale(change, verdict), default=None)
 
 
@@ -47,13 +47,13 @@ def _scale(change: Change, verdict: Verdict) -> int:
     return max(1, now[change.what])
 
 
-def _changes(rivals: list[Verdict], best: Verdict, verdict: Verdict, policy: Policy) -> list[Change]:
-    preference = policy.objective.preference
+def _changes(rivals: list[Verdict], best: Verdict, verdict: Verdict, terms: Terms | Policy) -> list[Change]:
+    preference = terms.objective.preference
     gap = verdict.score - best.score + 1
     if preference is Preference.BALANCED:
         # Under a spread only a lead beyond the margin is sure to win; near-ties are drawn.
         least = min(rival.score for rival in rivals)
-        gap = verdict.score - least + nusd(policy.behaviour.spread_margin_usd) + 1
+        gap = verdict.score - least + nusd(terms.behaviour.spread_margin_usd) + 1
     # An unmeasured rival counts as the worst measured variant, which this one may be: both would rise together.
     comparable = all(rival.accuracy_ppm is not None for rival in rivals)
     if preference is Preference.FASTEST:
@@ -65,9 +65,9 @@ def _changes(rivals: list[Verdict], best: Verdict, verdict: Verdict, policy: Pol
     if preference is Preference.MOST_PRIVATE:
         return _faster(verdict.latency_us - best.latency_us + 1, verdict) if verdict.score == best.score else []
     found = _cheaper(gap, verdict)
-    if rate := nusd(policy.objective.waiting.usd_per_second):
+    if rate := nusd(terms.objective.waiting.usd_per_second):
         found += _faster(-(-gap * US_PER_S // rate) + 1, verdict)
-    if comparable and (rate := nusd(policy.objective.usd_per_error)):
+    if comparable and (rate := nusd(terms.objective.usd_per_error)):
         found += _more_accurate(-(-gap * PPM // rate) + 1, verdict)
     return found
 

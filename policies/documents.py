@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .faults import BadInput, Fault, did_you_mean
+from .wording import in_words
 
 Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -187,17 +188,9 @@ def _possible(entry: dict[str, Any]) -> Any:
 
 def _fault_of(document: Document, model: type[BaseModel], entry: dict[str, Any]) -> Fault:
     at: Location = tuple(entry["loc"])
-    kind = entry["type"]
-    if kind == "extra_forbidden":
+    if entry["type"] == "extra_forbidden":
         return document.fault(at, f"unknown key {at[-1]!r}", did_you_mean(at[-1], fields_at(model, at[:-1])))
-    if kind == "missing":
-        return document.fault(at, f"the key {at[-1]!r} is missing", "add it")
-    if kind in ("enum", "literal_error"):
-        known = [word.strip(" '") for word in str(entry["ctx"]["expected"]).replace(" or ", ",").split(",")]
-        return document.fault(at, f"{entry['input']!r} is not known here", did_you_mean(entry["input"], known))
-    given = entry["input"]
-    shown = f", got {given!r}" if isinstance(given, str | int | float | bool | None) else ""
-    return document.fault(at, entry["msg"].removeprefix("Value error, ") + shown)
+    return document.fault(at, *in_words(entry))
 
 
 def fields_at(model: Any, at: Location) -> list[str]:

@@ -1,9 +1,9 @@
-"""What calls really took, learned online: quantiles of many series of times, and how calls fall against what was foretold.
+"""What calls really took, learned online: quantiles of many independent series of times.
 
 `Times` holds a histogram per series over logarithmic bins (2**(1/16), 4.4% wide, 50 us to 600 s). It starts with a
 declared prior, forgets exponentially, and follows a change of level by moving the whole histogram: multiplying a time
-is a shift of logarithmic bins, so the shape, and with it the p95, is kept. `Calibration` tracks quantiles of a call's
-normalised surprise by steps of the pinball loss's gradient. `docs/estimates.md` has the formulas and what they measure to.
+is a shift of logarithmic bins, so the shape, and with it the p95, is kept. `docs/estimates.md` has the formulas and what
+they measure to.
 
 The same source runs compiled (numba, where it is installed) and interpreted. Integers only, no clock, no randomness:
 the same bytes on every machine. Weights grow by 1/MEMORY with each call in place of decaying all bins, and everything
@@ -29,85 +29,43 @@ PRIOR_CALLS = 40
 """How many calls the declared p50 and p95 are worth."""
 MEMORY = 250
 """A call's weight falls to 1/e after so many later calls of its series."""
-KEEP_CALLS = 30
+MEMORY_FIRST = 120
+"""Memory at the start and just after a change of level; it grows by one with each call, so that they soon count alone."""
+TRIM = 2
+"""How many of the oldest calls that seem to be from after a change are left out."""
+KEEP_CALLS = 25
 """How many calls the moved histogram is worth after a change of level: its shape may have changed too."""
-SHORT, LONG = 20, 64
+SHORT = 20
+LONG = 64
 """The windows of latest calls that are held against the histogram, to find a change of level."""
 ALARM_ODDS = 10_000_000
 """Each bound of the change test is crossed by chance in at most one window of so many."""
+
+CHANGE_CALLS = 500
+CHANGES_AT_ONCE = 3
+"""A series may change level so often in a row, and again after each CHANGE_CALLS calls: what moves more often than that
+is no level but noise, and belongs into the histogram."""
 
 WEIGHT, RESCALE_BITS, RESCALE_AT = 1 << 20, 24, 1 << 44
 GOLDEN = 40_503
 """2**16 over the golden ratio: its multiples fall evenly, so calls of one bin are spread evenly over the bin's ranks."""
 RANKS = 4096
 
-# Columns of the meta table: one row per series.
-M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US, M_SHORT, M_LONG, M_COLS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    15,
-    23,
-)
+# Columns of the meta table, one row per series: weight of the next call, of all; calls ever, and since the last change.
+M_WEIGHT, M_TOTAL, M_CALLS, M_HEARD, M_CHANGES, M_P50_US, M_P95_US, M_CREDIT = range(8)
+M_SHORT, M_LONG, M_COLS = 8, 16, 24
+"""Where the windows' counts per octile begin; how many columns there are."""
 RECENT_COLS = 2 * LONG
 """Columns of the table of latest calls: where each fell (8 * bin + octile of the histogram), then its weight."""
 
-NORMAL_PPM = np.array(
-    # fmt: off
-    [
-        500_000,
-        539_828,
-        579_260,
-        617_911,
-        655_422,
-        691_462,
-        725_747,
-        758_036,
-        788_145,
-        815_940,
-        841_345,
-        864_334,
-        884_930,
-        903_200,
-        919_243,
-        933_193,
-        945_201,
-        955_435,
-        964_070,
-        971_283,
-        977_250,
-        982_136,
-        986_097,
-        989_276,
-        991_802,
-        993_790,
-        995_339,
-        996_533,
-        997_445,
-        998_134,
-        998_650,
-        999_032,
-        999_313,
-        999_517,
-        999_663,
-        999_767,
-        999_841,
-        999_892,
-        999_928,
-        999_952,
-        1_000_000,
-    ],
-    # fmt: on
-    dtype=np.int64,
+_NORMAL = (
+    "500000 539828 579260 617911 655422 691462 725747 758036 788145 815940 841345 864334 884930 "
+    "903200 919243 933193 945201 955435 964070 971283 977250 982136 986097 989276 991802 993790 "
+    "995339 996533 997445 998134 998650 999032 999313 999517 999663 999767 999841 999892 999928 "
+    "999952 1000000"
 )
+NORMAL_PPM: Table = np.array([int(share) for share in _NORMAL.split()], dtype=np.int64)
 """Normal distribution function at 0, 0.1, ... 4.0 standard deviations, in millionths; what is beyond counts as there."""
-Z_MILLI = (0, 779, 1000, 1414)
-"""Normal p50, p90, p95 and p99 in thousandths of the way from p50 to p95."""
 
 
 def _edges() -> Table:
@@ -148,14 +106,14 @@ def _bin(time_us: int) -> int:
 def _place(time_us: int) -> int:
     """Return the time on the logarithmic scale, in 256ths of a bin."""
     at = _bin(time_us)
-    return 256 * at + 256 * (time_us - EDGES[at]) // (EDGES[at + 1] - EDGES[at])
+    return int(256 * at + 256 * (time_us - EDGES[at]) // (EDGES[at + 1] - EDGES[at]))
 
 
 def _time_us(place: int) -> int:
     """Return the time at a place, the way back from `_place`."""
     place = min(max(place, 0), 256 * BINS)
     at = min(place // 256, BINS - 1)
-    return EDGES[at] + (EDGES[at + 1] - EDGES[at]) * (place - 256 * at) // 256
+    return int(EDGES[at] + (EDGES[at + 1] - EDGES[at]) * (place - 256 * at) // 256)
 
 
 def _normal_ppm(z_milli: int) -> int:
@@ -163,7 +121,7 @@ def _normal_ppm(z_milli: int) -> int:
     far = min(abs(z_milli), 4000)
     step = min(far // 100, 39)
     share = NORMAL_PPM[step] + (NORMAL_PPM[step + 1] - NORMAL_PPM[step]) * (far - 100 * step) // 100
-    return share if z_milli >= 0 else 1_000_000 - share
+    return int(share if z_milli >= 0 else 1_000_000 - share)
 
 
 def declare(bins: Any, meta: Any, recent: Any, series: int, p50_us: int, p95_us: int) -> None:
@@ -187,6 +145,7 @@ def declare(bins: Any, meta: Any, recent: Any, series: int, p50_us: int, p95_us:
         below = upper
     meta[series, M_WEIGHT] = WEIGHT
     meta[series, M_TOTAL] = total
+    meta[series, M_CREDIT] = CHANGE_CALLS * CHANGES_AT_ONCE
     meta[series, M_P50_US] = p50_us
     meta[series, M_P95_US] = p95_us
 
@@ -207,11 +166,11 @@ def _octile(bins: Any, meta: Any, series: int, at: int) -> int:
     total = meta[series, M_TOTAL]
     below = bins[series, :at].sum()
     turn = (meta[series, M_CALLS] * GOLDEN) & 65_535
-    return min(8 * (below + (bins[series, at] >> 16) * turn) // max(1, total), 7)
+    return int(min(8 * (below + (bins[series, at] >> 16) * turn) // max(1, total), 7))
 
 
-def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> int:
-    """Return the octile whose count is furthest out of bounds: k when too many calls are below it, -k when too few."""
+def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> tuple[int, int]:
+    """Return the octile whose count is furthest out of bounds, k when too many calls are below it, -k when too few, and how far."""
     below, found, furthest = 0, 0, 0
     for k in range(1, 8):
         below += meta[series, column + k - 1]
@@ -220,20 +179,24 @@ def _alarm(meta: Any, series: int, column: int, window: int, bounds: Any) -> int
             if abs(excess) > furthest:
                 furthest = abs(excess)
                 found = k if excess > 0 else -k
-    return found
+    return found, furthest
 
 
-def _since(meta: Any, recent: Any, series: int, window: int, octile: int) -> int:
-    """Return how many of the latest calls are from after the change: those whose excess adds up to the most."""
+def _since(meta: Any, recent: Any, series: int, window: int, octile: int, excess: int) -> int:
+    """Return how many of the latest calls are from after the change: those whose excess adds up to the most.
+
+    Each call must bring half of the window's mean excess (Page's CUSUM), and the oldest TRIM of them are left out: a
+    call of the old level among the new does more harm than one of the new level lost.
+    """
     heard = meta[series, M_HEARD]
     total, most, found = 0, 0, 1
     for back in range(1, window + 1):
         cell = recent[series, (heard - back) % LONG] % 8
         step = (8 if cell < abs(octile) else 0) - abs(octile)
-        total += step if octile > 0 else -step
+        total += 2 * window * (step if octile > 0 else -step) - excess
         if total > most:
             most, found = total, back
-    return found
+    return max(1, found - TRIM)
 
 
 def _shift(ranks: Any, points: Any) -> int:
@@ -309,24 +272,27 @@ def observe(bins: Any, meta: Any, recent: Any, series: int, time_us: int) -> boo
     """
     at = _bin(min(max(time_us, TIME_MIN_US), LATENCY_MAX_US))
     octile = _octile(bins, meta, series, at)
-    meta[series, M_WEIGHT] += meta[series, M_WEIGHT] // MEMORY
+    meta[series, M_WEIGHT] += meta[series, M_WEIGHT] // min(MEMORY, MEMORY_FIRST + meta[series, M_HEARD])
     if meta[series, M_WEIGHT] > RESCALE_AT:
         _rescale(bins, meta, recent, series)
     meta[series, M_CALLS] += 1
+    meta[series, M_CREDIT] = min(meta[series, M_CREDIT] + 1, CHANGE_CALLS * CHANGES_AT_ONCE)
     bins[series, at] += meta[series, M_WEIGHT]
     meta[series, M_TOTAL] += meta[series, M_WEIGHT]
     _remember(meta, recent, series, at, octile)
     heard = meta[series, M_HEARD]
-    if heard >= SHORT:
-        found = _alarm(meta, series, M_SHORT, SHORT, BOUNDS_SHORT)
-        window = SHORT
-        if found == 0 and heard >= LONG:
-            found = _alarm(meta, series, M_LONG, LONG, BOUNDS_LONG)
-            window = LONG
-        if found != 0:
-            _move(bins, meta, recent, series, _since(meta, recent, series, window, found))
-            return True
-    return False
+    if heard < SHORT or meta[series, M_CREDIT] < CHANGE_CALLS:
+        return False
+    window = SHORT
+    found, excess = _alarm(meta, series, M_SHORT, SHORT, BOUNDS_SHORT)
+    if found == 0 and heard >= LONG:
+        window = LONG
+        found, excess = _alarm(meta, series, M_LONG, LONG, BOUNDS_LONG)
+    if found == 0:
+        return False
+    meta[series, M_CREDIT] -= CHANGE_CALLS
+    _move(bins, meta, recent, series, _since(meta, recent, series, window, found, excess))
+    return True
 
 
 def _declared(meta: Any, series: int, z_milli: int) -> int:
@@ -354,7 +320,11 @@ def quantiles(bins: Any, meta: Any, series: int) -> tuple[int, int, int, int]:
 
 
 COMPILED = find_spec("numba") is not None
-interpreted: dict[str, Callable[..., Any]] = {"declare": declare, "observe": observe, "quantiles": quantiles}
+interpreted: dict[str, Callable[..., Any]] = {
+    "declare": declare,
+    "observe": observe,
+    "quantiles": quantiles,
+}
 """The functions as written, for the test that compares compiled with interpreted."""
 
 if COMPILED:
@@ -390,14 +360,23 @@ class Times:
             declare(self.bins, self.meta, self.recent, series, p50_us, p95_us)
 
     def hear(self, series: int, time_us: int) -> bool:
-        """Take in what a call took. True when the series' level has just been found to have changed."""
-        return bool(observe(self.bins, self.meta, self.recent, series, time_us))
+        """Take in what a call took, clipped to what the bins hold. True when the level has just been found to have changed."""
+        self._known(series)
+        clipped_us = min(max(time_us, TIME_MIN_US), LATENCY_MAX_US)
+        return bool(observe(self.bins, self.meta, self.recent, series, clipped_us))
 
     def quantiles_us(self, series: int) -> tuple[int, int, int, int]:
         """Return p50, p90, p95, p99 in microseconds; before any call the prior's."""
+        self._known(series)
         p50_us, p90_us, p95_us, p99_us = quantiles(self.bins, self.meta, series)
         return int(p50_us), int(p90_us), int(p95_us), int(p99_us)
 
     def calls(self, series: int) -> int:
         """Return how many calls of a series were heard."""
+        self._known(series)
         return int(self.meta[series, M_CALLS])
+
+    def _known(self, series: int) -> None:
+        """Raise IndexError for a series that is not there: compiled code would write beside the table."""
+        if not 0 <= series < len(self.meta):
+            raise IndexError(f"series {series} of {len(self.meta)}")

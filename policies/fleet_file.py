@@ -5,11 +5,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from .documents import Document, examine, read_document
+from .documents import Document, dotted, examine, read_document
 from .faults import BadInput, Fault, did_you_mean
 from .fleet import IN_WORKER_P95_MAX_MS, Card, Deployment, Fleet
 from .jurisdictions import country_codes
 from .model import Hosting, Tier
+from .wording import in_words
 
 
 def load_fleet(path: Path | str) -> Fleet:
@@ -47,14 +48,18 @@ def _load_cards(document: Document, fleet: Fleet, folder: Path) -> tuple[dict[st
                     document.fault(at, f"{variant.card!r} cannot be read: {error.strerror}", "make the model first")
                 )
             except (ValidationError, UnicodeDecodeError) as error:
-                first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-                faults.append(
-                    document.fault(at, f"{variant.card!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-                )
+                faults.append(document.fault(at, f"{variant.card!r}: {_first_said(error)}", "make the model anew"))
             else:
                 if cards[variant.id].variant != variant.id:
                     faults.append(document.fault(at, f"{variant.card!r} is the card of {cards[variant.id].variant!r}"))
     return cards, faults
+
+
+def _first_said(error: ValidationError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8: {error.reason}"
+    first = error.errors()[0]
+    return f"{dotted(first['loc'])}: {in_words(first)[0]}" if first["loc"] else in_words(first)[0]
 
 
 def _artefacts(fleet: Fleet, cards: dict[str, Card], folder: Path) -> dict[str, str]:

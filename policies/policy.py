@@ -195,7 +195,7 @@ class Policy(Body):
                 exclude={
                     **dict.fromkeys(("tenant", "description", "extends", "claims"), True),
                     "always": said,
-                    "classes": {name: said for name in self.classes},
+                    "classes": dict.fromkeys(self.classes, said),
                     "overrides": {"__all__": {**said, "constraints": said}},
                 },
             )

@@ -3,7 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from .claims_schema import claim_faults
 from .documents import Document, Location, examine, read_document
 from .extending import looser_parts, merged, too_much
 from .faults import BadInput, Fault
@@ -41,28 +43,33 @@ class _Reader:
         self.faults: list[Fault] = []
         self._bases: dict[str, _Read] = {}
 
-    def policy(self, path: Path) -> Policy | None:
-        """Return a tenant's policy, or None when it, or a base of it, has a fault."""
+    def policy(self, path: Path, *, named: bool = False) -> Policy | None:
+        """Return a tenant's policy, or None when it, or a base of it, has a fault. `named` asks for TENANT.yaml."""
         document = self._document(path)
         if document is None:
             return None
-        extends = isinstance(document.value, dict) and "extends" in document.value
-        if not extends:
-            policy, faults = examine(document, Policy)
-            faults += list(check_names(document, policy, self.fleet)) if policy is not None else []
-            self.faults += faults
-            return None if faults else policy
-        draft, faults = examine(document, Draft)
-        if draft is None:
-            self.faults += faults
-            return None
-        faults += check_names(document, draft, self.fleet)
-        above = self._above(document, draft, (), faults)
-        if above is not None and not faults and not (draft.classes or (above.body and above.body.classes)):
-            faults.append(document.fault(("classes",), "neither this file nor its base has a class", "add one"))
-        parts = self._one(document, draft, above, faults)
+        own: Policy | Draft | None
+        if isinstance(document.value, dict) and "extends" in document.value:
+            own, faults = examine(document, Draft)
+        else:
+            own, faults = examine(document, Policy)
+        policy = own if isinstance(own, Policy) else None
+        if own is not None:
+            _add(faults, *check_names(document, own, self.fleet))
+            if named and own.tenant != path.stem:
+                message = f"{own.tenant!r} is not the file's name {path.stem!r}"
+                remedy = "rename one: a tenant has one file, called after it"
+                _add(faults, document.fault(("tenant",), message, remedy))
+        if isinstance(own, Draft):
+            above = self._above(document, own, (), faults)
+            if above is not None and not faults and not (own.classes or (above.body and above.body.classes)):
+                faults.append(document.fault(("classes",), "neither this file nor its base has a class", "add one"))
+            parts = self._one(document, own, above, faults)
+            policy = None if parts is None else Policy(**parts, tenant=own.tenant)
+        if policy is not None and own is not None:
+            _add(faults, *self._claims(document, own, policy))
         self.faults += faults
-        return None if parts is None or faults else Policy(**parts, tenant=draft.tenant)
+        return None if faults else policy
 
     def base(self, path: Path, below: tuple[str, ...] = ()) -> _Read:
         """Return a base with its own bases in it; without a body when one of them has a fault."""
@@ -80,16 +87,19 @@ class _Reader:
         if body is None:
             self.faults += faults
             return _Read(None, (document,))
-        faults += check_names(document, body, self.fleet)
+        _add(faults, *check_names(document, body, self.fleet))
         if body.extends is None:
+            faults += self._claims(document, body, body)
             self.faults += faults
             return _Read(None if faults else body, (document,))
         above = self._above(document, body, below, faults)
         parts = self._one(document, body, above, faults)
+        one = None if parts is None else Base(**parts)
+        faults += self._claims(document, body, one) if one is not None else []
         self.faults += faults
         documents = (document, *(above.documents if above is not None else ()))
         height = 1 + (above.height if above is not None else 0)
-        return _Read(None if parts is None or faults else Base(**parts), documents, height)
+        return _Read(None if faults else one, documents, height)
 
     def _above(self, document: Document, own: Body, below: tuple[str, ...], faults: list[Fault]) -> _Read | None:
         """Return the base that a file names; None where the name itself is at fault."""
@@ -109,15 +119,20 @@ class _Reader:
         faults.append(document.fault(at, problem, remedy))
         return None
 
-    def _one(self, document: Document, own: Body, above: _Read | None, faults: list[Fault]) -> dict[str, object] | None:
+    def _one(self, document: Document, own: Body, above: _Read | None, faults: list[Fault]) -> dict[str, Any] | None:
         """Return a file and its base as one; None where the base cannot be used. Loosenings become faults."""
         if above is None or above.body is None:
             return None
         for at, said in looser_parts(above.body, own, self.fleet):
             message = f"is looser than its base, {above.line_of(at)}: {said}"
-            faults.append(document.fault(at, message, "a file may only tighten its base"))
+            _add(faults, document.fault(at, message, "a file may only tighten its base"))
         faults.extend(document.fault(at, said, "remove some") for at, said in too_much(above.body, own))
         return None if faults else merged(above.body, own, self.fleet)
+
+    def _claims(self, document: Document, own: Body, whole: Body) -> list[Fault]:
+        """Return the faults of a file's own claims, which speak of the classes and models of the whole policy."""
+        models = self.fleet.model_by_id if whole.models is None else whole.models
+        return list(claim_faults(document, own.claims, whole.classes, models, self.fleet))
 
     def _document(self, path: Path) -> Document | None:
         try:
@@ -125,6 +140,17 @@ class _Reader:
         except BadInput as error:
             self.faults += error.faults
             return None
+
+
+def _add(faults: list[Fault], *more: Fault) -> None:
+    """Add faults of meaning, but for those of what is already at fault: it was replaced so that the rest could be read."""
+    wrong = [fault.field for fault in faults]
+    faults += [new for new in more if not any(_touch(new.field, field) for field in wrong)]
+
+
+def _touch(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return long == short or (long.startswith(short) and long[len(short)] in ".[")
 
 
 def load_policy(path: Path | str, fleet: Fleet) -> Policy:
@@ -167,15 +193,26 @@ def load_shadows(folder: Path | str, fleet: Fleet) -> dict[str, Policy]:
     return policies
 
 
+def form_faults(folder: Path | str) -> list[Fault]:
+    """Return the faults of form in a folder's files, for when there is no fleet to hold their names against."""
+    folder = Path(folder)
+    faults: list[Fault] = []
+    for inside, form in ((folder, Policy), (folder / "shadow", Policy), (folder / "base", Base)):
+        for path in sorted(path for path in inside.glob("*.yaml") if not path.name.endswith(".cases.yaml")):
+            try:
+                document = read_document(path)
+            except BadInput as error:
+                faults += error.faults
+                continue
+            extends = form is Policy and isinstance(document.value, dict) and "extends" in document.value
+            faults += examine(document, Draft if extends else form)[1]
+    return faults
+
+
 def _read_all(reader: _Reader, paths: list[Path]) -> dict[str, Policy]:
     policies: dict[str, Policy] = {}
     for path in paths:
-        policy = reader.policy(path)
-        if policy is None:
-            continue
-        if policy.tenant != path.stem:
-            message = f"{policy.tenant!r} is not the file's name {path.stem!r}"
-            remedy = "rename one: a tenant has one file, called after it"
-            reader.faults.append(Fault(str(path), 1, "tenant", message, remedy))
-        policies[policy.tenant] = policy
+        policy = reader.policy(path, named=True)
+        if policy is not None:
+            policies[policy.tenant] = policy
     return policies

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .model import Choice, Decision, Outcome, Request, Rule, Verdict
-from .snapshot import Snapshot
+from .snapshot import Patch
 from .units import PPM, ms, usd
 
 RECORD_VERSION = 2
@@ -36,7 +36,8 @@ def logged(
     choice: Choice,
     policy: str,
     fleet: str,
-    snapshot: Snapshot,
+    epoch: int,
+    patch: Patch,
     tried: Sequence[int],
 ) -> dict[str, Any]:
     """Return what the log keeps of a decision: enough, with the epoch's state and the files, to make it again.
@@ -47,8 +48,8 @@ def logged(
         "version": RECORD_VERSION,
         "id": decision_id,
         "request": request_as_json(request),
-        "epoch": snapshot.epoch,
-        "patch": snapshot.patch(),
+        "epoch": epoch,
+        "patch": [list(pair) for pair in patch],
         "tried": list(tried),
         "outcome": str(choice.outcome),
         "chosen": list(choice.deployments),

@@ -71,8 +71,8 @@ def _above(at: At, above: float | None, own: float | None, unit: str, stated: bo
     if above is None or not stated:
         return []
     if own is None:
-        return [(at, f"sets no limit, the base sets {above}{unit}")]
-    return [(at, f"{own}{unit} is above the base's {above}{unit}")] if own > above else []
+        return [(at, f"sets no limit, the base sets {above:.12g}{unit}")]
+    return [(at, f"{own:.12g}{unit} is above the base's {above:.12g}{unit}")] if own > above else []
 
 
 def _looser_places(
@@ -97,9 +97,11 @@ def _looser_places(
             said = "every known country" if stays_open else f"{_words(more)} too"
             found.append((("allow",), f"permits {said}, the base permits {_permitted(above)}"))
     if not inherits:
-        open_again = fleet.world.countries(above.deny) - fleet.world.countries(own.deny)
+        open_again: frozenset[str] = fleet.world.countries(above.deny) - fleet.world.countries(own.deny)
         if own.allow is not None:
             open_again &= fleet.world.countries(own.allow)
+        unknown = {word for word in above.deny if not fleet.world.knows(word)}
+        open_again |= unknown - set(own.deny)  # nothing at all passes who denies a place that nobody knows
         if open_again:
             found.append((("deny",), f"does not deny {_words(open_again)}, which the base denies"))
     return found
@@ -167,7 +169,7 @@ def _looser_log(base: Log | None, tenant: Constraints, fleet: Fleet, inherits: b
 
 def merge(base: Constraints, tenant: Constraints, fleet: Fleet) -> Constraints:
     """Return one block that vetoes exactly what either of two vetoes."""
-    parts = {
+    parts: dict[str, Any] = {
         "description": tenant.description or base.description,
         "residency": _merge_residency(base.residency, tenant.residency, fleet),
         "privacy": _merge_privacy(base.privacy, tenant.privacy),
@@ -199,7 +201,7 @@ def merge_logs(logs: Iterable[Log | None], fleet: Fleet) -> Log:
 
 def merge_limits(base: Limits, tenant: Limits) -> Limits:
     """Return the lower of each limit."""
-    least = {part: _least(getattr(base, part), getattr(tenant, part)) for part in Limits.model_fields}
+    least: dict[str, Any] = {part: _least(getattr(base, part), getattr(tenant, part)) for part in Limits.model_fields}
     return Limits(**{part: value for part, value in least.items() if value is not None})
 
 
@@ -243,7 +245,7 @@ def _merge_privacy(one: Privacy, other: Privacy) -> Privacy:
     if one.operators is not None and other.operators is not None:
         allow = _shared(one.operators.allow, other.operators.allow)
         operators = Operators(allow=allow, deny=_united(one.operators.deny, other.operators.deny))
-    parts = {
+    parts: dict[str, Any] = {
         "tiers": _shared(one.tiers, other.tiers),
         "operators": operators,
         "retention_days_max": _least(one.retention_days_max, other.retention_days_max),

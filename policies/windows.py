@@ -53,17 +53,21 @@ def known_zone(name: str) -> str:
 
     Only UTC and names of the kind Area/City are taken: others, such as `localtime`, differ from machine to machine.
     """
-    if name == "UTC":
-        return name
-    try:
-        if "/" not in name or name.startswith(("posix/", "right/")):
-            raise ValueError
-        ZoneInfo(name)
-    except (OSError, KeyError, ValueError) as error:
+    if name != "UTC" and not _has_clock(name):
         near = did_you_mean(name, available_timezones())
         remedy = near if near.startswith("did") else "zones are called as Europe/Berlin is; tzdata brings them"
-        raise ValueError(f"no time zone is called {name!r}: {remedy}") from error
+        raise ValueError(f"no time zone is called {name!r} ({remedy})")
     return name
+
+
+def _has_clock(name: str) -> bool:
+    if "/" not in name or name.startswith(("posix/", "right/")):
+        return False
+    try:
+        ZoneInfo(name)
+    except (OSError, KeyError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

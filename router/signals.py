@@ -54,5 +54,12 @@ def merged(deployment: str, told: list[tuple[Report, int]]) -> Heard:
         p50_us=max(report.p50_us for report in reports),
         p95_us=max(report.p95_us for report in reports),
         healthy=any(report.healthy for report in reports),
+        sizes=_slowest([report.sizes for report in reports if report.sizes]),
     )
     return Heard(deployment, whole, youngest_us)
+
+
+def _slowest(told: list[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
+    """Return, for each payload size, the slower of what was told: p50 and p95 each."""
+    by_size = zip(*told, strict=True)
+    return tuple((max(p50_us for p50_us, _ in pairs), max(p95_us for _, p95_us in pairs)) for pairs in by_size)

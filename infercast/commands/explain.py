@@ -1,6 +1,8 @@
 """`explain`: decide a call on paper and show every candidate's verdict, shares and counterfactual."""
 
-from typing import Annotated
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,21 +14,39 @@ from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Decision, Outcome, Request, Rule, Verdict
-from infercast.policies.policy import Policy
+from infercast.policies.policy import Terms
 from infercast.policies.policy_file import load_policies
 from infercast.policies.record import as_json, summary
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import PPM, ms, us_from_ms, usd
 
-from .app import FAILED, FLEET, POLICIES, AsJson, FleetPath, PoliciesPath, app, err, out, print_json, refusing
+from .app import (
+    FAILED,
+    FLEET,
+    POLICIES,
+    STATE,
+    AsJson,
+    FleetPath,
+    PoliciesPath,
+    StatePath,
+    app,
+    err,
+    out,
+    print_json,
+    refusing,
+)
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose policy decides.")]
+MaybeTenant = Annotated[str | None, typer.Option("--tenant", help="Whose policy decides.")]
 Model = Annotated[str, typer.Option("--model", help="The task to call.")]
 Entry = Annotated[
     str | None, typer.Option("--entry", help="The site that receives the call; nearest to --from if left out.")
 ]
 Origin = Annotated[str | None, typer.Option("--from", help="The client zone or device that the call comes from.")]
 DataClass = Annotated[str | None, typer.Option("--class", help="Data class; none means every class at once.")]
+DataClasses = Annotated[
+    list[str] | None, typer.Option("--class", help="Data class; may be repeated. None means every class at once.")
+]
 Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0)]
 Deadline = Annotated[
     float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)
@@ -34,48 +54,86 @@ Deadline = Annotated[
 Down = Annotated[list[str] | None, typer.Option("--down", help="A site to think away as not healthy; may be repeated.")]
 
 
+Logged = Annotated[
+    str | None, typer.Option("--decision", help="Decide again what stands in the log under this id; needs no --tenant.")
+]
+At = Annotated[
+    datetime | None, typer.Option("--at", help="When the call comes, UTC; left out, every time window counts as open.")
+]
+
+
 @app.command()
 def explain(
-    tenant: Tenant,
+    tenant: MaybeTenant = None,
     model: Model = "digits",
     entry: Entry = None,
     origin: Origin = None,
-    data_class: DataClass = None,
+    data_class: DataClasses = None,
     payload_bytes: Bytes = 256,
     deadline_ms: Deadline = 0,
     down: Down = None,
+    at: At = None,
+    decision_id: Logged = None,
     fleet: FleetPath = FLEET,
     policies: PoliciesPath = POLICIES,
+    state: StatePath = STATE,
     json: AsJson = False,
 ) -> None:
     """Say where a call would go and why, with no cluster running: an idle fleet with the service times of the cards.
 
     Each candidate stands with its verdict, the shares of its score, and the least change that would make it win.
-    Exit code 1 when no candidate passes.
+    With --decision it decides again what a running system decided, on the signals and the files of that moment, and
+    says whether the same comes out. Exit code 1 when no candidate passes, or when something else comes out.
     """
+    if decision_id is not None:
+        _again(state, decision_id, json)
+        return
     with refusing(), err.status("deciding…"):
+        if tenant is None:
+            raise BadInput([Fault("command line", 0, "--tenant", "nobody is named", "give --tenant, or --decision")])
         world = load_fleet(fleet)
         tenants = load_policies(policies, world)
         start = entry or nearest_entry(world, origin)
         request = Request(
             id="explain", tenant=tenant, model=model, entry=start, origin=origin or start,
-            classes=(data_class,) if data_class else (), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            at_s=int(at.replace(tzinfo=UTC).timestamp()) if at else 0,
         )  # fmt: skip
         try:
-            decision = Engine(world, tenants).explain(request, _snapshot(world, down or []))
+            engine = Engine(world, tenants)
+            decision = engine.explain(request, _snapshot(world, down or []))
+            terms = engine.compiled(request).terms
         except Unknown as error:
             raise BadInput([Fault("command line", 0, error.field, str(error))]) from error
-    changes = {v.deployment: least_change(decision, v, tenants[tenant]) for v in decision.verdicts}
+    _say(decision, terms, json, {})
+    if decision.outcome is not Outcome.CHOSEN:
+        raise typer.Exit(FAILED)
+
+
+def _again(state: Path, decision_id: str, json: bool) -> None:
+    """Decide a logged decision again, and say whether the same comes out."""
+    from infercast.replay import redecide
+
+    with refusing(), err.status("deciding again…"):
+        found = redecide(state, decision_id)
+    _say(found.decision, found.terms, json, {"differs": list(found.differs)})
+    if not json:
+        same = "[green]✓[/] decided again, with the same result"
+        out.print("\n".join(f"[red]✗[/] {line}" for line in found.differs) or same, highlight=False)
+    if found.differs:
+        raise typer.Exit(FAILED)
+
+
+def _say(decision: Decision, terms: Terms, json: bool, more: dict[str, Any]) -> None:
+    changes = {v.deployment: least_change(decision, v, terms) for v in decision.verdicts}
     said = {name: change.said if change else "" for name, change in changes.items()}
     if json:
         record = as_json(decision)
         for verdict in record["verdicts"]:
             verdict["counterfactual"] = said[verdict["deployment"]]
-        print_json({**record, "summary": summary(decision)})
+        print_json({**record, "summary": summary(decision), **more})
     else:
-        _show(decision, said, tenants[tenant])
-    if decision.outcome is not Outcome.CHOSEN:
-        raise typer.Exit(FAILED)
+        _show(decision, said)
 
 
 def nearest_entry(fleet: Fleet, origin: str | None) -> str:
@@ -99,16 +157,15 @@ def _snapshot(fleet: Fleet, down: list[str]) -> Snapshot:
     for index, deployment in enumerate(fleet.deployments):
         if deployment.site in down:
             snapshot.live[index, kernel.L_HEALTHY] = 0
+    snapshot.refresh()
     return snapshot
 
 
-def _show(decision: Decision, said: dict[str, str], policy: Policy) -> None:
+def _show(decision: Decision, said: dict[str, str]) -> None:
     request = decision.request
     classes = " + ".join(request.classes) or "every class at once (none named)"
     out.print(f"{request.tenant}: {request.model}, {classes}, from {request.origin}, entering at {request.entry}")
-    out.print(
-        f"policy {decision.policy_digest[:8]}, preference {policy.objective.preference}; score in {decision.score_unit}"
-    )
+    out.print(f"policy {decision.policy_digest[:8]}, preference {decision.preference}; score in {decision.score_unit}")
     table = Table()
     for column in ("", "candidate", "verdict", "latency", "price", "accuracy", "score", "of which", "to win"):
         table.add_column(

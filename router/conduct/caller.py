@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from infercast.policies.engine import Engine, Unknown, tighter
+from infercast.policies.estimates import Estimates
 from infercast.policies.faults import did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Outcome, Request
@@ -22,6 +23,7 @@ from infercast.policies.units import US_PER_S, usd
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from .ports import Carried, Journal, Lost, Runner
+from .recorder import Recorder
 
 DEADLINE_DEFAULT_US = 30 * US_PER_S
 """What a call may take when neither its policy nor its caller says: nothing waits for ever."""
@@ -41,19 +43,38 @@ class Answered:
     decision_id: str
     attempts: int
     cost_usd: float
+    expected_us: list[int]
+    """p50, p90, p95 and p99 of what the last attempt was expected to take, and what it took."""
+    ran_us: int
 
 
 class Caller:
     """Carries the calls that enter at one place. One event loop, one engine, one snapshot."""
 
-    def __init__(self, entry: str, engine: Engine, snapshot: Snapshot, runner: Runner, journal: Journal) -> None:
+    def __init__(
+        self,
+        entry: str,
+        engine: Engine,
+        snapshot: Snapshot,
+        estimates: Estimates,
+        runner: Runner,
+        recorder: Recorder,
+        journal: Journal,
+    ) -> None:
         self.entry = entry
-        self.engine = engine
         self.snapshot = snapshot
+        self._estimates = estimates
         self._runner = runner
+        self._recorder = recorder
         self._journal = journal
+        self.install(engine, None)
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
         self._numbers = itertools.count(1)
+
+    def install(self, engine: Engine, shadow: Engine | None) -> None:
+        """Decide by another engine from now on, calls on their way included: what they try next, the new one allows."""
+        self.engine = engine
+        self._recorder.install(engine, shadow)
 
     @property
     def fleet(self) -> Fleet:
@@ -63,6 +84,12 @@ class Caller:
     def admit(self, request: Request) -> Choice:
         """Decide from metadata alone. Raises Trouble when the call may not enter here or no candidate passes."""
         return self._choose(request, ())
+
+    def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
+        """Name a decision and write it down."""
+        decision_id = self.engine.decision_id(request, self.snapshot, tried)
+        self._recorder.decided(self.engine, decision_id, request, choice, tried)
+        return decision_id
 
     async def call(self, request: Request, read_body: Callable[[], Awaitable[tuple[bytes, int | None]]]) -> Answered:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
@@ -118,11 +145,16 @@ class Caller:
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
-            decision_id = self.engine.decision_id(call.request, self.snapshot, tried)
+            asked = replace(call.request, deadline_us=left_us) if tried else call.request
+            decision_id = self._record(asked, choice, tried)
+            expected_us = self._expected_us(choice)
             wait_us = patience_us(choice, left_us, len(tried) >= self._fallbacks_max(call.request))
+            sent_us = _now_us()
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
-            except (Lost, TimeoutError):
+            except (Lost, TimeoutError) as error:
+                if isinstance(error, TimeoutError):
+                    self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
                 self._give_up(index)
                 tried.append(index)
                 if len(tried) > self._fallbacks_max(call.request):
@@ -130,7 +162,15 @@ class Caller:
                 continue
             site = self.fleet.site_by_id[deployment.site]
             cost_usd = usd(choice.price_nusd[0])
-            return Answered(answer, deployment.id, str(site.tier), decision_id, len(attempts), cost_usd)
+            ran_us = _now_us() - sent_us
+            self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
+            facts = (len(attempts), cost_usd, expected_us, ran_us)
+            return Answered(answer, deployment.id, str(site.tier), decision_id, *facts)
+
+    def _expected_us(self, choice: Choice) -> list[int]:
+        """Return p50, p90, p95 and p99 of the time that the choice is expected to take, from here on."""
+        z_milli = self.snapshot.z(self.entry)[choice.deployment].tolist()
+        return [max(0, choice.median_us[0] + z * choice.spread_us[0] // 1000) for z in z_milli]
 
     def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str]) -> Choice:
         """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost."""
@@ -160,6 +200,7 @@ class Caller:
             raise Trouble(kind, message, did_you_mean(error.value, error.known)) from error
 
     def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
+        self._record(request, choice, tried)
         decision = self.engine.explain(request, self.snapshot, tried)
         facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
         gate = self.engine.compiled(request).gate
@@ -203,6 +244,8 @@ class Caller:
             deployment=answered.deployment if answered else None,
             decision=answered.decision_id if answered else None,
             cost_usd=answered.cost_usd if answered else 0.0,
+            expected_us=answered.expected_us if answered else None,
+            ran_us=answered.ran_us if answered else None,
             attempts=attempts,
             took_us=took_us,
         )

@@ -1,5 +1,6 @@
 """What the conduct of a call needs from the world. Ray, HTTP and the device agent stand behind these."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,26 @@ class Runner(Protocol):
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Return the answer. Raises Lost, Trouble, or TimeoutError when `timeout_s` passes."""
+        ...
+
+
+class DecisionLog(Protocol):
+    """Keeps decisions so that they can be made again. None of its methods waits for a disk."""
+
+    def put(self, digest: str, document: dict[str, Any]) -> None:
+        """Keep a fleet or policy by its digest."""
+        ...
+
+    def snapshot(self, epoch: int, state_of: Callable[[], dict[str, Any]]) -> None:
+        """Keep an epoch's signals."""
+        ...
+
+    def decision(self, at_s: int, record_of: Callable[[], dict[str, Any]], keep_until_s: int | None) -> None:
+        """Keep a decision."""
+        ...
+
+    def withhold(self) -> None:
+        """Count a decision that may not be kept here."""
         ...
 
 

@@ -8,20 +8,26 @@ import argparse
 import asyncio
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from infercast.policies.engine import Engine
+from infercast.policies.estimates import Estimates
+from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 
 from ..conduct.caller import Caller
+from ..conduct.recorder import Recorder
 from ..ingress.app import Ingress
 from ..keys import Key, Keys, hash_of
+from ..policy_folder import WATCH_S, Policies, PolicyFolder
 from ..runtime.host import Host
+from ..telemetry.checkpoints import SigningKey
+from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
 from .runner import DeviceRunner
 
@@ -38,23 +44,47 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     """Serve the device's own callers on loopback until cancelled."""
     fleet = load_fleet(fleet_path)
     bundle = read_bundle(state, site)
-    policies = {bundle["tenant"]: load_policies(policies_path, fleet)[bundle["tenant"]]}
-    engine = Engine(fleet, policies)
+    folder = PolicyFolder(policies_path, fleet)
+    engine, shadow = _engines(fleet, folder.current, bundle["tenant"], site)
     snapshot = Snapshot(fleet)
-    mine = [deployment for deployment in fleet.deployments if deployment.site == site]
+    mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
+    estimates = Estimates(fleet, site, mine)
     journal = FileJournal(state / "journal", site)
-    runner = DeviceRunner(site, fleet, snapshot, Host(fleet, mine), upstream, bundle["secret"])
-    caller = Caller(site, engine, snapshot, runner, journal)
+    host = Host(fleet, [fleet.deployments[index] for index in mine])
+    runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle["secret"])
+    log = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
+    caller = Caller(site, engine, snapshot, estimates, runner, Recorder(site, fleet, snapshot, log, journal), journal)
+    caller.install(engine, shadow)
     keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
     ingress = Ingress(caller, keys, journal, runner.signals, emulated=True)
-    engine.warm(site, [site])
     await runner.hear_once(nearest(fleet, site))
     config = uvicorn.Config(ingress, host="127.0.0.1", port=port, log_level="warning", access_log=False)
-    listening = asyncio.create_task(runner.listen(nearest(fleet, site)))
+    background = [
+        asyncio.create_task(runner.listen(nearest(fleet, site))),
+        asyncio.create_task(_watch(folder, caller, bundle["tenant"])),
+    ]
     try:
         await uvicorn.Server(config).serve()
     finally:
-        listening.cancel()
+        for task in background:
+            task.cancel()
+        log.close()
+
+
+def _engines(fleet: Fleet, policies: Policies, tenant: str, site: str) -> tuple[Engine, Engine | None]:
+    """Return the engine of the device's tenant, and its shadow's. Raises KeyError where the tenant has no policy."""
+    engine = Engine(fleet, {tenant: policies.live[tenant]})
+    engine.warm(site, [site], int(time.time()))
+    return engine, Engine(fleet, {tenant: policies.shadow[tenant]}) if tenant in policies.shadow else None
+
+
+async def _watch(folder: PolicyFolder, caller: Caller, tenant: str) -> None:
+    """Follow the tenant's policy file; while it is bad or gone, the last good one stays."""
+    while True:
+        await asyncio.sleep(WATCH_S)
+        if await asyncio.to_thread(folder.look) and tenant in folder.current.live:
+            engine, shadow = await asyncio.to_thread(_engines, caller.fleet, folder.current, tenant, caller.entry)
+            caller.install(engine, shadow)
 
 
 def nearest(fleet: Any, site: str) -> str:

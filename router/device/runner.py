@@ -1,28 +1,41 @@
 """Where a device's calls run: in its own session, or at a site's ingress over HTTP, deadline and class going along."""
 
 import asyncio
-import time
 from dataclasses import asdict
 from typing import Any
 
 import httpx
 
+from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 
 from ..conduct.ports import Carried, Lost
 from ..errors import Kind, Trouble
 from ..ingress.answers import STATUS
-from ..runtime.host import Answer, Host, Load
+from ..runtime.host import Answer, Host
+from ..runtime.load import Loads, now_us
+from ..runtime.probes import due, probe_body
 
 SIGNALS_S = 0.5
+PROBE_S = 2.0
+"""What a probe may take."""
 LOST_STATUSES = frozenset({500, 502, 503, 504})
 
 
 class DeviceRunner:
     """Runs calls for one device site; `upstream` is where the sites' ingresses are reached (`{upstream}/{site}`)."""
 
-    def __init__(self, site: str, fleet: Fleet, snapshot: Snapshot, host: Host, upstream: str, secret: str) -> None:
+    def __init__(
+        self,
+        site: str,
+        fleet: Fleet,
+        snapshot: Snapshot,
+        estimates: Estimates,
+        host: Host,
+        upstream: str,
+        secret: str,
+    ) -> None:
         self._site = site
         self._fleet = fleet
         self._snapshot = snapshot
@@ -30,21 +43,34 @@ class DeviceRunner:
         self._upstream = upstream.rstrip("/")
         self._client = httpx.AsyncClient(headers={"authorization": f"Bearer {secret}"}, timeout=5.0)
         self._mine = [index for index, d in enumerate(fleet.deployments) if d.site == site]
-        self._loads = {index: Load(fleet, fleet.deployments[index]) for index in self._mine}
+        self._estimates = estimates
+        self._loads = Loads(fleet, snapshot, estimates, self._mine)
+        self._probes = {index: probe_body(fleet.cards[fleet.deployments[index].variant]) for index in self._mine}
         self.sent_bytes = 0
         """Payload bytes that have left this device since it started."""
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
-        if deployment in self._loads:
-            return await self._run_here(deployment, call, timeout_s)
+        if deployment in self._mine:
+            return await self._run_here(deployment, call.body, call.header_bytes, timeout_s)
         async with asyncio.timeout(timeout_s):
             return await self._send(deployment, call, timeout_s)
 
-    async def _run_here(self, index: int, call: Carried, timeout_s: float) -> Answer:
+    async def _run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant
-        with self._loads[index].running(self._snapshot, index):
-            return await self._host.run(variant, self._site, call.body, call.header_bytes, timeout_s)
+        with self._loads.running(index, len(body)) as ran:
+            answer = await self._host.run(variant, self._site, body, header_bytes, timeout_s)
+            ran(answer.service_us)
+        return answer
+
+    async def probe(self) -> None:
+        """Try what nobody calls, on zeros."""
+        for index, (body, header_bytes) in self._probes.items():
+            if due(self._loads.idle_us(index), self._loads.report(index).p50_us):
+                try:
+                    await self._run_here(index, body, header_bytes, PROBE_S)
+                except (Trouble, TimeoutError):
+                    continue  # A probe that brings nothing teaches nothing.
 
     async def _send(self, index: int, call: Carried, timeout_s: float) -> Answer:
         site = self._fleet.deployments[index].site
@@ -59,23 +85,27 @@ class DeviceRunner:
         self.sent_bytes += len(call.body)
         url = f"{self._upstream}/{site}/v2/models/{call.request.model}/infer"
         try:
+            began_us = now_us()
             response = await self._client.post(url, content=call.body, headers=headers)
         except httpx.HTTPError as error:
             raise Lost(f"{site}: {error}") from error
         await asyncio.sleep(away_us / 2_000_000)
-        return _answer_of(response, away_us)
+        answer = _answer_of(response, away_us)
+        if answer.site == site:
+            trip_us = now_us() - began_us + away_us // 2 - answer.at_site_us
+            number = self._fleet.tables.site_index[site]
+            self._estimates.travelled(number, len(call.body), trip_us, now_us())
+        return answer
 
     def signals(self) -> list[dict[str, Any]]:
         """Return what this device knows of its own deployments, exactly and now."""
-        return [
-            {"deployment": self._fleet.deployments[index].id, **asdict(load.report()), "age_us": 0}
-            for index, load in self._loads.items()
-        ]
+        return [{"deployment": name, **asdict(report), "age_us": 0} for name, report in self._loads.reports().items()]
 
     async def listen(self, nearest: str) -> None:
         """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""
         while True:
             await self.hear_once(nearest)
+            await self.probe()
             await asyncio.sleep(SIGNALS_S)
 
     async def hear_once(self, nearest: str) -> None:
@@ -90,20 +120,21 @@ class DeviceRunner:
         self._believe()
 
     def _believe(self) -> None:
-        now_us = time.monotonic_ns() // 1000
+        at_us = now_us()
         for index in self._mine:
-            self._snapshot.hear(index, self._loads[index].report(), now_us)
-        self._snapshot.believe(now_us)
+            self._snapshot.hear(index, self._loads.report(index), at_us)
+        self._estimates.tell(self._snapshot)
+        self._snapshot.believe(at_us)
 
-    def _hear(self, signals: list[dict[str, int | bool | str]]) -> None:
-        now_us = time.monotonic_ns() // 1000
+    def _hear(self, signals: list[dict[str, Any]]) -> None:
+        at_us = now_us()
         for signal in signals:
             index = self._fleet.deployment_index.get(str(signal["deployment"]))
-            if index is not None and index not in self._loads:
-                report = Report(
-                    int(signal["in_flight"]), int(signal["p50_us"]), int(signal["p95_us"]), bool(signal["healthy"])
-                )
-                self._snapshot.hear(index, report, now_us - int(signal["age_us"]))
+            if index is not None and index not in self._mine:
+                sizes = tuple((int(p50_us), int(p95_us)) for p50_us, p95_us in signal["sizes"])
+                times_us = (int(signal["p50_us"]), int(signal["p95_us"]))
+                report = Report(int(signal["in_flight"]), *times_us, healthy=bool(signal["healthy"]), sizes=sizes)
+                self._snapshot.hear(index, report, at_us - int(signal["age_us"]))
 
 
 def _answer_of(response: httpx.Response, away_us: int) -> Answer:
@@ -117,6 +148,7 @@ def _answer_of(response: httpx.Response, away_us: int) -> Answer:
             site=response.headers["infercast-site"],
             service_us=0,
             emulated_us=emulated_us,
+            at_site_us=int(float(response.headers.get("infercast-at-site-ms", 0)) * 1000),
         )
     if response.status_code == 200 or response.status_code in LOST_STATUSES:
         raise Lost(f"status {response.status_code}")

@@ -6,6 +6,7 @@ The order of an infer call: key, metadata from headers, decision, and only then 
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -111,6 +112,7 @@ class Ingress:
             classes=tuple(sorted(classes)),
             payload_bytes=payload_bytes,
             deadline_us=_deadline_us(deadline_ms),
+            at_s=int(time.time()),
         )
 
     async def _infer(self, ask: Ask, model: str) -> Reply:
@@ -147,6 +149,7 @@ class Ingress:
         headers = [
             (b"content-type", b"application/octet-stream" if answer.header_bytes is not None else b"application/json"),
             (b"infercast-site", answer.site.encode()),
+            (b"infercast-at-site-ms", f"{answer.at_site_us / 1000:.3f}".encode()),
             (b"infercast-variant", answer.variant.encode()),
             (b"infercast-tier", answered.tier.encode()),
             (b"infercast-decision", answered.decision_id.encode()),

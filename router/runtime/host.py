@@ -1,18 +1,14 @@
-"""The variants that this process hosts: parse, check, run, render, and how long it took of late."""
+"""The variants that this process hosts: parse, check, run, render."""
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from infercast.policies.fleet import Deployment, Fleet
-from infercast.policies.snapshot import Report, Snapshot
-from infercast.policies.tables import prior_us
 
 from ..errors import Trouble
 from ..oip import parse_infer, render_infer
@@ -23,14 +19,11 @@ INLINE_P95_MAX_MS = 1.0
 """Up to this declared service time an inference runs on the event loop: a thread's hand-over costs as much."""
 INLINE_BODY_BYTES_MAX = 4096
 """A call may bring many inputs at once: larger bodies go to a thread whatever one inference takes."""
-WINDOW_CALLS, WINDOW_CALLS_MIN = 128, 8
-WINDOW_US = 10_000_000
-"""Service times of late: of the last 10 s, at most 128 and at least 8 calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a replica gives back: the protocol's body, and the time it took where it ran."""
+    """What a replica gives back: the protocol's body, and the time it took: in the replica, and at the whole site."""
 
     body: bytes
     header_bytes: int | None
@@ -38,44 +31,7 @@ class Answer:
     site: str
     service_us: int
     emulated_us: int = 0
-
-
-class Load:
-    """Calls in flight and service times of late of one deployment, as this process knows them exactly."""
-
-    def __init__(self, fleet: Fleet, deployment: Deployment) -> None:
-        self._prior_us = prior_us(fleet, deployment)
-        self._times_us: deque[tuple[int, int]] = deque(maxlen=WINDOW_CALLS)
-        self.in_flight = 0
-
-    @contextmanager
-    def running(self, snapshot: Snapshot, index: int) -> Iterator[None]:
-        """Count one call in flight, here and in the snapshot, and note its time when it succeeds."""
-        self.in_flight += 1
-        began_us = _now_us()
-        try:
-            with snapshot.running(index):
-                yield
-            self.took(_now_us() - began_us)
-        finally:
-            self.in_flight -= 1
-
-    def took(self, time_us: int) -> None:
-        """Note the time of one call, now."""
-        self._times_us.append((_now_us(), time_us))
-
-    def report(self, healthy: bool = True) -> Report:
-        """Return what to tell the others: the declared times until eight calls were seen of late.
-
-        Old times are forgotten: a deployment that was slow once, and is avoided for it, would stay slow for ever.
-        """
-        since_us = _now_us() - WINDOW_US
-        while self._times_us and self._times_us[0][0] < since_us:
-            self._times_us.popleft()
-        if len(self._times_us) < WINDOW_CALLS_MIN:
-            return Report(self.in_flight, *self._prior_us, healthy=healthy)
-        p50_us, p95_us = np.percentile(np.array([time_us for _, time_us in self._times_us]), (50, 95))
-        return Report(self.in_flight, max(1, int(p50_us)), max(1, int(p95_us)), healthy=healthy)
+    at_site_us: int = 0
 
 
 class Host:
@@ -141,7 +97,3 @@ def _warm(session: Session) -> None:
 
     shapes = {tensor.name: [1 if size == -1 else size for size in tensor.shape] for tensor in session.card.inputs}
     session.run({tensor.name: np.zeros(shapes[tensor.name], DTYPES[tensor.datatype]) for tensor in session.card.inputs})
-
-
-def _now_us() -> int:
-    return time.monotonic_ns() // 1000

@@ -6,13 +6,12 @@ Who starts it, owns it: the raylets end with `Cluster.stop`, and `Cluster.kill_s
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from infercast.policies.fleet import Fleet, Site
 from infercast.policies.model import Hosting, Tier
-from infercast.policies.policy import Policy
 
 from ..signals import EXCHANGE_S
 from .settings import LABEL, check, environment, write_haproxy
@@ -52,9 +51,9 @@ def free_ports(count: int) -> list[int]:
 class Cluster:
     """The running cluster of one fleet."""
 
-    def __init__(self, fleet: Fleet, policies: Mapping[str, Policy], state: Path, temp: Path, run_id: str) -> None:
+    def __init__(self, fleet: Fleet, policies: Path, state: Path, temp: Path, run_id: str) -> None:
         self._fleet = fleet
-        self._policies = dict(policies)
+        self._policies = policies.resolve()
         self._state = state.resolve()
         self._temp = temp
         self._nodes: dict[str, Any] = {}
@@ -112,7 +111,9 @@ class Cluster:
         from .board import Board
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._board = Board.options(scheduling_strategy=here, max_restarts=-1).remote()  # type: ignore[attr-defined]
+        self._board = Board.options(scheduling_strategy=here, max_restarts=-1).remote(  # type: ignore[attr-defined]
+            self._fleet, str(self._policies), str(self._state)
+        )
         targets = [
             serve.RunTarget(self._application(site, emulate), name=site.id, route_prefix=f"/{site.id}")
             for site in sites_served(self._fleet)
@@ -126,7 +127,7 @@ class Cluster:
         served = {site.id for site in sites_served(self._fleet)}
         expected = {deployment.id for deployment in self._fleet.deployments if deployment.site in served}
         until = time.monotonic() + APPLICATION_START_S
-        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}))} != expected:
+        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}, 0))[0]} != expected:
             if time.monotonic() > until:
                 raise TimeoutError(f"not every site told of its deployments within {APPLICATION_START_S} s")
             time.sleep(EXCHANGE_S)
@@ -154,7 +155,7 @@ class Cluster:
             num_replicas=1,
             max_ongoing_requests=10_000,
             ray_actor_options={"num_cpus": 1, **here},
-        ).bind(site.id, self._fleet, self._policies, self._board, own, str(self._state), emulate)
+        ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate)
 
     def kill_site(self, site: str) -> None:
         """End a site's raylet without warning, as a power cut would."""

@@ -9,15 +9,21 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Hosting
+from infercast.policies.model import Hosting, Tier
 from infercast.policies.snapshot import Report, Snapshot
 
 from ..conduct.ports import Carried, Lost
-from ..runtime.host import Answer, Host, Load
+from ..errors import Trouble
+from ..runtime.host import Answer, Host
+from ..runtime.load import Loads, now_us
+from ..runtime.probes import IDLE_US_MIN, due, probe_body
 from .wire import Away, Came
 
 SILENT_MAX = 2
+PROBE_S = 2.0
+"""What a probe may take."""
 
 
 class ClusterRunner:
@@ -28,6 +34,7 @@ class ClusterRunner:
         site: str,
         fleet: Fleet,
         snapshot: Snapshot,
+        estimates: Estimates,
         host: Host,
         own: Mapping[str, DeploymentHandle],
         emulate: bool,
@@ -40,9 +47,11 @@ class ClusterRunner:
         self._emulate = emulate
         self._others: dict[str, DeploymentHandle] = {}
         self._silent = dict.fromkeys(own, 0)
-        self.loads = {
-            deployment.id: Load(fleet, deployment) for deployment in fleet.deployments if deployment.site == site
-        }
+        self._estimates = estimates
+        self._mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
+        self._loads = Loads(fleet, snapshot, estimates, self._mine)
+        self._probes = {index: probe_body(fleet.cards[fleet.deployments[index].variant]) for index in self._mine}
+        self._travelled_us: dict[str, int] = {}
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call on a deployment. Raises Lost, Trouble or TimeoutError."""
@@ -55,10 +64,14 @@ class ClusterRunner:
     async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
         deployment = self._fleet.deployments[index]
-        with self.loads[deployment.id].running(self._snapshot, index):
+        began_us = now_us()
+        with self._loads.running(index, len(body)) as ran:
             if deployment.hosted is Hosting.IN_WORKER:
-                return await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
-            return await self._run_own(deployment.variant, body, header_bytes, timeout_s)
+                answer = await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
+            else:
+                answer = await self._run_own(deployment.variant, body, header_bytes, timeout_s)
+            ran(answer.service_us)
+        return replace(answer, at_site_us=now_us() - began_us)
 
     async def _run_own(self, variant: str, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         try:
@@ -73,6 +86,7 @@ class ClusterRunner:
         away_us = path.rtt_us if path is not None and self._emulate else 0
         if site not in self._others:
             self._others[site] = serve.get_app_handle(site)
+        began_us = now_us()
         try:
             await asyncio.sleep(away_us / 2_000_000)
             away = Away(call.request, index, call.body, call.header_bytes, timeout_s)
@@ -80,7 +94,40 @@ class ClusterRunner:
             await asyncio.sleep(away_us / 2_000_000)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
-        return replace(_answer_in(came), emulated_us=away_us)
+        answer = _answer_in(came)
+        self._travelled(site, len(call.body), now_us() - began_us - answer.at_site_us)
+        return replace(answer, emulated_us=away_us)
+
+    def _travelled(self, site: str, payload_bytes: int, trip_us: int) -> None:
+        self._travelled_us[site] = now_us()
+        number = self._fleet.tables.site_index[site]
+        self._estimates.travelled(number, payload_bytes, trip_us, self._travelled_us[site])
+
+    async def probe(self) -> None:
+        """Try what nobody calls: own deployments on zeros, one after the other, and the ways to the other sites."""
+        for index, (body, header_bytes) in self._probes.items():
+            if due(self._loads.idle_us(index), self._loads.report(index).p50_us):
+                try:
+                    await self.run_here(index, body, header_bytes, PROBE_S)
+                except (Lost, Trouble, TimeoutError):
+                    continue  # Whether it lives is asked for apart; a probe that brings nothing teaches nothing.
+        others = [site.id for site in self._fleet.sites if site.id != self._site and site.tier is not Tier.DEVICE]
+        await asyncio.gather(*(self._probe_way(site) for site in others))
+
+    async def _probe_way(self, site: str) -> None:
+        path = self._fleet.network.path(self._site, site)
+        if path is None or now_us() - self._travelled_us.get(site, 0) < IDLE_US_MIN:
+            return
+        if site not in self._others:
+            self._others[site] = serve.get_app_handle(site)
+        began_us = now_us()
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await asyncio.sleep(path.rtt_us / 1_000_000 if self._emulate else 0)
+                await self._others[site].ping.remote()
+        except (RayError, RayServeException, TimeoutError):
+            return  # What was known of the way grows old, and is then no better than declared.
+        self._travelled(site, 0, now_us() - began_us)
 
     async def look_after_own(self) -> None:
         """Ask each replica of its own whether it lives; one that twice says nothing for a second is not healthy."""
@@ -93,11 +140,10 @@ class ClusterRunner:
 
     def reports(self) -> dict[str, Report]:
         """Return what this worker knows of its own deployments."""
-        return {
-            deployment.id: self.loads[deployment.id].report(self._silent.get(deployment.variant, 0) < SILENT_MAX)
-            for deployment in self._fleet.deployments
-            if deployment.site == self._site
-        }
+        return self._loads.reports(self._lives)
+
+    def _lives(self, index: int) -> bool:
+        return self._silent.get(self._fleet.deployments[index].variant, 0) < SILENT_MAX
 
 
 def _answer_in(came: Came) -> Answer:

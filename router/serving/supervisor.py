@@ -96,7 +96,7 @@ class Run:
         self.say("start", "the engine's kernel")
         # Compiled here once, the first time on a machine, so that the workers find it in the cache.
         Engine(fleet, policies).warm(fleet.sites[0].id, [fleet.sites[0].id])
-        self._cluster = Cluster(fleet, policies, self._state, self._temp, self._run_id)
+        self._cluster = Cluster(fleet, self._policies_path, self._state, self._temp, self._run_id)
         self._cluster.start(self._port, emulate=True, progress=lambda step: self.say("start", step))
         devices = self._start_agents(fleet)
         path = self._temp / "control"

@@ -7,29 +7,37 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
-from infercast.policies.engine import Engine
+from infercast.policies.engine import Engine, Unknown
+from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Rule
-from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Report, Snapshot
 
 from ..conduct.caller import Caller
 from ..conduct.ports import Lost
+from ..conduct.recorder import Recorder
 from ..errors import Kind
 from ..ingress.app import Ingress
 from ..ingress.http import Receive, Scope, Send
 from ..keys import load_keys
+from ..policy_folder import Policies
 from ..runtime.host import Host
 from ..signals import EXCHANGE_S, Heard
+from ..telemetry.checkpoints import SigningKey
+from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
 from .runner import ClusterRunner
 from .settings import narrow_replica
 from .wire import Away, Came, came_of
+
+PROBE_EVERY_S = 1.0
+"""How often it is asked whether anything is to be probed."""
 
 
 @serve.deployment
@@ -41,7 +49,6 @@ class SiteWorker:
         self,
         site: str,
         fleet: Fleet,
-        policies: dict[str, Policy],
         board: ActorHandle,
         own: dict[str, DeploymentHandle],
         state: str,
@@ -56,19 +63,26 @@ class SiteWorker:
         self._source = f"{site}/{os.getpid()}"
         keys = load_keys(Path(state) / "keys.json")
         in_worker = [d for d in fleet.deployments if d.site == site and d.hosted is Hosting.IN_WORKER]
-        self._engine = Engine(fleet, policies)
-        self._engine.warm(site, {site, *keys.origins()})
+        self._origins = sorted({site, *keys.origins()})
+        # The board's, not those that the application was deployed with: a worker that starts late starts up to date.
+        self._policies: Policies = ray.get(board.policies.remote())
+        engine, shadow = self._engines(self._policies)
         self._snapshot = Snapshot(fleet)
+        mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
+        self._estimates = Estimates(fleet, site, mine)
         self._journal = FileJournal(Path(state) / "journal", site)
-        self._runner = ClusterRunner(site, fleet, self._snapshot, Host(fleet, in_worker), own, emulate)
-        self._caller = Caller(site, self._engine, self._snapshot, self._runner, self._journal)
+        log = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
+        recorder = Recorder(site, fleet, self._snapshot, log, self._journal)
+        self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
+        self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        self._caller.install(engine, shadow)
         self._ingress = Ingress(self._caller, keys, self._journal, self._signals, emulate)
         self._background: set[asyncio.Task[None]] = set()
 
     def __serve_build_asgi_app__(self) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
-                for keep in (self._exchange(), self._look_after_own()):
+                for keep in (self._exchange(), self._look_after_own(), self._probe()):
                     self._background.add(asyncio.get_running_loop().create_task(keep))
             await self._ingress(scope, receive, send)
 
@@ -87,7 +101,10 @@ class SiteWorker:
             payload_bytes=len(away.body),
             entry=away.request.entry,
         )
-        veto = self._engine.compiled(away.request).veto(away.deployment)
+        try:
+            veto = self._caller.engine.compiled(away.request).veto(away.deployment)
+        except Unknown as error:  # its site has policies that have not come here yet, or have gone from here
+            return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {error}")
         if veto is not None and veto.rule is not Rule.NONE:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {veto.detail}")
         try:
@@ -99,13 +116,39 @@ class SiteWorker:
         """Tell and hear, four times a second, for as long as the worker lives."""
         while True:
             told = self._runner.reports()
+            newer: Policies | None = None
             try:
-                self._heard = await asyncio.wait_for(self._board.exchange.remote(self._source, told), 1.0)
+                asked = self._board.exchange.remote(self._source, told, self._policies.version)
+                self._heard, newer = await asyncio.wait_for(asked, 1.0)
                 self._heard_us = _now_us()
             except (RayError, TimeoutError):
                 pass  # The board is away: what was heard grows older, and the engine acts on its age.
             self._believe(told)
+            if newer is not None:
+                await self._take_over(newer)
             await asyncio.sleep(EXCHANGE_S)
+
+    def _engines(self, policies: Policies) -> tuple[Engine, Engine | None]:
+        engine = Engine(self._fleet, policies.live)
+        engine.warm(self._site, self._origins, int(time.time()))
+        return engine, Engine(self._fleet, policies.shadow) if policies.shadow else None
+
+    async def _take_over(self, newer: Policies) -> None:
+        """Put new policies in place of the old ones: compiled on a thread, then swapped between two calls."""
+        engine, shadow = await asyncio.to_thread(self._engines, newer)
+        self._policies = newer
+        self._caller.install(engine, shadow)
+        digests = {tenant: policy.digest for tenant, policy in newer.live.items()}
+        self._journal.write("policies", version=newer.version, digests=digests, shadow=sorted(newer.shadow))
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_EVERY_S)
+            await self._runner.probe()
+
+    async def ping(self) -> bool:
+        """Say that the site is there: another site measures the way here."""
+        return True
 
     def _believe(self, told: dict[str, Report]) -> None:
         """Take in what was heard of other sites, and our own load exactly: our own calls now, other workers' as heard."""
@@ -120,6 +163,7 @@ class SiteWorker:
         for name, report in self._runner.reports().items():
             whole = replace(report, in_flight=report.in_flight + beside_us.get(name, 0))
             self._snapshot.hear(index_of[name], whole, now_us)
+        self._estimates.tell(self._snapshot)
         self._snapshot.believe(now_us)
 
     async def _look_after_own(self) -> None:

@@ -35,10 +35,10 @@ objective:
 objective: {}
 """
     assert faults_of(text) == [
-        "f.yaml:2: tenant: String should match pattern '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$', got 'T!'",
+        "f.yaml:2: tenant: 'T!' is no name (lower-case letters, digits, `-` and `.`, at most 63 of them)",
         "f.yaml:5: classes.plain.residancy: unknown key 'residancy' (did you mean 'residency'?)",
         "f.yaml:7: classes.plain.privacy.tiers[0]: 'edgy' is not known here (did you mean 'edge'?)",
-        "f.yaml:8: classes.plain.deadline_ms: Input should be greater than 0, got -1",
+        "f.yaml:8: classes.plain.deadline_ms: must be more than 0, is -1",
         "f.yaml:11: objective: the key stands twice (keep one of them)",
     ]
 

@@ -1,0 +1,35 @@
+"""Synthetic calls: a deployment that nobody calls is tried now and then, so that what is believed of it stays true.
+
+Probes run at the deployment's own site, on zeros, when nothing else runs there. They are nobody's calls: no policy
+decides on them, no tenant pays for them, and no data is in them.
+"""
+
+import numpy as np
+import orjson
+
+from infercast.policies.fleet import Card
+
+from .session import DTYPES
+
+IDLE_US_MIN = 5_000_000
+"""A deployment that ran anything in the last 5 s needs no probe."""
+IDLE_FACTOR = 200
+"""Nor does one that was idle for less than 200 times its own service time: probing takes half a percent of it at most."""
+
+
+def due(idle_us: int, p50_us: int) -> bool:
+    """Return whether a deployment that was idle for so long is to be probed."""
+    return idle_us >= max(IDLE_US_MIN, IDLE_FACTOR * p50_us)
+
+
+def probe_body(card: Card) -> tuple[bytes, int]:
+    """Return an infer request of zeros for a variant, and the length of its JSON part."""
+    tensors, blobs = [], []
+    for tensor in card.inputs:
+        shape = [1 if size == -1 else size for size in tensor.shape]
+        blob = np.zeros(shape, DTYPES[tensor.datatype]).tobytes()
+        facts = {"name": tensor.name, "datatype": tensor.datatype, "shape": shape}
+        tensors.append({**facts, "parameters": {"binary_data_size": len(blob)}})
+        blobs.append(blob)
+    header = orjson.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}})
+    return b"".join([header, *blobs]), len(header)

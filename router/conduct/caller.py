@@ -87,7 +87,7 @@ class Caller:
 
     def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
-        decision_id = self.engine.decision_id(request, self.snapshot)
+        decision_id = self.engine.decision_id(request, self.snapshot, tried)
         self._recorder.decided(self.engine, decision_id, request, choice, tried)
         return decision_id
 

@@ -13,6 +13,7 @@ import orjson
 
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
+from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Request
@@ -21,6 +22,7 @@ from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.caller import Caller
 from infercast.router.conduct.ports import Carried, Lost
+from infercast.router.conduct.recorder import Recorder
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.app import Ingress
 from infercast.router.keys import Keys, issue
@@ -87,6 +89,34 @@ class FakeJournal:
         """The one line of a kind that there must be."""
         (line,) = self.of(kind)
         return line
+
+
+@dataclass
+class FakeLog:
+    """Keeps the decisions that were recorded, the epochs and files that they stand on, and how many were withheld."""
+
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    keep_until_s: list[int | None] = field(default_factory=list)
+    withheld: int = 0
+
+    def put(self, digest: str, document: dict[str, Any]) -> None:
+        """Keep a fleet or policy."""
+        self.documents[digest] = document
+
+    def snapshot(self, epoch: int, state_of: Callable[[], dict[str, Any]]) -> None:
+        """Keep an epoch's signals."""
+        self.epochs[epoch] = state_of()
+
+    def decision(self, at_s: int, record_of: Callable[[], dict[str, Any]], keep_until_s: int | None) -> None:
+        """Keep a decision."""
+        self.records.append(record_of())
+        self.keep_until_s.append(keep_until_s)
+
+    def withhold(self) -> None:
+        """Count a decision that may not be kept."""
+        self.withheld += 1
 
 
 @dataclass
@@ -164,6 +194,7 @@ class Scene:
     journal: FakeJournal
     snapshot: Snapshot
     body: Body
+    log: FakeLog
 
     @property
     def tried_marks(self) -> int:
@@ -179,7 +210,12 @@ def scene(
     snapshot = snapshot or Snapshot.declared(engine.fleet)
     runner = FakeRunner(engine.fleet, list(script), **more)
     journal = FakeJournal()
-    return Scene(Caller(entry, engine, snapshot, runner, journal), runner, journal, snapshot, Body())
+    log = FakeLog()
+    mine = [index for index, deployment in enumerate(engine.fleet.deployments) if deployment.site == entry]
+    estimates = Estimates(engine.fleet, entry, mine)
+    recorder = Recorder(entry, engine.fleet, snapshot, log, journal)
+    caller = Caller(entry, engine, snapshot, estimates, runner, recorder, journal)
+    return Scene(caller, runner, journal, snapshot, Body(), log)
 
 
 Headers = list[tuple[bytes, bytes]]

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from infercast.policies import kernel
+from infercast.policies.estimates import Estimates
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.device.runner import DeviceRunner
@@ -61,7 +62,8 @@ def runner_of(upstream: str, secret: str = "ic-test", *, host: bool = False) -> 
     fleet = example_fleet()
     hosted = [deployment_of("digits-small", "berlin-cam")] if host else []
     snapshot = Snapshot(fleet)
-    return DeviceRunner("berlin-cam", fleet, snapshot, Host(fleet, hosted), upstream, secret), snapshot
+    estimates = Estimates(fleet, "berlin-cam", [HERE])
+    return DeviceRunner("berlin-cam", fleet, snapshot, estimates, Host(fleet, hosted), upstream, secret), snapshot
 
 
 def carried(*classes: str, body: bytes = b"{}") -> Carried:

@@ -29,6 +29,7 @@ from infercast.router.keys import Keys, issue
 from infercast.router.runtime.host import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
+WALL_S = 1_795_000_000
 
 
 @cache
@@ -72,8 +73,9 @@ class Clock:
 
     @contextmanager
     def rules(self) -> Iterator["Clock"]:
-        """Put the clock in place of the monotonic one."""
-        with patch("infercast.router.conduct.caller._now_us", self):
+        """Put the clock in place of the monotonic one, and stop the one on the wall."""
+        wall = patch("infercast.router.ingress.app._now_s", lambda: WALL_S)
+        with patch("infercast.router.conduct.caller._now_us", self), wall:
             yield self
 
 

@@ -289,5 +289,3 @@ TAMPERINGS: list[Tampering] = [
     a_line_is_spelt_differently, a_byte_is_changed, a_document_is_altered, a_document_is_removed,
     the_list_is_removed_with_a_file, the_list_is_altered, a_file_comes_from_another_log,
 ]  # fmt: skip
-
-

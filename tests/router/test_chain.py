@@ -99,7 +99,8 @@ def test_a_field_of_another_shape_is_malformed_or_breaks_the_chain(field: str, v
 
 
 @pytest.mark.parametrize(
-    ("kind", "gone"), [("decision", "salt"), ("decision", "body"), ("open", "body"), ("decision", "digest"), ("open", "at")]
+    ("kind", "gone"),
+    [("decision", "salt"), ("decision", "body"), ("open", "body"), ("decision", "digest"), ("open", "at")],
 )
 def test_a_line_that_lacks_a_part_is_malformed(kind: str, gone: str) -> None:
     whole = orjson.loads(new_line(PREV, 0, kind, 5, None, b"{}")[0])

@@ -351,7 +351,9 @@ def test_a_process_that_was_killed_leaves_at_most_a_torn_line_and_that_is_no_tam
     assert not verify(folder).tampered
 
 
-def test_a_writer_killed_before_it_was_on_the_list_is_no_tampering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_killed_before_it_was_on_the_list_is_no_tampering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 

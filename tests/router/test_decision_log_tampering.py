@@ -45,7 +45,9 @@ def folder() -> Iterator[Path]:
 
 def records(drawn: Drawn) -> list[tuple[dict[str, Any], int | None]]:
     """Records, and the first of them one that no pruning erases."""
-    rest = [(decision(f"d{at}", tenant, epoch, word=word), keep) for at, (tenant, epoch, word, keep) in enumerate(drawn)]
+    rest = [
+        (decision(f"d{at}", tenant, epoch, word=word), keep) for at, (tenant, epoch, word, keep) in enumerate(drawn)
+    ]
     return [(decision("first"), None), *rest]
 
 

@@ -20,7 +20,9 @@ from tests.router.digits import deployment_of, fleet_with, held_out, infer_body
 from tests.router.fakes import Clock, estimates_at, example_fleet
 
 FLEET = example_fleet()
-SMALL, LARGE, FAR = (FLEET.deployment_index[name] for name in ("digits-small@fra", "digits-large@fra", "digits-small@sin"))
+SMALL, LARGE, FAR = (
+    FLEET.deployment_index[name] for name in ("digits-small@fra", "digits-large@fra", "digits-small@sin")
+)
 OVERHEAD_US = 300
 
 

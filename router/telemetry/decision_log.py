@@ -213,6 +213,7 @@ class DecisionLog:
         try:
             if state_of is None:
                 self._lose("snapshot", 1)
+                self._told.add(epoch)
                 return
             self._pending.append(Entry(SNAPSHOT, max(at_s, 0), _body_of({"epoch": epoch, **state_of()})))
         except FAULTS as error:

@@ -46,5 +46,5 @@ def test_a_time_without_an_offset_is_utc() -> None:
 
 @pytest.mark.parametrize("at", [5, "soon", True, [], "2026-13-01 10:00"])
 def test_what_is_no_time_is_a_fault_in_words(tmp_path: Path, at: Any) -> None:
-    with pytest.raises(BadInput, match="a time (is written as|such as) 2026-12-31 22:00"):
+    with pytest.raises(BadInput, match=r"a time (is written as|such as) 2026-12-31 22:00"):
         failures(tmp_path, "chosen", at=at)

@@ -5,14 +5,15 @@ says exactly one thing of them: `never`, `only`, `refused` or `candidates_min`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from .documents import Document, Location
 from .faults import Fault, did_you_mean
 from .fleet import Fleet, Name, Strict
 from .model import PAYLOAD_BYTES_MAX, Tier
+from .parts import ListForShort, Words
 
 KINDS_OF_CLAIM = ("never", "only", "refused", "candidates_min")
 
@@ -23,14 +24,21 @@ class Where(Strict):
     An unknown country counts as forbidden by both: nobody knows that it is not.
     """
 
-    inside: tuple[str, ...] = ()
-    outside: tuple[str, ...] | None = None
+    inside: Words = ()
+    outside: Words | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "Where":
         if not self.inside and self.outside is None:
             raise ValueError("name the forbidden places: `outside: [EEA]`, or a list of them")
         return self
+
+
+def _list_is_inside(value: Any) -> Any:
+    return {"inside": value} if isinstance(value, list) else value
+
+
+WherePart = Annotated[Where, BeforeValidator(_list_is_inside), ListForShort()]
 
 
 class Never(Strict):
@@ -42,19 +50,14 @@ class Never(Strict):
     sees the data learns from it.
     """
 
-    processed: Where | None = None
-    transited: Where | None = None
-    stored: Where | None = None
-    logged: Where | None = None
+    processed: WherePart | None = None
+    transited: WherePart | None = None
+    stored: WherePart | None = None
+    logged: WherePart | None = None
     operators: tuple[Name, ...] = ()
     tiers: tuple[Tier, ...] = ()
     sites: tuple[Name, ...] = ()
     trained_on: bool = False
-
-    @field_validator("processed", "transited", "stored", "logged", mode="before")
-    @classmethod
-    def _list_is_inside(cls, value: Any) -> Any:
-        return {"inside": value} if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _says_something(self) -> "Never":

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -134,7 +135,7 @@ def test_over_the_calls_of_a_log(tmp_path: Path) -> None:
     prev, raw = first_prev(path.name), b""
     for seq, (kind, body) in enumerate([(OPEN, {}), (DECISION, record), (DECISION, {**record, "tried": [3]})]):
         keep_until_s = 1_800_000_000 if kind == DECISION else None
-        line, prev = new_line(prev, seq, kind, 1_700_000_000, keep_until_s, json.dumps(body).encode())
+        line, prev = new_line(prev, seq, kind, 1_700_000_000, keep_until_s, orjson.dumps(body))
         raw += line
     path.write_bytes(raw + b"{spoilt}\n")
     found = calls_of_log(tmp_path)

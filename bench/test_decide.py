@@ -17,7 +17,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.peer import MODEL, STRATEGIES, peer_router
-from bench.worlds import FlatWorld, flat_world
+from bench.worlds import ENTRY, FlatWorld, flat_world
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.model import Outcome, Request
@@ -76,7 +76,7 @@ def test_admit(benchmark: BenchmarkFixture, candidates: int) -> None:
     world = flat_world(candidates, TENANTS)
     engine = _ready(world)
     # Deciding touches neither: what runs a call and what writes it down come later.
-    caller = Caller("s000", engine, world.snapshot, cast("Runner", None), cast("Journal", None))
+    caller = Caller(ENTRY, engine, world.snapshot, cast("Runner", None), cast("Journal", None))
     _timed(benchmark, world, lambda request, snapshot: caller.admit(request))
     _named(benchmark, "admit", candidates)
 

@@ -6,6 +6,7 @@ candidate, and puts each verdict into words.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -120,6 +121,7 @@ class Engine:
     def choose(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Choice:
         """Decide a call. `tried` are deployments that it was tried on already: none of them is chosen again."""
         if tried:
+            self.compiled(request)  # names that nobody declared are said as such
             with snapshot.tried(request.entry, request.model, tried):
                 return self.choose(request, snapshot)
         key = (request.tenant, request.classes, request.entry, request.origin, request.model)
@@ -163,10 +165,11 @@ class Engine:
 
     def explain(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Decision:
         """Decide a call and say why: the same arithmetic on the same arrays, every candidate's verdict in words."""
+        kind = self.compiled(request)
         if tried:
             with snapshot.tried(request.entry, request.model, tried):
-                return self.explain(request, snapshot)
-        kind = self.compiled(request)
+                decision = self.explain(request, snapshot)
+            return replace(decision, id=self.decision_id(request, snapshot, tried))
         view = snapshot.view(*kind.view_key)
         out, order = self._scratch_of(view)
         deadline_us = tighter(kind.deadline_us, request.deadline_us)
@@ -207,7 +210,7 @@ class Engine:
                 open_to.append((way_in.rtt_us, site.id))
         return tuple(site for _, site in sorted(open_to))
 
-    def decision_id(self, request: Request, snapshot: Snapshot) -> str:
+    def decision_id(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> str:
         """Return the decision's name: a digest of all it depends on."""
         parts = (
             request.id,
@@ -224,6 +227,7 @@ class Engine:
             str(snapshot.epoch),
             snapshot.digest(),
             str(sorted(snapshot.patch())),
+            *(str(index) for index in sorted(set(tried))),
         )
         return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
 

@@ -101,8 +101,9 @@ Z_NORMAL = (0, 779, 1000, 1414)
 LATENCY_MAX_US = 600_000_000
 SQUARE_MAX = 2**60
 """Ceiling of a squared spread: its root is above LATENCY_MAX_US, and sums of four stay below 2**63."""
-EGRESS_MAX_NUSD_PER_GB = 125_000_000_000
-"""Egress along one way is priced at 125 USD/GB at most, so that products stay below 2**63."""
+EGRESS_MAX_NUSD_PER_GB = 800_000_000_000
+"""Egress along one way is priced at 800 USD/GB at most (eight links at the dearest that the fleet file takes), so that
+10 GB of it and 1 GB back stay below 2**63."""
 PS_PER_BYTE_MAX = 800_000_000
 """10 kbit/s, the slowest link that the fleet file takes: keeps 10 GB of it below 2**63 picoseconds."""
 FIELD = 2_147_483_647
@@ -147,8 +148,12 @@ def _square(view: Any, at: int, size: int, ahead: int) -> int:
     square: int = view[V_RTT_SQUARE, at] + own
     if ahead > 0:
         concurrency = view[V_CONCURRENCY, at]
-        queued = own * ahead if own <= SQUARE_MAX // ahead else SQUARE_MAX
-        square += queued // (concurrency * concurrency)
+        servers_square = concurrency * concurrency
+        if own <= SQUARE_MAX // ahead:
+            square += own * ahead // servers_square
+        else:  # no room for the product: rounded up, so that a long queue never looks steadier than it is
+            each = own // servers_square + 1
+            square += each * ahead if each <= SQUARE_MAX // ahead else SQUARE_MAX
     return square
 
 

@@ -62,7 +62,7 @@ class _Reader:
                 _add(faults, document.fault(("tenant",), message, remedy))
         if isinstance(own, Draft):
             above = self._above(document, own, (), faults)
-            if above is not None and not faults and not (own.classes or (above.body and above.body.classes)):
+            if above is not None and above.body is not None and not (faults or own.classes or above.body.classes):
                 faults.append(document.fault(("classes",), "neither this file nor its base has a class", "add one"))
             parts = self._one(document, own, above, faults)
             policy = None if parts is None else Policy(**parts, tenant=own.tenant)

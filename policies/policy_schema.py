@@ -26,9 +26,9 @@ def tenant_schema() -> dict[str, Any]:
 
 def base_schema() -> dict[str, Any]:
     """Return the schema of a `base/NAME.yaml`."""
-    schema = Base.model_json_schema()
-    schema["properties"]["extends"] = Draft.model_json_schema()["properties"]["extends"]
-    return _finished(schema, "A base of policies", "What policy files extend and only tighten; no tenant.")
+    return _finished(
+        Base.model_json_schema(), "A base of policies", "What policy files extend and only tighten; no tenant."
+    )
 
 
 def _finished(schema: dict[str, Any], title: str, said: str) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Snapshot:
         self._rtt: dict[str, Table] = {}
         self._rtt_heard: dict[str, dict[int, tuple[int, int, int]]] = {}
         self._z: dict[str, Table] = {}
+        self._z_heard: dict[str, dict[int, Table]] = {}
         self._views: dict[tuple[str, str], Table] = {}
         self._places: list[list[tuple[Table, int]]] = [[] for _ in range(count)]
         self._changed: dict[int, int] = {}
@@ -121,7 +122,7 @@ class Snapshot:
 
     def hear(self, index: int, report: Report, heard_us: int) -> None:
         """Take in a report that was true at `heard_us` on the caller's clock. An older one than known changes nothing."""
-        if heard_us < self._heard_us[index]:
+        if heard_us < max(0, self._heard_us[index]):
             return
         self._heard_us[index] = heard_us
         self._said[index] = True
@@ -141,7 +142,7 @@ class Snapshot:
 
     def hear_z(self, entry: str, index: int, z_milli: Sequence[int]) -> None:
         """Take in learned quantiles of a deployment; they count from the next epoch on."""
-        self.z(entry)[index] = np.clip(z_milli, -Z_MAX, Z_MAX)
+        self._z_heard.setdefault(entry, {})[index] = np.clip(np.array(z_milli, dtype=np.int64), -Z_MAX, Z_MAX)
 
     def distrust(self, index: int, now_us: int) -> None:
         """Forget a deployment until it says something newer than `now_us`: a call to it has just failed."""
@@ -168,6 +169,10 @@ class Snapshot:
         live[:, SPREAD] = np.where(said[:, None], spread_us, live[:, SPREAD])
         live[:, kernel.L_HEALTHY] = said & self._healthy & (self.age_us <= DEAD_US)
         self._believe_rtt(now_us)
+        for entry, heard_z in self._z_heard.items():
+            for index, z_milli in heard_z.items():
+                self.z(entry)[index] = z_milli
+        self._z_heard.clear()
         self._begin()
 
     def _believe_rtt(self, now_us: int) -> None:
@@ -240,21 +245,13 @@ class Snapshot:
 
     def _learned_rtt(self) -> dict[str, dict[int, list[int]]]:
         """Return the round trips that differ from the declared ones, by entry and site."""
-        found = {}
-        for entry, heard in sorted(self._rtt_heard.items()):
-            table = self.rtt(entry)
-            found[entry] = {site: table[site].tolist() for site in sorted(heard)}
-        return {entry: rows for entry, rows in found.items() if rows}
+        declared = self.fleet.tables.rtt
+        return _differing({entry: (table, declared(entry)) for entry, table in self._rtt.items()})
 
     def _learned_z(self) -> dict[str, dict[int, list[int]]]:
         """Return the quantiles that differ from the normal distribution's, by entry and deployment."""
-        normal = np.array(kernel.Z_NORMAL)
-        rows = {entry: np.flatnonzero((table != normal).any(axis=1)) for entry, table in sorted(self._z.items())}
-        return {
-            entry: {int(row): self._z[entry][row].tolist() for row in numbers}
-            for entry, numbers in rows.items()
-            if numbers.size
-        }
+        normal = np.array(kernel.Z_NORMAL, dtype=np.int64)
+        return _differing({entry: (table, normal) for entry, table in self._z.items()})
 
     def state(self) -> dict[str, Any]:
         """Return all that this epoch's decisions depend on beside the files and a patch, as plain values."""
@@ -277,10 +274,19 @@ class Snapshot:
         for entry, rows in state["rtt"].items():
             for site, pair in rows.items():
                 snapshot.rtt(entry)[int(site)] = pair
-                snapshot.hear_rtt(entry, int(site), pair[0], pair[1], 0)
         for entry, rows in state["z"].items():
             for index, z_milli in rows.items():
                 snapshot.z(entry)[int(index)] = z_milli
         snapshot.refresh()
         snapshot.epoch = int(state["epoch"])
         return snapshot
+
+
+def _differing(tables: Mapping[str, tuple[Table, Table]]) -> dict[str, dict[int, list[int]]]:
+    """Return the rows of each table that differ from those of another, by name and number, in their order."""
+    found = {}
+    for name, (table, other) in sorted(tables.items()):
+        rows = np.flatnonzero((table != other).any(axis=1)).tolist()
+        if rows:
+            found[name] = {row: table[row].tolist() for row in rows}
+    return found

@@ -82,22 +82,22 @@ def _looser_places(
         return []
     if own is None:
         return [((), f"asks for nothing, the base permits {_permitted(above)}")]
+    if not all(fleet.world.knows(word) for word in own.deny):
+        return []  # who denies a place that nobody knows permits nothing
     found: list[Looser] = []
-    if own.allow is not None:
-        denied = fleet.world.countries(above.deny)
-        for word in own.allow:
-            countries = fleet.world.countries([word])
-            if countries and countries <= denied:
-                found.append((("allow",), f"permits {word}, which the base denies"))
+    denied, taken_back = fleet.world.countries(above.deny), fleet.world.countries(own.deny)
+    for word in own.allow or () if inherits else ():
+        countries = fleet.world.countries([word]) - taken_back
+        if countries and countries <= denied:
+            found.append((("allow",), f"permits {word}, which the base denies"))
     if above.allow is not None:
-        allowed = fleet.world.countries(above.allow)
         stays_open = own.allow is None and not inherits
-        more = fleet.world.countries(own.allow or ()) - allowed
+        more = fleet.world.countries(own.allow or ()) - taken_back - denied - fleet.world.countries(above.allow)
         if stays_open or more:
             said = "every known country" if stays_open else f"{_words(more)} too"
             found.append((("allow",), f"permits {said}, the base permits {_permitted(above)}"))
     if not inherits:
-        open_again: frozenset[str] = fleet.world.countries(above.deny) - fleet.world.countries(own.deny)
+        open_again = denied - taken_back
         if own.allow is not None:
             open_again &= fleet.world.countries(own.allow)
         unknown = {word for word in above.deny if not fleet.world.knows(word)}
@@ -138,13 +138,13 @@ def _looser_operators(above: Operators, own: Operators | None, inherits: bool) -
     at = ("operators",)
     if own is None:
         return [(at, f"asks for nothing, the base permits {_permitted(above)}")]
-    allow = set(own.allow or ())
+    allow = set(own.allow or ()) - set(own.deny)
     found: list[Looser] = []
-    if again := allow & set(above.deny) - (set() if inherits else set(own.deny)):
+    if again := allow & set(above.deny):
         found.append(((*at, "allow"), f"permits {_words(again)}, which the base denies"))
     if above.allow is not None and own.allow is None and not inherits:
         found.append((at, f"permits every known operator, the base permits {_permitted(above)}"))
-    elif above.allow is not None and (more := allow - set(above.allow)):
+    elif above.allow is not None and (more := allow - set(above.allow) - set(above.deny)):
         found.append(((*at, "allow"), f"permits {_words(more)} too, the base permits {_permitted(above)}"))
     if not inherits and own.allow is None and (lacking := set(above.deny) - set(own.deny)):
         found.append(((*at, "deny"), f"does not deny {_words(lacking)}, which the base denies"))

@@ -45,6 +45,8 @@ def in_words(entry: Mapping[str, Any]) -> tuple[str, str]:
     if kind in BOUNDS:
         key, said = BOUNDS[kind]
         bound = context[key]
+        if given == "nan":
+            return "must be a number, is nan", ""
         return f"must be {said} {int(bound) if bound == int(bound) else bound}, is {given}", ""
     if kind in KINDS:
         return f"must be {KINDS[kind]}, is {given}", ""

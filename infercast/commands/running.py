@@ -63,8 +63,9 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
     with refusing():
         running = system.find(state)
         fleet = load_fleet(running.fleet)
-        secret = next(iter(system.secret_of(state, key) for key in fleet_tenants(running, state)))
-    in_force = _policies(state)
+        in_force = _policies(state)
+        # The tenants that run, not those of the files: these may be at fault just now.
+        secret = system.secret_of(state, next(iter(in_force["tenants"]), ""))
     rows = []
     for site in fleet.sites:
         base = (
@@ -96,13 +97,6 @@ def _policies(state: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {"version": 0, "tenants": [], "shadow": [], "refused": []}
     return said
-
-
-def fleet_tenants(running: system.Running, state: StatePath) -> list[str]:
-    """Return the ids of the keys that stand for tenants themselves."""
-    from infercast.policies.policy_file import load_policies
-
-    return list(load_policies(running.policies, load_fleet(running.fleet)))
 
 
 def _ask(base: str, secret: str) -> dict[str, object]:

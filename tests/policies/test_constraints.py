@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infercast.policies.constraints import candidate_veto, entry_veto, outside, privacy_veto
+from infercast.policies.constraints import accuracy_veto, entry_veto, outside, privacy_veto, site_veto
 from infercast.policies.fleet import Fleet, Site
 from infercast.policies.model import Rule
 from infercast.policies.parts import Constraints, Places
@@ -193,9 +193,9 @@ def test_accuracy_below_the_floor_and_accuracy_that_nobody_measured() -> None:
 
 def test_the_first_rule_in_their_order_is_the_verdict_whichever_block_asks() -> None:
     fleet = fleet_of()
-    blocks = [block(privacy={"tiers": ["edge"]}, accuracy_min={"digits": 1}), block(residency={"processing": ["DE"]})]
+    blocks = [block(privacy={"tiers": ["edge"]}), block(residency={"processing": ["DE"]})]
     for order in (blocks, blocks[::-1]):
-        veto = candidate_veto(order, fleet.site_by_id["iad"], fleet.network.path("ber", "iad"), 0, "digits", fleet)
+        veto = site_veto(order, fleet.site_by_id["iad"], fleet.network.path("ber", "iad"), fleet)
         assert veto is not None
         assert veto.rule is Rule.RESIDENCY_PROCESSING
 
@@ -204,4 +204,5 @@ def test_no_block_is_no_veto() -> None:
     fleet = fleet_of()
     ber = fleet.site_by_id["ber"]
     assert entry_veto([block()], ber, fleet.network.path("berlin", "ber"), fleet) is None
-    assert candidate_veto([block()], ber, fleet.network.path("ber", "ber"), None, "digits", fleet) is None
+    assert site_veto([block()], ber, fleet.network.path("ber", "ber"), fleet) is None
+    assert accuracy_veto([block()], None, "digits") is None

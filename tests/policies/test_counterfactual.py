@@ -6,9 +6,11 @@ from hypothesis import given, settings
 
 from infercast.policies import kernel
 from infercast.policies.counterfactual import Change, least_change
+from infercast.policies.engine import tighter
 from infercast.policies.model import Decision, Rule, Verdict
 from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Snapshot
+from infercast.policies.tables import draw_of
 from tests.laws.worlds import World, worlds
 from tests.support import decide, engine_of, fleet_of, policy_of, raw_fleet, request_of
 
@@ -19,19 +21,30 @@ def winner_after(world: World, deployment: str, change: Change) -> str:
     """Who is chosen when one thing of one candidate changes and all else stays."""
     engine = world.engine()
     request, snapshot = world.request(), world.snapshot(engine.fleet)
-    engine.choose(request, snapshot)
-    arrays = engine.compiled(request)
-    names = [engine.fleet.deployments[index].id for index in arrays.deployments]
+    kind, view = engine.compiled(request), snapshot.view(request.entry, request.model)
+    names = [engine.fleet.deployments[index].id for index in kind.deployments]
     row = names.index(deployment)
+    out = np.zeros((len(names), kernel.O_COLS), dtype=np.int64)
+    with snapshot.tried(request.entry, request.model, world.tried_on(engine.fleet)):
+        deadline_us = tighter(kind.deadline_us, request.deadline_us)
+        kernel.evaluate(view, kind.codes, kind.exposure, kind.params, request.payload_bytes, deadline_us, out)
+    params, line = kind.params.tolist(), out[row]
+    error_ppm = int(view[kernel.V_ERROR_PPM, row])
     if change.what == "accuracy":
-        arrays.static[row, kernel.S_ERROR_PPM] -= change.delta
-        assert arrays.static[row, kernel.S_ERROR_PPM] >= 0
+        error_ppm -= change.delta
+        assert error_ppm >= 0
     else:
-        arrays.out[row, COLUMNS[change.what]] += change.delta
-        assert arrays.out[row, COLUMNS[change.what]] >= 0
-    kernel._score(arrays.out, row, arrays.static, row, arrays.params)
+        line[COLUMNS[change.what]] += change.delta
+        assert line[COLUMNS[change.what]] >= 0
+    line[kernel.O_PRIMARY] = (
+        params[kernel.P_PER_PRICE] * line[kernel.O_PRICE]
+        + params[kernel.P_PER_S] * line[kernel.O_LATENCY_US] // 1_000_000
+        + params[kernel.P_PER_ERROR] * error_ppm // 1_000_000
+        + line[kernel.O_EXPOSURE]
+    )
+    line[kernel.O_SECONDARY] = line[kernel.O_PRICE if params[kernel.P_SECOND_PRICE] else kernel.O_LATENCY_US]
     order = np.zeros(len(names), dtype=np.int64)
-    assert kernel.rank(arrays.static, arrays.params, arrays.out, order)
+    assert kernel.rank(view, out, kind.margin, draw_of(request.id), order)
     return names[int(order[0])]
 
 

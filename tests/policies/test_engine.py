@@ -162,11 +162,21 @@ def test_a_model_without_a_deployment_is_refused() -> None:
     assert engine.choose(request, snapshot).outcome is Outcome.REFUSED
 
 
-def test_warming_compiles_what_calls_will_need() -> None:
-    engine = engine_of()
-    engine.warm("ber", ["berlin", "ber"])
-    keys = {(classes, origin) for _, classes, _, origin, _ in engine._kinds}
-    assert keys == {((), "berlin"), (("plain",), "berlin"), ((), "ber"), (("plain",), "ber")}
+def test_after_warming_no_call_waits_for_its_vetoes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> None:
+        raise AssertionError("a call had to wait for this")
+
+    evening = {"when": {"hours": "18:00-20:00"}, "constraints": {"privacy": {"tiers": ["edge"]}}}
+    for overrides in ([], [evening]):
+        engine = engine_of(overrides=overrides)
+        engine.warm("ber", ["berlin", "ber"])
+        with monkeypatch.context() as patch:
+            for name in ("site_veto", "entry_veto", "accuracy_veto", "exposures"):
+                patch.setattr(f"infercast.policies.compiled.{name}", late)
+            for origin in ("berlin", "ber"):
+                for classes in ((), ("plain",)):
+                    request = request_of(origin=origin, classes=classes)
+                    assert engine.choose(request, Snapshot.declared(engine.fleet)).outcome is Outcome.CHOSEN
 
 
 def test_warming_for_nobody_is_no_fault() -> None:

@@ -205,21 +205,21 @@ def test_no_change_of_level_is_seen_where_there_is_none(draw: Draw) -> None:
     assert hear(Times([PRIOR_US]), draw(np.random.default_rng(12), 10_000)) == 0
 
 
-@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-@pytest.mark.parametrize("change", ["3x slower", "3x quicker", "sum of three"])
-def test_a_changed_level_is_known_within_200_calls(draw: Draw, change: str) -> None:
-    if change == "sum of three" and draw is tailed:
-        pytest.skip("its p95 lies on the step between calls with and without a long one: 200 calls cannot tell")
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_level_is_known_within_200_calls(draw: str, change: str) -> None:
     near, runs = 0, 20
-    changed = CHANGES[change](draw)
+    changed = CHANGES[change](DRAWS[draw])
     truth_us = float(np.quantile(changed(np.random.default_rng(99), 100_000), 0.95))
     for seed in range(runs):
         rng = np.random.default_rng(seed)
         times = Times([PRIOR_US])
-        hear(times, draw(rng, 1_000))
+        hear(times, DRAWS[draw](rng, 1_000))
         assert hear(times, changed(rng, 200)) >= 1
         near += abs(times.quantiles_us(0)[2] / truth_us - 1) <= 0.15
-    assert near >= 0.9 * runs
+    # The p95 of three tailed calls lies on the step between sums with and without a long one: 200 calls cannot tell.
+    least = 0.5 if (draw, change) == ("tailed", "sum of three") else 0.9
+    assert near >= least * runs
 
 
 @pytest.mark.parametrize("ratio", [3, 1 / 3])
@@ -253,6 +253,7 @@ def test_rescaling_of_weights_changes_no_quantile() -> None:
         weight, before_us = times.meta[0, estimator.M_WEIGHT], times.quantiles_us(0)
         hear(times, lognormal(0.3)(rng, 1))
     assert times.quantiles_us(0) == pytest.approx(before_us, rel=0.02)
+    assert times.recent[0, LONG:].max() <= times.meta[0, estimator.M_WEIGHT]
     assert times.meta[0, estimator.M_TOTAL] == times.bins[0].sum()
 
 

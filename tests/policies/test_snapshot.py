@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from infercast.policies import kernel
-from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot
+from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, P50, SPREAD, Report, Snapshot
 from infercast.policies.tables import prior_us
 from infercast.policies.units import LATENCY_MAX_US
 from tests.support import fleet_of
@@ -21,8 +21,11 @@ def heard(report: Report, age_us: int = 0) -> Snapshot:
 
 
 def row(snapshot: Snapshot, index: int = 1) -> dict[str, Any]:
-    names = ("in_flight", "concurrency", "queue_max", "p50_us", "spread_us", "healthy", "nusd_per_s", "tried")
-    return dict(zip(names, snapshot.live[index].tolist(), strict=True))
+    names = ("in_flight", "concurrency", "queue_max", "healthy", "nusd_per_s")
+    live = snapshot.live[index].tolist()
+    assert len(set(live[P50])) == len(set(live[SPREAD])) == 1, "one pair stands for all payload sizes"
+    times = {"p50_us": live[kernel.L_P50_US], "spread_us": live[kernel.L_SPREAD_US]}
+    return {**dict(zip(names, live[: kernel.L_P50_US], strict=True)), **times}
 
 
 def test_what_nobody_heard_of_is_not_healthy_and_slow() -> None:
@@ -35,7 +38,6 @@ def test_what_nobody_heard_of_is_not_healthy_and_slow() -> None:
         "spread_us": 1_000,
         "healthy": 0,
         "nusd_per_s": 100_000,
-        "tried": 0,
     }
     assert set(snapshot.age_us.tolist()) == {NEVER_US}
     snapshot.believe(NOW_US)
@@ -71,7 +73,7 @@ def test_nonsense_is_brought_within_bounds() -> None:
     found = row(heard(Report(0, 10**15, 0)))
     assert (found["p50_us"], found["spread_us"]) == (LATENCY_MAX_US, 0)
     found = row(heard(Report(0, 0, 10**15)))
-    assert found["spread_us"] == LATENCY_MAX_US
+    assert (found["p50_us"], found["spread_us"]) == (1, LATENCY_MAX_US - 1)
 
 
 def test_an_older_report_changes_nothing() -> None:

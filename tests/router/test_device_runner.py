@@ -15,7 +15,7 @@ from infercast.router.device.runner import DeviceRunner
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Host
 from tests.router.digits import deployment_of, held_out, infer_body, read_answer
-from tests.router.fakes import Clock, Door, ask, door, example_fleet
+from tests.router.fakes import Clock, Door, ask, door, estimates_at, example_fleet
 
 FRA = example_fleet().deployment_index["digits-medium@fra"]
 HERE = example_fleet().deployment_index["digits-small@berlin-cam"]
@@ -61,7 +61,8 @@ def runner_of(upstream: str, secret: str = "ic-test", *, host: bool = False) -> 
     fleet = example_fleet()
     hosted = [deployment_of("digits-small", "berlin-cam")] if host else []
     snapshot = Snapshot(fleet)
-    return DeviceRunner("berlin-cam", fleet, snapshot, Host(fleet, hosted), upstream, secret), snapshot
+    estimates = estimates_at("berlin-cam")
+    return DeviceRunner("berlin-cam", fleet, snapshot, estimates, Host(fleet, hosted), upstream, secret), snapshot
 
 
 def carried(*classes: str, body: bytes = b"{}") -> Carried:

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infercast.policies.snapshot import Report
-from infercast.policies.tables import prior_us
 from infercast.router.errors import Kind, Trouble
-from infercast.router.runtime.host import INLINE_P95_MAX_MS, WINDOW_CALLS_MIN, WINDOW_US, Answer, Host, Load
+from infercast.router.runtime.host import INLINE_P95_MAX_MS, Answer, Host
 from infercast.router.runtime.session import Session
 from tests.router.digits import VARIANTS, deployment_of, fleet_with, held_out, infer_body, read_answer
 from tests.router.fakes import example_fleet
@@ -133,51 +131,3 @@ def test_what_runs_beside_the_event_loop_is_given_up_in_time(monkeypatch: pytest
 async def timed(host: Host) -> None:
     """One call with little patience; what it started ends when the test lets it."""
     await host.run("digits-small", "fra", *infer_body(held_out()[0][:1]), timeout_s=0.05)
-
-
-def test_a_load_reports_the_declared_time_until_eight_calls_were_seen() -> None:
-    fleet, deployment = example_fleet(), deployment_of("digits-small")
-    load = Load(fleet, deployment)
-    declared = Report(0, *prior_us(fleet, deployment))
-    for _ in range(7):
-        assert load.report() == declared
-        load.took(90_000)
-    assert load.report() == declared
-    load.took(90_000)
-    assert load.report() == Report(0, 90_000, 90_000)
-
-
-def test_a_load_reports_its_calls_in_flight_and_its_health() -> None:
-    load = Load(example_fleet(), deployment_of("digits-small"))
-    load.in_flight = 3
-    assert load.report(healthy=False).in_flight == 3
-    assert not load.report(healthy=False).healthy
-    for _ in range(8):
-        load.took(0)
-    assert load.report(healthy=False) == Report(3, 1, 1, healthy=False)
-
-
-def test_a_load_remembers_the_last_128_calls() -> None:
-    load = Load(example_fleet(), deployment_of("digits-small"))
-    for time_us in [50_000] * 1000 + [100] * 127 + [300]:
-        load.took(time_us)
-    assert load.report() == Report(0, 100, 100)
-    for time_us in range(1, 129):
-        load.took(time_us * 1000)
-    assert load.report().p50_us == 64_500
-    assert load.report().p95_us == pytest.approx(0.95 * 127_000 + 1000, abs=1)
-
-
-def test_times_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who was slow once, and is avoided for it, gets another chance."""
-    now_us = 1_000_000
-    monkeypatch.setattr("infercast.router.runtime.host._now_us", lambda: now_us)
-    load = Load(example_fleet(), example_fleet().deployments[0])
-    declared = load.report()
-    for _ in range(WINDOW_CALLS_MIN):
-        load.took(900_000)
-    assert load.report().p50_us == 900_000
-    now_us += WINDOW_US
-    assert load.report().p50_us == 900_000
-    now_us += 1
-    assert load.report() == declared

@@ -1,7 +1,5 @@
 """How long a candidate is waited for: never past the deadline, and the next one is left its time."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +21,7 @@ def test_patience_is_never_more_than_is_left_and_never_nothing(choice: Choice, l
 @given(choices, lefts)
 def test_the_last_candidate_gets_all_that_is_left(choice: Choice, left_us: int) -> None:
     assert patience_us(choice, left_us, last=True) == left_us
-    alone = replace(choice, deployments=choice.deployments[:1])
+    alone = choice._replace(deployments=choice.deployments[:1])
     assert patience_us(alone, left_us, last=False) == left_us
 
 

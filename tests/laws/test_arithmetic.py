@@ -1,0 +1,136 @@
+"""The kernel's arithmetic: compiled as interpreted as plain big integers, at the ends of what files and signals allow."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infercast.policies import kernel
+from infercast.policies.fleet_file import load_fleet
+from infercast.policies.units import LATENCY_MAX_US
+from tests.laws import arithmetic
+from tests.laws.arrays import EGRESS_MAX, SERVERS_MAX, Arrays, arrays_from, as_lists, asked_of, compiled, run, said
+
+SEEDS = st.integers(0, 2**32)
+
+
+def judged(arrays: Arrays) -> tuple[list[arithmetic.Judged], list[int], list[int]]:
+    """What the plain arithmetic says of each candidate, and its order with the margin and without."""
+    asked, lists = asked_of(arrays), as_lists(arrays)
+    found = [arithmetic.judge(lists, at, asked) for at in range(arrays["fixed"].shape[1])]
+    calm = arithmetic.Asked(asked.payload_bytes, asked.deadline_us, asked.draw, 0, asked.form)
+    return found, arithmetic.order(found, asked), arithmetic.order(found, calm)
+
+
+def assert_as_big_integers_say(arrays: Arrays) -> None:
+    found, drawn, plain = judged(arrays)
+    written = run(arrays, compiled())
+    assert written["out"].tolist() == [arithmetic.row(one) for one in found]
+    assert written["order"].tolist() == drawn
+    assert written["plain"].tolist() == plain
+    for name, order in (("answer", plain), ("spread", drawn)):
+        places = [found[at] for at in order[: arrays["places"]]]
+        assert written[name].tolist() == [
+            [one.deployment for one in places],
+            [one.at_deadline_us for one in places],
+            [one.price for one in places],
+            [one.median_us for one in places],
+            [one.spread_us for one in places],
+        ]
+
+
+@settings(max_examples=400)
+@given(SEEDS)
+def test_the_kernel_says_what_big_integers_say(seed: int) -> None:
+    assert_as_big_integers_say(arrays_from(seed))
+
+
+@given(SEEDS)
+def test_compiled_and_interpreted_kernels_write_the_same_bytes(seed: int) -> None:
+    """Warnings are errors here: numpy would warn of an overflow in the interpreted one."""
+    assert said(arrays_from(seed), compiled()) == said(arrays_from(seed), kernel.interpreted)
+
+
+def test_the_random_arrays_reach_every_rule_and_many_places() -> None:
+    rules, places, drawn = set(), set(), 0
+    for seed in range(300):
+        found, order, plain = judged(arrays_from(seed))
+        rules |= {one.rule for one in found}
+        places.add(len(order))
+        drawn += order != plain
+    kernels = {kernel.PRICE, kernel.DEADLINE, kernel.DEADLINE_LOAD, kernel.CAPACITY, kernel.HEALTH, kernel.TRIED}
+    assert rules >= {0, *kernels}
+    assert places >= set(range(9))
+    assert drawn > 5
+
+
+def extremes(servers: int, spread_us: int) -> Arrays:
+    """Every number at its end at once."""
+    arrays = arrays_from(1)
+    n = arrays["fixed"].shape[1]
+    for row, most in ((kernel.F_PS_PER_BYTE, kernel.PS_PER_BYTE_MAX), (kernel.F_ERROR_PPM, 10**6)):
+        arrays["fixed"][row] = most
+    arrays["fixed"][[kernel.F_EGRESS, kernel.F_EGRESS_BACK]] = EGRESS_MAX
+    live = arrays["live"]
+    live[:, kernel.L_P50_US :] = LATENCY_MAX_US
+    live[:, kernel.L_SPREAD_US :] = spread_us
+    live[:, kernel.L_CONCURRENCY] = servers
+    live[:, [kernel.L_IN_FLIGHT, kernel.L_HEALTHY, kernel.L_QUEUE_MAX]] = (10**7, 1, 10**7 + 1)
+    live[:, kernel.L_NUSD_PER_S] = 2_777_777_778
+    arrays["rtt"][:] = LATENCY_MAX_US
+    arrays["z"][:] = 100_000
+    arrays["exposure"][:] = 3 * 10**12
+    arrays["rules"][:] = 0
+    arrays["tried"] = np.zeros(0, dtype=np.int64)
+    params = arrays["params"]
+    params[kernel.P_RESPONSE_BYTES] = 10**9
+    params[kernel.P_ACCESS_US] = LATENCY_MAX_US
+    params[kernel.P_ACCESS_SQUARE] = kernel.SQUARE_MAX
+    params[kernel.P_ACCESS_PS_PER_BYTE] = kernel.PS_PER_BYTE_MAX
+    params[[kernel.P_ACCESS_EGRESS, kernel.P_ACCESS_EGRESS_BACK]] = EGRESS_MAX
+    params[kernel.P_PRICE_MAX] = -1
+    params[[kernel.P_PER_PRICE, kernel.P_PER_S, kernel.P_PER_ERROR]] = (1, 10**10, 10**12)
+    params[[kernel.P_SECOND_PRICE, kernel.P_MARGIN]] = (0, 10**12)
+    assert n > 1
+    return {**arrays, "asked": (10**10, 0, kernel.FIELD - 1), "places": n}
+
+
+@pytest.mark.parametrize("servers", [1, 2, 1_000, 32_768, SERVERS_MAX])
+@pytest.mark.parametrize("spread_us", [0, 1, 32_768, 10**6, LATENCY_MAX_US])
+def test_nothing_overflows_where_everything_is_at_its_end(servers: int, spread_us: int) -> None:
+    assert_as_big_integers_say(extremes(servers, spread_us))
+    assert said(extremes(servers, spread_us), kernel.interpreted) == said(extremes(servers, spread_us), compiled())
+
+
+@given(
+    st.integers(0, LATENCY_MAX_US),
+    st.integers(0, LATENCY_MAX_US),
+    st.integers(0, 10**7),
+    st.integers(0, 1_000),
+    st.sampled_from([1, 2, 7, 100, 32_768, SERVERS_MAX]),
+)
+def test_a_longer_queue_and_a_wider_spread_never_look_steadier(
+    spread_us: int, more_us: int, ahead: int, longer: int, servers: int
+) -> None:
+    view = np.zeros((kernel.V_ROWS, 2), dtype=np.int64)
+    view[kernel.V_CONCURRENCY] = servers
+    view[kernel.V_SQUARE] = (spread_us**2, min(LATENCY_MAX_US, spread_us + more_us) ** 2)
+    calm, wide, long = (
+        int(kernel._square(view, at, 0, queue)) for at, queue in ((0, ahead), (1, ahead), (0, ahead + longer))
+    )
+    assert calm <= wide
+    assert calm <= long
+    assert calm >= min(kernel.SQUARE_MAX, spread_us**2 * (servers**2 + ahead) // servers**2 - 1)
+    assert max(wide, long) < 2**62
+
+
+def test_the_example_fleet_is_inside_these_bounds() -> None:
+    from tests.router.fakes import ROOT
+
+    fleet = load_fleet(ROOT / "cluster.yaml")
+    for site in fleet.sites:
+        for model in fleet.models:
+            table = fleet.tables.fixed(site.id, model.id)
+            assert (table[kernel.F_PS_PER_BYTE] <= kernel.PS_PER_BYTE_MAX).all()
+            assert (table[[kernel.F_EGRESS, kernel.F_EGRESS_BACK]] <= EGRESS_MAX).all()
+            assert (table[kernel.F_TIE] < kernel.FIELD).all()

@@ -13,7 +13,7 @@ from infercast.policies.model import Outcome, Request, Rule
 from infercast.policies.snapshot import Snapshot
 from tests.laws.oracle import may_enter
 from tests.laws.worlds import World, worlds
-from tests.router.fakes import Door, Exchange, ask, door, example_engine, example_fleet
+from tests.router.fakes import WALL_S, Door, Exchange, ask, door, example_engine, example_fleet
 
 ENTRIES = ["berlin-cam", "fra", "sin", "gru", "iad", "dub"]
 TENANTS = ["annotator", "bank", "hospital", "studio"]
@@ -131,7 +131,7 @@ def test_in_any_world_the_question_and_the_call_agree(world: World) -> None:
     if world.call["deadline_us"]:
         asked["deadline_ms"] = world.call["deadline_us"] / 1000
     found = world_door(world).say("POST", "/v1/decide", orjson.dumps(asked), "t")
-    decision = world.decide()
+    decision = world.asking(at_s=WALL_S).decide()
     assert found.status == 200
     assert (found.value["id"], found.value["chosen"]) == (decision.id, decision.chosen)
     assert [verdict["rule"] for verdict in found.value["verdicts"]] == [v.rule.word for v in decision.verdicts]

@@ -443,3 +443,14 @@ def test_an_override_for_one_origin_counts_for_it_alone() -> None:
     broken = proof_of(NEVER_US, **override).counterexample
     assert broken is not None
     assert broken.request.origin != "phone"
+
+
+def test_classes_that_each_have_enough_may_have_too_few_together() -> None:
+    classes = {"ours": {"privacy": {"operators": ["acme"]}}, "central": {"privacy": {"tiers": ["cloud"]}}}
+    claim = {"candidates_min": 2, "origins": ["par"], "entries": ["par"]}
+    for name in classes:
+        assert proof_of({**claim, "classes": [name]}, classes=classes).holds
+    broken = proof_of(claim, classes=classes).counterexample
+    assert broken is not None
+    assert broken.request.classes == ("central", "ours")
+    assert [verdict.site for verdict in broken.decision.verdicts if verdict.rule is Rule.NONE] == ["par"]

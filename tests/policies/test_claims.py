@@ -404,7 +404,7 @@ NO_US: Raw = {"residency": {"processing": {"deny": ["US"]}}}
 NEVER_US: Raw = {"never": {"processed": ["US"]}}
 
 
-def by_time(*hours: str) -> dict[str, list[Raw]]:
+def by_time(*hours: str) -> dict[str, Any]:
     """Overrides that keep data out of the US at these hours."""
     return {"overrides": [{"when": {"hours": each}, "constraints": NO_US} for each in hours]}
 
@@ -438,8 +438,19 @@ def test_too_few_candidates_at_some_hours() -> None:
 
 
 def test_an_override_for_one_origin_counts_for_it_alone() -> None:
-    override = {"overrides": [{"when": {"origins": ["phone"]}, "constraints": NO_US}]}
+    override: Raw = {"overrides": [{"when": {"origins": ["phone"]}, "constraints": NO_US}]}
     assert proof_of({**NEVER_US, "origins": ["phone"]}, **override).holds
     broken = proof_of(NEVER_US, **override).counterexample
     assert broken is not None
     assert broken.request.origin != "phone"
+
+
+def test_classes_that_each_have_enough_may_have_too_few_together() -> None:
+    classes = {"ours": {"privacy": {"operators": ["acme"]}}, "central": {"privacy": {"tiers": ["cloud"]}}}
+    claim = {"candidates_min": 2, "origins": ["par"], "entries": ["par"]}
+    for name in classes:
+        assert proof_of({**claim, "classes": [name]}, classes=classes).holds
+    broken = proof_of(claim, classes=classes).counterexample
+    assert broken is not None
+    assert broken.request.classes == ("central", "ours")
+    assert [verdict.site for verdict in broken.decision.verdicts if verdict.rule is Rule.NONE] == ["par"]

@@ -149,8 +149,8 @@ def test_claims_and_limits_are_read_by_no_decision() -> None:
     assert found == {"claims": False, "limits.requests_per_minute": False}
 
 
-def test_two_words_that_only_count_together_both_matter() -> None:
-    """Neither keeps anybody off alone: each adds what the other has taken away."""
+def test_two_words_of_which_one_would_do_both_matter() -> None:
+    """Taking one of them away changes nothing, putting one of them in does."""
     old = {"always": {"privacy": {"operators": {"allow": ["acme", "me", "hyper"]}}}}
     new = {"always": {"privacy": {"operators": {"allow": ["acme", "me"], "deny": ["hyper"]}}}}
     found = words(old, new)

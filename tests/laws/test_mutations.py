@@ -92,35 +92,11 @@ MUTATIONS = {
         "said & self._healthy",
         "test_law_7_ignorance.py::test_what_was_not_heard_of_for_long_is_never_chosen",
     ),
-    "a tried candidate tried again": (
-        "snapshot.py",
-        "view[kernel.V_SHUT, rows] |= kernel.SHUT_TRIED",
-        "view[kernel.V_SHUT, rows] |= 0",
-        "test_law_2_no_purchase.py::test_retries_stay_among_what_the_first_decision_allowed",
-    ),
-    "an unknown country that is at home everywhere": (
-        "jurisdictions.py",
-        "(country_codes() - {UNKNOWN}) if allow is None",
-        "country_codes() if allow is None",
-        "test_law_1_fail_closed.py::test_the_files_veto_exactly_what_they_forbid",
-    ),
     "who denies nobody knows what, denies nothing": (
         "jurisdictions.py",
         "if known else frozenset()",
         "if known else world",
         "test_law_1_fail_closed.py::test_denying_a_place_that_nobody_knows_permits_nothing",
-    ),
-    "transit that is not asked about": (
-        "constraints.py",
-        '        _residency(Rule.RESIDENCY_TRANSIT, "transit", path.countries),\n',
-        "",
-        "test_law_1_fail_closed.py::test_the_files_veto_exactly_what_they_forbid",
-    ),
-    "storage that is not asked about": (
-        "constraints.py",
-        '        _residency(Rule.RESIDENCY_STORAGE, "storage", _stored_at(site)),\n    )\n    for ask',
-        "    )\n    for ask",
-        "test_law_1_fail_closed.py::test_the_files_veto_exactly_what_they_forbid",
     ),
     "what is passed on the way may see all": (
         "constraints.py",
@@ -139,12 +115,6 @@ MUTATIONS = {
         "codes[row] = Rule.ACCURACY",
         "codes[row] = 0",
         "test_law_1_fail_closed.py::test_the_files_veto_exactly_what_they_forbid",
-    ),
-    "exposure of the wrong place": (
-        "compiled.py",
-        "exposures(objective, origin, self._fleet)",
-        "exposures(objective, self._fleet.sites[0].id, self._fleet)",
-        "test_law_6_honest_reasons.py::test_scores_are_what_the_policy_says_they_are",
     ),
     "a deadline of the caller that loosens": (
         "engine.py",

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,12 @@ def test_a_snapshot_stands_once_before_the_first_decision_that_names_it(tmp_path
     made: list[int] = []
     log = DecisionLog(tmp_path, "fra", key())
     for epoch in (1, 2, 3):
-        log.snapshot(epoch, lambda epoch=epoch: made.append(epoch) or {"live": epoch})  # type: ignore[misc]
+
+        def state_of(epoch: int = epoch) -> dict[str, int]:
+            made.append(epoch)
+            return {"live": epoch}
+
+        log.snapshot(epoch, state_of)
     for epoch in (2, 2, 1, 2):
         log.decision(NOW_S, decision("d", epoch=epoch), None)
     log.close()
@@ -120,7 +126,7 @@ def test_a_full_queue_holds_no_call_up_and_counts_what_it_lost(tmp_path: Path) -
 @pytest.mark.parametrize(
     "bad",
     [
-        lambda: 1 // 0, lambda: {"a": object()}, lambda: {"a": 2**70}, lambda: {"a": "\ud800"}, lambda: {}["x"],
+        lambda: 1 // 0, lambda: {"a": object()}, lambda: {"a": 2**70}, lambda: {"a": "\ud800"}, lambda: dict[str, int]()["x"],
         lambda: ["no", "object"], lambda: {1: 2}, lambda: {"a": "x" * BODY_BYTES_MAX},
     ],
 )  # fmt: skip
@@ -189,7 +195,7 @@ def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path: Path, monkeypatch: 
 def test_a_long_batch_has_a_checkpoint_after_every_256_lines(tmp_path: Path) -> None:
     path = write_log(tmp_path, [(decision("d"), None)] * 1000)
     at = [number for number, line in enumerate(lines_of(path)) if line["kind"] == "checkpoint"]
-    assert max(later - one for one, later in zip(at, at[1:], strict=False)) <= 257
+    assert max(later - one for one, later in pairwise(at)) <= 257
     assert len(at) >= 5
 
 
@@ -253,7 +259,7 @@ def test_a_document_is_written_once_and_never_another_under_its_digest(tmp_path:
         with pytest.raises(BadInput, match="delete the log's folder or use another"):
             log.put(FLEET, {"deployments": []})
         log.close()
-    assert bodies(sorted(tmp_path.glob("*.jsonl"))[0], "object") == [
+    assert bodies(min(tmp_path.glob("*.jsonl")), "object") == [
         {"digest": FLEET, "sha256": put_object(tmp_path, FLEET, FLEET_DOCUMENT)}
     ]
     assert [path.name for path in (tmp_path / "objects").iterdir()] == [f"{FLEET}.json"]

@@ -2,6 +2,7 @@
 
 from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -105,12 +106,18 @@ def headers_of(world: World) -> dict[str, str]:
     return {**named, **late, "content_length": str(size), "infercast_id": world.call["id"]}
 
 
+def at_that_time(world: World) -> Any:
+    """The clock on the ingress's wall, stopped when the world's call comes."""
+    return patch("infercast.router.ingress.app.time.time", return_value=float(world.call["at_s"]))
+
+
 @given(worlds())
 def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World) -> None:
     world = world.asking(classes=world.call["classes"][:1]).but(tried=())
     at = world_door(world)
     chosen = world.decide().outcome is Outcome.CHOSEN
-    found = at.say("POST", f"/v2/models/{world.call['model']}/infer", b"x", "t", **headers_of(world))
+    with at_that_time(world):
+        found = at.say("POST", f"/v2/models/{world.call['model']}/infer", b"x", "t", **headers_of(world))
     assert found.receives == int(chosen)
     fleet, entry = at.scene.caller.fleet, world.call["entry"]
     if not may_enter(world, fleet, entry):
@@ -130,7 +137,8 @@ def test_in_any_world_the_question_and_the_call_agree(world: World) -> None:
         asked["class"] = world.call["classes"][0]
     if world.call["deadline_us"]:
         asked["deadline_ms"] = world.call["deadline_us"] / 1000
-    found = world_door(world).say("POST", "/v1/decide", orjson.dumps(asked), "t")
+    with at_that_time(world):
+        found = world_door(world).say("POST", "/v1/decide", orjson.dumps(asked), "t")
     decision = world.decide()
     assert found.status == 200
     assert (found.value["id"], found.value["chosen"]) == (decision.id, decision.chosen)

@@ -66,7 +66,8 @@ def binding(world: World) -> list[Raw]:
 def objective(world: World) -> Raw:
     """What is valued: the last override's that has a say, or else the policy's."""
     said = [override["objective"] for override in applying(world) if override["objective"] is not None]
-    return [world.policy["objective"], *said][-1]
+    last: Raw = [world.policy["objective"], *said][-1]
+    return last
 
 
 def applying(world: World) -> list[Raw]:

@@ -37,8 +37,8 @@ def decided(world: World, snapshot: Snapshot) -> list[Any]:
     """What a world's policy decides on a snapshot, fast and explained."""
     engine = Engine(snapshot.fleet, {"t": Policy.model_validate(world.policy)})
     tried = world.tried_on(snapshot.fleet)
-    choice, decision = (decide(world.request(), snapshot, tried) for decide in (engine.choose, engine.explain))
-    return [str(choice), as_json(decision)]
+    choice = engine.choose(world.request(), snapshot, tried)
+    return [str(choice), as_json(engine.explain(world.request(), snapshot, tried))]
 
 
 def decided_again(world: World, kept_: dict[str, Any]) -> list[Any]:

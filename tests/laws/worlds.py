@@ -317,7 +317,7 @@ def learned_from(seed: int, fleet: Raw) -> Raw:
         for name in names_of(fleet)
         if dice.of(True, False)
     ]
-    return dice.of({"rtt": [], "z": []}, {"rtt": rtt, "z": z})
+    return {"rtt": rtt, "z": z} if dice.of(True, False) else {"rtt": [], "z": []}
 
 
 def _sizes(dice: Dice) -> list[list[int]]:

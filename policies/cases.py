@@ -13,9 +13,9 @@ from .documents import Document, read_document, validate
 from .engine import Engine, Unknown
 from .faults import BadInput, Fault, did_you_mean
 from .fleet import Fleet, Name, Strict
-from .model import Decision, Outcome, Request, Rule, Tier
+from .model import PAYLOAD_BYTES_MAX, Decision, Outcome, Request, Rule, Tier
 from .record import reasons
-from .snapshot import Snapshot
+from .snapshot import IN_FLIGHT_MAX, Snapshot
 from .units import us_from_ms
 
 RULE_WORDS = {rule.word: rule for rule in Rule if rule}
@@ -40,7 +40,7 @@ class CaseRequest(Strict):
     entry: Name
     origin: Name | None = None
     data_class: Name | None = Field(default=None, alias="class")
-    payload_bytes: int = Field(default=0, ge=0)
+    payload_bytes: int = Field(default=0, ge=0, le=PAYLOAD_BYTES_MAX)
     deadline_ms: float = Field(default=0, ge=0, le=600_000)
     at: Instant | None = None
 
@@ -56,7 +56,7 @@ class World(Strict):
     """How the case's world differs from a healthy, idle fleet."""
 
     down: tuple[Name, ...] = ()
-    in_flight: dict[str, int] = {}
+    in_flight: dict[str, Annotated[int, Field(ge=0, le=IN_FLIGHT_MAX)]] = {}
 
 
 class Expect(Strict):

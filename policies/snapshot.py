@@ -141,8 +141,12 @@ class Snapshot:
         )
 
     def hear_z(self, entry: str, index: int, z_milli: Sequence[int]) -> None:
-        """Take in learned quantiles of a deployment; they count from the next epoch on."""
-        self._z_heard.setdefault(entry, {})[index] = np.clip(np.array(z_milli, dtype=np.int64), -Z_MAX, Z_MAX)
+        """Take in learned quantiles of a deployment; they count from the next epoch on.
+
+        None of them is taken for better than the median: else a wider spread, which is what age and load bring, would
+        look faster.
+        """
+        self._z_heard.setdefault(entry, {})[index] = np.clip(np.array(z_milli, dtype=np.int64), 0, Z_MAX)
 
     def distrust(self, index: int, now_us: int) -> None:
         """Forget a deployment until it says something newer than `now_us`: a call to it has just failed."""

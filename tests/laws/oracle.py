@@ -1,6 +1,7 @@
 """The vetoes that files decide, said a second time and as plainly as possible, to hold the engine's against."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infercast.policies.fleet import Fleet
@@ -8,6 +9,7 @@ from infercast.policies.network import Path
 from tests.laws.worlds import World
 
 Raw = dict[str, Any]
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 INSIDE = {"eea": {"DE", "FR", "PL"}, "europe": {"DE", "FR", "PL", "CH"}}
 
 
@@ -55,8 +57,56 @@ def _crossed_well(block: Raw, path: Path) -> bool:
 
 
 def binding(world: World) -> list[Raw]:
-    """The blocks that bind a call: `always`, and the classes named, or all of them where none is."""
-    return [world.policy["always"], *(world.policy["classes"][n] for n in world.call["classes"] or ("health", "plain"))]
+    """The blocks that bind a call: `always`, the classes named (all where none is), and what overrides put on top."""
+    classes = (world.policy["classes"][name] for name in world.call["classes"] or ("health", "plain"))
+    extra = (override["constraints"] for override in applying(world) if override["constraints"] is not None)
+    return [world.policy["always"], *classes, *extra]
+
+
+def objective(world: World) -> Raw:
+    """What is valued: the last override's that has a say, or else the policy's."""
+    said = [override["objective"] for override in applying(world) if override["objective"] is not None]
+    last: Raw = [world.policy["objective"], *said][-1]
+    return last
+
+
+def applying(world: World) -> list[Raw]:
+    """The overrides that apply to a call."""
+    return [override for override in world.policy.get("overrides", []) if _applies(override["when"], world)]
+
+
+def _applies(when: Raw, world: World) -> bool:
+    call, places = world.call, [*world.fleet["sites"], *world.fleet["zones"]]
+    country = next(place["country"] for place in places if place["id"] == call["origin"])
+    return all(
+        (
+            when["models"] is None or call["model"] in when["models"],
+            when["origins"] is None
+            or any(word == call["origin"] or country in {"ZZ", *countries([word])} for word in when["origins"]),
+            call["at_s"] == 0 or _open(when, call["at_s"]),
+        )
+    )
+
+
+def _open(when: Raw, at_s: int) -> bool:
+    """Whether a window is open; both zones of the worlds keep one clock all year."""
+    minutes = at_s // 60 + {"UTC": 0, "Asia/Kolkata": 330}[when["zone"]]
+    day, minute = divmod(minutes, 24 * 60)
+    if when["hours"] is not None:
+        start, end = (int(edge[:2]) * 60 + int(edge[3:]) for edge in when["hours"].split("-"))
+        inside = start <= minute < end if start < end else not end <= minute < start
+        if not inside:
+            return False
+        if start > end and minute < end:
+            day -= 1
+    date = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
+    return all(
+        (
+            when["days"] is None or DAYS[(day + 3) % 7] in when["days"],  # 1970 began on a Thursday
+            when["since"] is None or date >= when["since"],
+            when["until"] is None or date <= when["until"],
+        )
+    )
 
 
 def may_enter(world: World, fleet: Fleet, entry: str) -> bool:

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infercast.policies import kernel
+from infercast.policies.engine import Engine
+from infercast.policies.extending import looser_parts, merged
 from infercast.policies.model import Preference, Rule
-from tests.laws.worlds import ATTESTATIONS, MARKS, OPERATORS, SEEDS, Dice, Raw, World, eligible, worlds
+from infercast.policies.policy import Base, Draft, Policy
+from tests.laws.worlds import ATTESTATIONS, MARKS, OPERATORS, SEEDS, Dice, Raw, World, eligible, policy_from, worlds
 
 TIERS = ("device", "edge", "cloud")
 
@@ -78,6 +81,41 @@ def test_tightening_a_constraint_never_adds_a_candidate(world: World, seed: int,
     assert eligible(after) <= eligible(before)
     if before.chosen is None:
         assert after.chosen is None
+
+
+@given(worlds(), SEEDS)
+def test_a_further_override_with_constraints_never_adds_a_candidate(world: World, seed: int) -> None:
+    overrides = [override for override in policy_from(seed)["overrides"] if override["constraints"] is not None]
+    policy = {**world.policy, "overrides": [*world.policy["overrides"], *overrides]}
+    assert eligible(world.but(policy=policy).decide()) <= eligible(world.decide())
+
+
+@given(worlds(), SEEDS)
+def test_at_a_time_that_nobody_knows_every_window_is_open(world: World, at_s: int) -> None:
+    unknown, known = (eligible(world.asking(at_s=each).decide()) for each in (0, at_s % 10**10))
+    assert unknown <= known
+
+
+@given(worlds(), SEEDS, st.booleans())
+def test_a_tenant_that_extends_a_base_is_never_looser_than_the_base_nor_than_its_own_file(
+    world: World, seed: int, related: bool
+) -> None:
+    """Whether or not loading would have called the tenant's file looser: joined, both bind."""
+    own = policy_from(seed)
+    if related:
+        blocks = {name: tighter(seed, block) for name, block in world.policy["classes"].items()}
+        own = {**own, "always": tighter(seed + 1, world.policy["always"]), "classes": blocks}
+    fleet = world.engine().fleet
+    base = Base.model_validate({name: part for name, part in world.policy.items() if name != "tenant"})
+    draft = Draft.model_validate({**own, "extends": "base.yaml"})
+    if related:
+        assert [at for at, _ in looser_parts(base, draft, fleet) if at[0] in ("always", "classes")] == []
+    joined = Policy(**merged(base, draft, fleet), tenant="t")
+    apart = [world.but(policy=part).decide() for part in (world.policy, own)]
+    decision = Engine(fleet, {"t": joined}).explain(world.request(), world.snapshot(fleet), world.tried_on(fleet))
+    for one in apart:
+        assert eligible(decision) <= eligible(one)
+        assert not one.deadline_us or decision.deadline_us <= one.deadline_us
 
 
 @given(worlds(), st.sampled_from([1, 1_000, 50_000, 10**6]))

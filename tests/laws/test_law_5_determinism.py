@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infercast.policies.fleet import Fleet
 from infercast.policies.policy import Policy
 from infercast.policies.record import as_json
+from infercast.policies.snapshot import Snapshot
 from tests.laws import arrays, replay
-from tests.laws.worlds import World, worlds
+from tests.laws.worlds import NOW_US, SEEDS, Dice, World, call_from, learned_from, names_of, signals_from, worlds
 
 
 def as_bytes(world: World) -> str:
@@ -53,6 +55,53 @@ def test_digests_are_of_the_meaning_not_of_the_order_of_keys(world: World) -> No
     assert as_bytes(world.but(fleet=turned(world.fleet), policy=turned(world.policy))) == as_bytes(world)
 
 
+def busy(world: World, seed: int) -> replay.Calls:
+    """Calls of this process that began or ended since the epoch did."""
+    dice = Dice(seed)
+    indices = range(len(world.fleet["deployments"]))
+    return [(dice.choice(indices), dice.of(1, 1, 5, -1)) for _ in range(dice.of(0, 1, 4))]
+
+
+@given(worlds(), SEEDS)
+def test_what_is_kept_of_an_epoch_decides_the_same_bytes_again(world: World, seed: int) -> None:
+    snapshot = world.snapshot(world.engine().fleet)
+    for index, change in (calls := busy(world, seed)):
+        snapshot.count(index, change)
+    kept = json.loads(json.dumps(replay.kept(world, calls), sort_keys=True))
+    assert json.dumps(replay.decided_again(world, kept)) == json.dumps(replay.decided(world, snapshot))
+
+
+@given(worlds(), SEEDS)
+def test_what_a_decision_depends_on_is_in_its_name(world: World, seed: int) -> None:
+    """Two decisions of one name are equal, whatever was heard, learned, tried, or came and went between them."""
+    other = world.but(
+        signals=signals_from(seed, world.fleet),
+        learned=learned_from(seed, world.fleet),
+        tried=tuple(names_of(world.fleet)[: seed % 2]),
+    )
+    one, two = (replay.decided(each, each.snapshot(each.engine().fleet)) for each in (world, other))
+    assert (one[1]["id"] != two[1]["id"]) or one == two
+
+
+@given(worlds(), st.lists(SEEDS, min_size=1, max_size=4))
+def test_a_snapshot_that_lived_decides_as_one_just_made(world: World, seeds: list[int]) -> None:
+    """Views, tables and windows of time that were made for earlier calls and epochs leave no trace."""
+    engine = world.engine()
+    snapshot = world.snapshot(engine.fleet)
+    for seed in seeds:
+        for index, change in busy(world, seed):
+            snapshot.count(index, change)
+        for call in (call_from(seed, world.fleet), {**world.call, "at_s": 1 + seed % 2_000_000_000}):
+            request = world.asking(**call).request()
+            engine.choose(request, snapshot, (seed % len(world.fleet["deployments"]),))
+            engine.explain(request, snapshot)
+        snapshot.believe(NOW_US)
+    again = Snapshot.restored(engine.fleet, snapshot.state())
+    tried = world.tried_on(engine.fleet)
+    decision = engine.explain(world.request(), snapshot, tried)
+    assert [str(engine.choose(world.request(), snapshot, tried)), as_json(decision)] == replay.decided(world, again)
+
+
 def some_worlds() -> list[World]:
     found: list[World] = []
 
@@ -70,9 +119,16 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     """A file of worlds, and what this process says of them."""
     found = some_worlds()
     path = tmp_path_factory.mktemp("replay") / "asked.json"
-    path.write_text(json.dumps({"worlds": [world.as_raw() for world in found], "seeds": 100}), encoding="utf-8")
+    kept = [(world, replay.kept(world, busy(world, seed))) for seed, world in enumerate(found)]
+    told = {
+        "worlds": [world.as_raw() for world in found],
+        "kept": [[world.as_raw(), kept_] for world, kept_ in kept],
+        "seeds": 100,
+    }
+    path.write_text(json.dumps(told), encoding="utf-8")
     answer = {
         "worlds": [replay.said(world) for world in found],
+        "again": [replay.decided_again(world, kept_) for world, kept_ in kept],
         "kernel": [arrays.said(arrays.arrays_from(seed), arrays.compiled()) for seed in range(100)],
     }
     return path, json.loads(json.dumps(answer))

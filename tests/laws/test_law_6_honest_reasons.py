@@ -39,7 +39,7 @@ def test_shares_sum_to_the_score(world: World) -> None:
 
 @given(worlds())
 def test_scores_are_what_the_policy_says_they_are(world: World) -> None:
-    decision, objective = world.decide(), world.policy["objective"]
+    decision, objective = world.decide(), oracle.objective(world)
     for verdict in decision.verdicts:
         shares = dict(verdict.shares)
         if decision.preference is Preference.FASTEST:
@@ -68,6 +68,14 @@ def test_the_fast_answer_is_the_explained_one(world: World) -> None:
     verdicts = [decision.verdict_of(name) for name in names]
     assert choice.latency_us == tuple(verdict.deadline_latency_us for verdict in verdicts)
     assert choice.price_nusd == tuple(verdict.price_nusd for verdict in verdicts)
+
+
+@given(worlds())
+def test_a_refusal_is_the_same_fast_and_explained(world: World) -> None:
+    decision, (choice, _) = world.decide(), world.choose()
+    if decision.chosen is None:
+        assert (choice.outcome, choice.rule) == (decision.outcome, max((v.rule for v in decision.verdicts), default=0))
+        assert choice[1:-1] == ((),) * 5
 
 
 @given(worlds(spread=False))

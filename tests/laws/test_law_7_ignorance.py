@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.model import Decision, Outcome, Rule
 from infercast.policies.record import as_json
-from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, Report, Snapshot
+from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, RTT_FRESH_US, Report, Snapshot
 from infercast.policies.tables import prior_us
 from tests.laws.worlds import NOW_US, World, eligible, worlds
 from tests.support import decide, engine_of, fleet_of, link, raw_fleet, request_of
@@ -78,6 +79,43 @@ def test_a_stale_report_is_never_estimated_better_than_a_fresh_one(report: Repor
     assert aged.latency_us >= fresh.latency_us
     assert aged.deadline_latency_us >= fresh.deadline_latency_us
     assert aged.price_nusd >= fresh.price_nusd
+
+
+@given(REPORTS, REPORTS, AGES, st.sampled_from([[-900, 100, 700, 5000], [-9, -8, -7, -6], [-(10**6)] * 4, [10**9] * 4]))
+def test_whatever_was_learned_age_and_load_look_slower(report: Report, more: Report, age_us: int, z: list[int]) -> None:
+    objective = {"preference": "fastest", "waiting": {"quantile": "p50"}}
+    deployments = [{"variant": "small", "site": "ber", "concurrency": 4}]
+    engine = engine_of(fleet=fleet_of(raw_fleet(deployments=deployments)), objective=objective, deadline_quantile="p90")
+    snapshot = Snapshot(engine.fleet)
+    estimates = []
+    for in_flight, now_us in ((0, NOW_US), (more.in_flight, NOW_US), (more.in_flight, NOW_US + age_us)):
+        snapshot.hear(0, replace(report, in_flight=in_flight), NOW_US)
+        snapshot.hear_z("ber", 0, z)
+        snapshot.believe(now_us)
+        verdict = engine.explain(request_of(), snapshot).verdicts[0]
+        estimates.append((verdict.latency_us, verdict.deadline_latency_us))
+    assert [one for one, _ in estimates] == sorted(one for one, _ in estimates)
+    assert [one for _, one in estimates] == sorted(one for _, one in estimates)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([0, RTT_FRESH_US, RTT_FRESH_US + 1, 10**10]))
+def test_a_way_measured_long_ago_is_never_shorter_than_declared(p50_us: int, spread_us: int, age_us: int) -> None:
+    snapshot = Snapshot(fleet_of())
+    declared = snapshot.rtt("ber")[2].tolist()
+    snapshot.hear_rtt("ber", 2, p50_us, spread_us, NOW_US)
+    snapshot.believe(NOW_US + age_us)
+    believed = snapshot.rtt("ber")[2].tolist()
+    measured = [p50_us, spread_us]
+    assert believed == (
+        measured if age_us <= RTT_FRESH_US else [max(pair) for pair in zip(measured, declared, strict=True)]
+    )
+
+
+def test_a_report_from_before_the_clock_began_is_not_heard() -> None:
+    snapshot = Snapshot(fleet_of())
+    snapshot.hear(0, Report(0, 1, 1), -1)
+    snapshot.believe(0)
+    assert snapshot.live[0, kernel.L_HEALTHY] == 0
 
 
 @given(worlds())

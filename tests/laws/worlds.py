@@ -8,7 +8,8 @@ hypothesis takes ten times as long as deciding in it. A failing world does not s
 """
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -30,16 +31,25 @@ MARKS = ("iso27001", "soc2")
 ATTESTATIONS = ("tpm", "tdx")
 PREFERENCES = ("balanced", "cheapest", "fastest", "most_accurate", "most_private")
 CLASSES = ("health", "plain")
+MONDAY_S = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp())
+DAY_S = 86_400
+RTT_AGES_US = (0, 0, 60_000_000, 60_000_001, 10**9)
 
 
 @dataclass(frozen=True)
 class World:
-    """One situation. `signals` maps a deployment to [in_flight, p50_us, p95_us, healthy, age_us], None for unheard."""
+    """One situation.
+
+    `signals` maps a deployment to [in_flight, p50_us, p95_us, healthy, age_us, sizes], None for unheard; `sizes` are
+    None, or (p50_us, p95_us) for each payload size. `learned` holds round trips [entry, site, p50_us, spread_us, age_us]
+    and quantiles [entry, deployment, z].
+    """
 
     fleet: Raw
     policy: Raw
-    signals: dict[str, list[int] | None]
+    signals: dict[str, list[Any] | None]
     call: Raw
+    learned: Raw
     tried: tuple[str, ...] = ()
 
     def engine(self) -> Engine:
@@ -52,9 +62,14 @@ class World:
         snapshot = Snapshot(fleet)
         for name, signal in self.signals.items():
             if signal is not None:
-                in_flight, p50_us, p95_us, healthy, age_us = signal
-                report = Report(in_flight, p50_us, p95_us, bool(healthy))
+                in_flight, p50_us, p95_us, healthy, age_us, *sizes = signal
+                told = tuple((one, other) for one, other in (sizes[0] or ())) if sizes else ()
+                report = Report(in_flight, p50_us, p95_us, bool(healthy), told)
                 snapshot.hear(fleet.deployment_index[name], report, NOW_US - age_us)
+        for entry, site, p50_us, spread_us, age_us in self.learned["rtt"]:
+            snapshot.hear_rtt(entry, fleet.tables.site_index[site], p50_us, spread_us, NOW_US - age_us)
+        for entry, name, z_milli in self.learned["z"]:
+            snapshot.hear_z(entry, fleet.deployment_index[name], z_milli)
         snapshot.believe(NOW_US + older_us)
         return snapshot
 
@@ -79,21 +94,17 @@ class World:
 
     def without(self, deployment: str) -> "World":
         """The same world without one deployment (its variant stays in the catalogue)."""
-        fleet = deepcopy(self.fleet)
-        fleet["deployments"] = [d for d in fleet["deployments"] if f"{d['variant']}@{d['site']}" != deployment]
-        signals = {name: signal for name, signal in self.signals.items() if name != deployment}
-        return World(fleet, self.policy, signals, self.call, tuple(t for t in self.tried if t != deployment))
+        deployments = [d for d in self.fleet["deployments"] if f"{d['variant']}@{d['site']}" != deployment]
+        return self.but(
+            fleet={**deepcopy(self.fleet), "deployments": deployments},
+            signals={name: signal for name, signal in self.signals.items() if name != deployment},
+            learned={**self.learned, "z": [row for row in self.learned["z"] if row[1] != deployment]},
+            tried=tuple(name for name in self.tried if name != deployment),
+        )
 
     def but(self, **parts: Any) -> "World":
         """The same world with other parts."""
-        whole = {
-            "fleet": self.fleet,
-            "policy": self.policy,
-            "signals": self.signals,
-            "call": self.call,
-            "tried": self.tried,
-        }
-        return World(**{**whole, **parts})
+        return replace(self, **parts)
 
     def asking(self, **parts: Any) -> "World":
         """The same world with another call."""
@@ -101,13 +112,7 @@ class World:
 
     def as_raw(self) -> Raw:
         """What JSON carries to another process."""
-        return {
-            "fleet": self.fleet,
-            "policy": self.policy,
-            "signals": self.signals,
-            "call": self.call,
-            "tried": list(self.tried),
-        }
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
 
 def world_from(raw: Raw) -> World:
@@ -248,37 +253,81 @@ def _constraints(dice: Dice) -> Raw:
     }
 
 
-def objective_from(seed: int) -> Raw:
+def objective_from(seed: int, *preferences: str) -> Raw:
     """What a tenant values."""
     dice = Dice(seed)
     return {
-        "preference": dice.of("balanced", "cheapest", "fastest", "most_accurate", "most_private"),
+        "preference": dice.of(*(preferences or PREFERENCES)),
         "waiting": {"usd_per_second": dice.of(0.0, 0.001, 10.0), "quantile": dice.of("p50", "p95", "p99")},
         "usd_per_error": dice.of(0.0, 0.001, 1000.0),
         "exposure": {f"usd_leaving_{thing}": dice.of(0.0, 0.0001) for thing in ("device", "country", "operator")},
     }
 
 
+def _override(dice: Dice, *preferences: str) -> Raw:
+    """What differs for some calls or at some times."""
+    when: Raw = {
+        "models": dice.of(None, None, ["m0"], ["m1"]),
+        "origins": dice.of(None, None, ["zone"], ["s0", "s1"], ["eea"], ["DE", "US"]),
+        "hours": dice.of(None, None, "08:00-18:00", "22:00-06:00", "00:00-24:00"),
+        "days": dice.of(None, None, ["mon"], ["sat", "sun"], ["mon", "tue", "wed", "thu", "fri"]),
+        "zone": dice.of("UTC", "Asia/Kolkata"),
+        "since": dice.of(None, None, None, "2026-03-04"),
+        "until": dice.of(None, None, None, "2026-03-05"),
+    }
+    constraints = dice.of(None, _constraints(dice), _constraints(dice))
+    objective = objective_from(dice.randint(0, 2**32), *preferences)
+    return {"when": when, "constraints": constraints, "objective": None if constraints else objective}
+
+
 def policy_from(seed: int, *, spread: bool | None = None) -> Raw:
     """A policy of two classes; with a spread its preference is `balanced`, the only one that has it."""
     dice = Dice(seed)
     margins = {None: [0.0, 1e-6, 1e-3], False: [0.0], True: [1e-6, 1e-3, 0.1]}[spread]
-    objective = objective_from(seed + 1)
+    preferences = ("balanced",) if spread else ()
     return {
         "version": 1,
         "tenant": "t",
         "deadline_quantile": dice.of("p50", "p90", "p95", "p99"),
         "always": dice.of({}, _constraints(dice)),
         "classes": {name: _constraints(dice) for name in CLASSES},
-        "objective": {**objective, "preference": "balanced"} if spread else objective,
+        "overrides": [_override(dice, *preferences) for _ in range(dice.of(0, 0, 1, 2, 3))],
+        "objective": objective_from(seed + 1, *preferences),
         "behaviour": {"fallbacks_max": dice.of(0, 1, 4, 7), "spread_margin_usd": dice.of(*margins)},
     }
 
 
-def signals_from(seed: int, fleet: Raw) -> dict[str, list[int] | None]:
+def learned_from(seed: int, fleet: Raw) -> Raw:
+    """What was learned of ways and of quantiles, by some of the entries."""
+    dice = Dice(seed)
+    sites = [site["id"] for site in fleet["sites"]]
+    rtt = [
+        [
+            dice.of("s0", dice.of(*sites)),
+            site,
+            dice.of(0, 500, 20_000, 200_000),
+            dice.of(0, 3_000),
+            dice.of(*RTT_AGES_US),
+        ]
+        for site in sites
+        if dice.of(True, False)
+    ]
+    z = [
+        [dice.of("s0", dice.of(*sites)), name, dice.of([0, 779, 1000, 1414], [-900, 100, 700, 5000], [-9, -8, -7, -6])]
+        for name in names_of(fleet)
+        if dice.of(True, False)
+    ]
+    return {"rtt": rtt, "z": z} if dice.of(True, False) else {"rtt": [], "z": []}
+
+
+def _sizes(dice: Dice) -> list[list[int]]:
+    return [[p50_us := dice.of(100, 5_000, 400_000), p50_us * dice.of(1, 3)] for _ in range(4)]
+
+
+def signals_from(seed: int, fleet: Raw) -> dict[str, list[Any] | None]:
     """Reports of every deployment: mostly fresh and healthy, some old, some missing."""
     dice = Dice(seed)
-    found: dict[str, list[int] | None] = {}
+    found: dict[str, list[Any] | None] = {}
     for name in names_of(fleet):
         p50_us = dice.of(0, 500, 5_000, 90_000)
         report = [
@@ -287,6 +336,7 @@ def signals_from(seed: int, fleet: Raw) -> dict[str, list[int] | None]:
             p50_us * dice.of(0, 1, 2, 10),
             dice.of(1, 1, 1, 1, 1, 1, 0),
             dice.of(0, 0, 0, 0, 1_500_000, 1_500_001, 3_000_000, 4_000_000, 4_000_001),
+            dice.of(None, None, _sizes(dice)),
         ]
         found[name] = dice.rarely(None, report)
     return found
@@ -304,8 +354,9 @@ def call_from(seed: int, fleet: Raw) -> Raw:
         "entry": entry,
         "origin": dice.of(entry, "zone", *names),
         "classes": dice.of(["plain"], ["plain"], ["health"], [], ["health", "plain"]),
-        "payload_bytes": dice.of(0, 1_000, 1_000_000),
+        "payload_bytes": dice.of(0, 1_000, 4_097, 1_000_000, 1_048_577),
         "deadline_us": dice.of(0, 0, 0, 0, 0, 5_000, 200_000),
+        "at_s": dice.of(0, MONDAY_S + dice.randint(0, 7 * DAY_S), MONDAY_S + dice.randint(0, 7 * 48) * DAY_S // 48),
     }
 
 
@@ -326,6 +377,7 @@ def worlds(draw: st.DrawFn, *, spread: bool | None = None, measured: bool = Fals
         policy=policy_from(draw(SEEDS), spread=spread),
         signals=signals_from(draw(SEEDS), fleet),
         call=call_from(draw(SEEDS), fleet),
+        learned=learned_from(draw(SEEDS), fleet),
         tried=tuple(draw(st.sampled_from([[], [], [], names_of(fleet)[:1]]))),
     )
 

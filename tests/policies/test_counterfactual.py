@@ -1,5 +1,7 @@
 """Counterfactuals: the change that is named is enough: made in the very arrays of the call, it makes the candidate win."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,6 @@ from infercast.policies import kernel
 from infercast.policies.counterfactual import Change, least_change
 from infercast.policies.engine import tighter
 from infercast.policies.model import Decision, Rule, Verdict
-from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.tables import draw_of
 from tests.laws.worlds import World, worlds
@@ -50,8 +51,8 @@ def winner_after(world: World, deployment: str, change: Change) -> str:
 
 def changes(world: World) -> list[tuple[Decision, Verdict, Change]]:
     decision = world.decide()
-    policy = Policy.model_validate(world.policy)
-    found = [(decision, verdict, least_change(decision, verdict, policy)) for verdict in decision.verdicts]
+    terms = world.engine().compiled(world.request()).terms
+    found = [(decision, verdict, least_change(decision, verdict, terms)) for verdict in decision.verdicts]
     return [(decision, verdict, change) for decision, verdict, change in found if change is not None]
 
 
@@ -92,8 +93,15 @@ def test_a_deadline_that_much_later_is_no_longer_past(world: World) -> None:
             deadline_ms = (decision.deadline_us - change.delta) / 1000
             blocks = {name: {**block, "deadline_ms": deadline_ms} for name, block in world.policy["classes"].items()}
             always = {**world.policy["always"], "deadline_ms": deadline_ms}
-            later = world.but(policy={**world.policy, "classes": blocks, "always": always}).asking(deadline_us=0)
+            extra = [_later(override, deadline_ms) for override in world.policy["overrides"]]
+            policy = {**world.policy, "classes": blocks, "always": always, "overrides": extra}
+            later = world.but(policy=policy).asking(deadline_us=0)
             assert later.decide().verdict_of(verdict.deployment).rule not in (Rule.DEADLINE, Rule.DEADLINE_LOAD)
+
+
+def _later(override: dict[str, Any], deadline_ms: float) -> dict[str, Any]:
+    constraints = override["constraints"]
+    return {**override, "constraints": constraints and {**constraints, "deadline_ms": deadline_ms}}
 
 
 @pytest.mark.parametrize(

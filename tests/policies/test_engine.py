@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import product
 from typing import Any
 
 import pytest
@@ -136,9 +137,9 @@ def test_unknown_names_are_said_with_a_remedy() -> None:
         "origin": {"origin": "berlln"},
         "data class": {"classes": ("plane",)},
     }
-    for field, parts in wrong.items():
+    for (field, parts), tried in product(wrong.items(), [(), (1,)]):
         with pytest.raises(Unknown) as caught:
-            engine.choose(request_of(**parts), snapshot)
+            engine.choose(request_of(**parts), snapshot, tried)
         assert caught.value.field == field
         assert caught.value.known
         assert "(did you mean" in str(caught.value) or "(known: " in str(caught.value)

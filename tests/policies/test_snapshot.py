@@ -1,14 +1,17 @@
 """Snapshots: what is believed of a report at its age, and of a deployment that nobody heard of."""
 
+import json
 from typing import Any
 
 import numpy as np
+import pytest
 
 from infercast.policies import kernel
+from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import DEAD_US, FRESH_US, NEVER_US, P50, SPREAD, Report, Snapshot
 from infercast.policies.tables import prior_us
 from infercast.policies.units import LATENCY_MAX_US
-from tests.support import fleet_of
+from tests.support import fleet_of, raw_fleet
 
 NOW_US = 50_000_000
 
@@ -130,3 +133,100 @@ def test_round_trips_are_declared_until_measured() -> None:
 def test_the_prior_is_the_cards_time_with_the_calls_overhead() -> None:
     fleet = fleet_of()
     assert prior_us(fleet, fleet.deployments[2]) == (4_300, 8_300)
+
+
+def learned(fleet: Fleet) -> Snapshot:
+    """Everything that a snapshot can hold."""
+    snapshot = Snapshot(fleet)
+    for index, age_us in enumerate((0, 2_000_000, 5_000_000)):
+        sizes = tuple((100 * size, 200 * size) for size in range(1, 5)) if index else ()
+        snapshot.hear(index, Report(index, 700, 900, sizes=sizes), NOW_US - age_us)
+    snapshot.hear_rtt("ber", 2, 9_000, 1, NOW_US)
+    snapshot.hear_rtt("phone", 1, 4_000, 7, 0)
+    snapshot.hear_z("ber", 3, (1, 2, 3, 4))
+    snapshot.believe(NOW_US)
+    return snapshot
+
+
+def test_times_are_told_apart_by_payload_size_where_they_were_learned_so() -> None:
+    sizes = ((100, 150), (200, 300), (300, 200), (10**12, 10**12))
+    snapshot = heard(Report(0, 700, 900, sizes=sizes))
+    assert snapshot.live[1, P50].tolist() == [100, 200, 300, LATENCY_MAX_US]
+    assert snapshot.live[1, SPREAD].tolist() == [50, 100, 0, 0]
+    stale = heard(Report(0, 700, 900, sizes=sizes), FRESH_US + 1)
+    assert stale.live[1, P50].tolist() == [2_300, 2_300, 2_300, LATENCY_MAX_US]
+    assert stale.live[1, SPREAD].tolist() == [1_000, 1_000, 1_000, 1_000]
+
+
+def test_sizes_that_are_not_one_per_size_are_not_taken() -> None:
+    assert row(heard(Report(0, 700, 900, sizes=((1, 1),))))["p50_us"] == 700
+
+
+def test_what_was_learned_counts_from_the_next_epoch_on() -> None:
+    """An epoch's state may be logged at its first decision: nothing that is heard later may change its meaning."""
+    snapshot = Snapshot.declared(fleet_of())
+    view = snapshot.view("ber", "digits")
+    before = (json.dumps(snapshot.state()), snapshot.digest(), view.tobytes())
+    later = Snapshot.declared(fleet_of())
+    for each in (snapshot, later):
+        each.hear_rtt("ber", 2, 9_000, 1, NOW_US)
+        each.hear_z("ber", 2, (5, 6, 7, 8))
+    assert (json.dumps(snapshot.state()), snapshot.digest(), view.tobytes()) == before
+    assert (json.dumps(later.state()), later.digest(), later.view("ber", "digits").tobytes()) == before
+    later.believe(NOW_US)
+    assert later.view("ber", "digits")[kernel.V_Z : kernel.V_Z + 4, 2].tolist() == [5, 6, 7, 8]
+    assert later.rtt("ber")[2].tolist() == [9_000, 1]
+
+
+def test_a_state_survives_json_and_gives_the_same_snapshot() -> None:
+    snapshot = learned(fleet_of())
+    again = Snapshot.restored(fleet_of(), json.loads(json.dumps(snapshot.state(), sort_keys=True)))
+    assert again.state() == snapshot.state()
+    assert (again.epoch, again.digest()) == (snapshot.epoch, snapshot.digest())
+    for entry in ("ber", "phone", "iad"):
+        assert np.array_equal(again.view(entry, "digits"), snapshot.view(entry, "digits"))
+
+
+def test_a_state_of_another_fleet_is_refused() -> None:
+    state = learned(fleet_of()).state()
+    other = fleet_of(raw_fleet(deployments=raw_fleet()["deployments"][:3]))
+    with pytest.raises(ValueError, match="this fleet"):
+        Snapshot.restored(other, state)
+
+
+def test_a_patch_says_what_this_process_changed_since_the_epoch_began() -> None:
+    snapshot = learned(fleet_of())
+    assert snapshot.patch() == ()
+    with snapshot.running(0), snapshot.running(0), snapshot.running(1):
+        assert sorted(snapshot.patch()) == [(0, 2), (1, 2)]
+        again = Snapshot.restored(fleet_of(), snapshot.state())
+        again.apply(json.loads(json.dumps(snapshot.patch())))
+        assert np.array_equal(again.live, snapshot.live)
+        assert sorted(again.patch()) == sorted(snapshot.patch())
+        assert np.array_equal(again.view("ber", "digits"), snapshot.view("ber", "digits"))
+    assert sorted(snapshot.patch()) == [(0, 0), (1, 1)]
+    snapshot.believe(NOW_US)
+    assert snapshot.patch() == ()
+
+
+def test_calls_that_run_are_seen_from_every_entry() -> None:
+    snapshot = learned(fleet_of())
+    views = [snapshot.view(entry, "digits") for entry in ("ber", "par")]
+    with snapshot.running(2):
+        assert [int(view[kernel.V_IN_FLIGHT, 2]) for view in (*views, snapshot.view("iad", "digits"))] == [3] * 3
+    assert [int(view[kernel.V_IN_FLIGHT, 2]) for view in views] == [2] * 2
+
+
+def test_what_was_tried_is_shut_for_one_decision_even_when_it_fails() -> None:
+    snapshot = learned(fleet_of())
+    view = snapshot.view("ber", "digits")
+    before = view[kernel.V_SHUT].tolist()
+
+    def decide_wrongly() -> None:
+        with snapshot.tried("ber", "digits", [1, 99]):
+            assert [int(shut) & kernel.SHUT_TRIED for shut in view[kernel.V_SHUT]] == [0, kernel.SHUT_TRIED, 0, 0]
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        decide_wrongly()
+    assert view[kernel.V_SHUT].tolist() == before

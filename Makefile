@@ -6,10 +6,10 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test lint types contracts lock clean
+.PHONY: help setup models up down demo test lint types contracts bench-decide lock clean
 
 help:            ## Show these words
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) models   ## Install everything into .venv and build the example models
 
@@ -46,9 +46,20 @@ types: $(STAMP)
 contracts: $(STAMP)
 	@$(BIN)/lint-imports --no-cache
 
-lock: $(STAMP)   ## Renew requirements.lock from pyproject.toml
+BENCHED := .venv/.benched
+$(BENCHED): $(STAMP) requirements-bench.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-bench.lock
+	@touch $@
+
+MILLIONS ?= 1
+bench-decide: $(BENCHED)   ## Time the decision, beside LiteLLM's Router (MILLIONS=10: the published growth check)
+	@$(BIN)/python bench/report.py --millions $(MILLIONS) --json .venv/bench-decide.json
+
+lock: $(STAMP)   ## Renew requirements.lock and requirements-bench.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
 		--extra dev --output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+		--extra dev --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 
 clean:           ## Forget what was installed and built
 	@rm -rf .venv .infercast build *.egg-info

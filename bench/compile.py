@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from bench.worlds import Size, raw_fleet, raw_policies  # noqa: E402 - the root had to come first
+from bench.worlds import ENTRY, Size, raw_fleet, raw_policies  # noqa: E402 - the root had to come first
 from infercast.policies.engine import Engine  # noqa: E402
-from infercast.policies.fleet import Fleet, Site  # noqa: E402
+from infercast.policies.fleet import Fleet  # noqa: E402
 from infercast.policies.fleet_file import load_fleet  # noqa: E402
 from infercast.policies.model import Request  # noqa: E402
 from infercast.policies.policy import Policy  # noqa: E402
@@ -97,13 +97,12 @@ def run_phases(size: Size, *, files: bool) -> None:
     policies = _phase("policies", lambda: {name: Policy.model_validate(raw) for name, raw in raws.items()})
     _phase("policy digests", lambda: [policy.digest for policy in policies.values()])
     engine = _phase("engine", lambda: Engine(fleet, policies))
-    entry = entry_of(fleet).id
-    _phase("warm", lambda: engine.warm(entry, [zone.id for zone in fleet.zones]))
-    took_us = _phase("first choices", lambda: first_choices(engine, entry))
+    _phase("warm", lambda: engine.warm(ENTRY, [zone.id for zone in fleet.zones]))
+    took_us = _phase("first choices", lambda: first_choices(engine))
     _say("of them", 0.0, median_us=round(median(took_us), 1), p99_us=round(quantiles(took_us, n=100)[98], 1))
 
 
-def first_choices(engine: Engine, entry: str) -> list[float]:
+def first_choices(engine: Engine) -> list[float]:
     """Return what calls of kinds never seen took, in microseconds: what `warm` left undone would show here."""
     fleet, dice, snapshot = engine.fleet, Random(2), Snapshot.declared(engine.fleet)
     tenants, took_us = list(engine.policies), []
@@ -111,24 +110,11 @@ def first_choices(engine: Engine, entry: str) -> list[float]:
         tenant = dice.choice(tenants)
         classes = dice.choice([(), *((name,) for name in engine.policies[tenant].classes)])
         model, origin = dice.choice(fleet.models).id, dice.choice(fleet.zones).id
-        call = Request(f"r{at}", tenant, model, entry, origin, classes, payload_bytes=dice.randint(100, 500_000))
+        call = Request(f"r{at}", tenant, model, ENTRY, origin, classes, payload_bytes=dice.randint(100, 500_000))
         start_ns = time.perf_counter_ns()
         engine.choose(call, snapshot)
         took_us.append((time.perf_counter_ns() - start_ns) / 1000)
     return took_us
-
-
-def entry_of(fleet: Fleet) -> Site:
-    """Return a site that most policies let calls enter at: with few of them gated, there is the most to compile."""
-    good = [
-        site
-        for site in fleet.sites
-        if site.country in fleet.world.countries(["eea"])
-        and site.trust.retention_days == 0
-        and site.trust.trains_on_inputs is False
-        and site.operator is not None
-    ]
-    return (good or fleet.sites)[0]
 
 
 def write_files(raw: dict[str, Any], folder: Path) -> Path:

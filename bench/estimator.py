@@ -271,7 +271,10 @@ def speed() -> dict[str, float]:
     times, known = Times([PRIOR_US]), Calibration(1)
     sample = whole(lognormal(0.3)(np.random.default_rng(0), 20_000)).tolist()
     hear(times, lognormal(0.3)(np.random.default_rng(0), 100))
-    times.hear(0, 5_000), times.quantiles_us(0), known.hear(0, 0), known.z_milli(0)
+    times.hear(0, 5_000)
+    times.quantiles_us(0)
+    known.hear(0, 0)
+    known.z_milli(0)
     found: dict[str, float] = {}
 
     def calibrate(time_us: int) -> None:

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.peer import MODEL, STRATEGIES, peer_router
-from bench.worlds import FlatWorld, flat_world
+from bench.worlds import ENTRY, FlatWorld, flat_world
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.model import Outcome, Request
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.caller import Caller
-from infercast.router.conduct.ports import Journal, Runner
 
 CANDIDATES = (30, 300, 1000)
 ROUNDS = 20_000
@@ -76,7 +76,8 @@ def test_admit(benchmark: BenchmarkFixture, candidates: int) -> None:
     world = flat_world(candidates, TENANTS)
     engine = _ready(world)
     # Deciding touches neither: what runs a call and what writes it down come later.
-    caller = Caller("s000", engine, world.snapshot, cast("Runner", None), cast("Journal", None))
+    unused = cast("Any", Mock())
+    caller = Caller(ENTRY, engine, world.snapshot, unused, unused, unused, unused)
     _timed(benchmark, world, lambda request, snapshot: caller.admit(request))
     _named(benchmark, "admit", candidates)
 

@@ -39,6 +39,8 @@ GROUPS = {
     "asia": ["IN", "SG", "JP", "KR", "AE"],
 }
 OPERATORS = ("acme", "borealis", "cumulus", "dunes", "estuary", "fjord")
+ENTRY = "s000"
+"""Where calls enter in every world: an EEA site that is trusted, so that most policies let them."""
 CLASS_NAMES = ("public", "internal", "personal", "health")
 TRUSTED: Raw = {
     "retention_days": 0,
@@ -83,10 +85,12 @@ def raw_fleet(size: Size, seed: int = 1) -> Raw:
     """Return a fleet as its file would say it: every variant at every site, mixed countries, operators and trust.
 
     One site in six is a cloud, the others are edges. Each links to its three nearest and to the nearest hub; hubs (one
-    site in 25) link to each other; each client zone links to its three to five nearest sites.
+    site in 25) link to each other; each client zone links to its three to five nearest sites
+    and, since its calls shall enter there, to ENTRY.
     """
     dice = Random(seed)
-    sites = [_site(dice, f"s{index:03}", CITIES, mixed=True) for index in range(size.sites)]
+    sites = [_site(dice, ENTRY, EUROPEAN, mixed=False)]
+    sites += [_site(dice, f"s{index:03}", CITIES, mixed=True) for index in range(1, size.sites)]
     zones = [_place(dice, f"z{index:03}", CITIES) for index in range(size.zones)]
     return _fleet(dice, sites, zones, size.models, size.variants)
 
@@ -139,7 +143,7 @@ def _requests(dice: Random, names: list[str], origins: int, count: int) -> list[
             id=f"r{at}",
             tenant=names[at % len(names)],
             model="m00",
-            entry="s000",
+            entry=ENTRY,
             origin=f"z{dice.randrange(origins):03}",
             classes=dice.choice([(), ("personal",)]),
             payload_bytes=dice.randint(100, 500_000) + at,
@@ -166,7 +170,7 @@ def _site(dice: Random, name: str, cities: tuple[tuple[str, float, float], ...],
         "attestation": dice.choice([None, "none", "tpm", "tdx", "sev-snp"]),
         "certifications": sorted(dice.sample(["iso27001", "soc2", "hds"], dice.randint(0, 3))),
     }
-    known = {"operator": dice.choice(OPERATORS)} if not mixed or dice.random() < 0.95 else {}
+    known = {"operator": OPERATORS[0]} if not mixed else {"operator": dice.choice((*OPERATORS * 3, None))}
     return {
         **_place(dice, name, cities),
         "tier": dice.choice(["cloud", *["edge"] * 5]),
@@ -235,7 +239,7 @@ def _links(dice: Random, sites: list[Raw], zones: list[Raw]) -> list[Raw]:
         for near in [*_nearest(site, others, 3), *_nearest(site, [hub for hub in hubs if hub is not site], 1)]:
             pairs[_pair(site, near)] = (site, near)
     for zone in zones:
-        for near in _nearest(zone, sites, dice.randint(3, 5)):
+        for near in [sites[0], *_nearest(zone, sites, dice.randint(3, 5))]:
             pairs[_pair(zone, near)] = (zone, near)
     return [_link(dice, *pairs[key]) for key in sorted(pairs)]
 
@@ -263,12 +267,12 @@ def _link(dice: Random, a: Raw, b: Raw) -> Raw:
 
 def _policy(dice: Random, kind: int) -> Raw:
     """One of the distinct policies; rules ask for enough to veto a good part of the world, and not all of it."""
-    home = dice.choice(["eea", "europe", "americas", "asia", "US"])
+    home = dice.choice(["eea", "eea", "europe", "europe", "americas", "asia"])
     return {
         **_valued(dice, kind),
         "always": {
             "residency": {"processing": {"deny": dice.choice([[], ["AE"], ["BR", "CL"]])}},
-            "privacy": {"operators": {"deny": dice.sample(OPERATORS, dice.randint(0, 2))}},
+            "privacy": {"operators": {"deny": dice.sample(OPERATORS[1:], dice.randint(0, 2))}},
             "price_max_usd": dice.choice([0.01, 0.1]),
         },
         "classes": {

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from . import kernel
 from .documents import Document, read_document, validate
@@ -20,8 +21,20 @@ from .units import us_from_ms
 RULE_WORDS = {rule.word: rule for rule in Rule if rule}
 
 
+def _time_in_words(value: Any) -> Any:
+    if not isinstance(value, str | date):  # a datetime is a date; pydantic would count a number's seconds since 1970
+        raise ValueError("a time is written as 2026-12-31 22:00, in UTC, or as 2026-12-31T22:00:00+01:00")  # noqa: TRY004
+    return value
+
+
+Instant = Annotated[datetime, BeforeValidator(_time_in_words)]
+
+
 class CaseRequest(Strict):
-    """The call of a case. `origin` defaults to the entry; no class means every class at once."""
+    """The call of a case. `origin` defaults to the entry; no class means every class at once.
+
+    `at` is when it comes, in UTC where it names no offset. Left out, every time window of the policy counts as open.
+    """
 
     model: Name
     entry: Name
@@ -29,6 +42,14 @@ class CaseRequest(Strict):
     data_class: Name | None = Field(default=None, alias="class")
     payload_bytes: int = Field(default=0, ge=0, le=PAYLOAD_BYTES_MAX)
     deadline_ms: float = Field(default=0, ge=0, le=600_000)
+    at: Instant | None = None
+
+    @property
+    def at_s(self) -> int:
+        """When the call comes, in seconds since 1970 UTC; 0 where the case does not say."""
+        if self.at is None:
+            return 0
+        return int((self.at if self.at.tzinfo else self.at.replace(tzinfo=UTC)).timestamp())
 
 
 class World(Strict):
@@ -122,6 +143,7 @@ def _run(tenant: str, case: Case, engine: Engine) -> Result:
         classes=(asked.data_class,) if asked.data_class else (),
         payload_bytes=asked.payload_bytes,
         deadline_us=us_from_ms(asked.deadline_ms),
+        at_s=asked.at_s,
     )
     decision = engine.explain(request, snapshot_of(case.world, engine.fleet))
     return Result(case, decision, tuple(_failures(case.expect, decision)))

@@ -5,16 +5,25 @@ says exactly one thing of them: `never`, `only`, `refused` or `candidates_min`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from .documents import Document, Location
 from .faults import Fault, did_you_mean
 from .fleet import Fleet, Name, Strict
 from .model import PAYLOAD_BYTES_MAX, Tier
+from .parts import WORDS_MAX, Flag, Said, Word
 
 KINDS_OF_CLAIM = ("never", "only", "refused", "candidates_min")
+
+
+Words = Annotated[tuple[Word, ...], Field(max_length=WORDS_MAX)]
+Names = Annotated[tuple[Name, ...], Field(max_length=WORDS_MAX)]
+Tiers = Annotated[tuple[Tier, ...], Field(max_length=8)]
+SomeWords = Annotated[Words, Field(min_length=1)]
+SomeNames = Annotated[Names, Field(min_length=1)]
 
 
 class Where(Strict):
@@ -23,14 +32,29 @@ class Where(Strict):
     An unknown country counts as forbidden by both: nobody knows that it is not.
     """
 
-    inside: tuple[str, ...] = ()
-    outside: tuple[str, ...] | None = None
+    inside: Words = Field(default=(), description="In none of these countries and groups.")
+    outside: Words | None = Field(default=None, description="Nowhere but in these countries and groups.")
 
     @model_validator(mode="after")
     def _says_something(self) -> "Where":
         if not self.inside and self.outside is None:
             raise ValueError("name the forbidden places: `outside: [EEA]`, or a list of them")
         return self
+
+
+class _ListMeansInside:
+    """Tells editors, too, that a plain list stands for `{inside: [...]}`."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        plain = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "maxItems": WORDS_MAX}
+        return {"anyOf": [plain, handler(core)]}
+
+
+def _list_is_inside(value: Any) -> Any:
+    return {"inside": value} if isinstance(value, list) else value
+
+
+WherePart = Annotated[Where, BeforeValidator(_list_is_inside), _ListMeansInside()]
 
 
 class Never(Strict):
@@ -42,19 +66,14 @@ class Never(Strict):
     sees the data learns from it.
     """
 
-    processed: Where | None = None
-    transited: Where | None = None
-    stored: Where | None = None
-    logged: Where | None = None
-    operators: tuple[Name, ...] = ()
-    tiers: tuple[Tier, ...] = ()
-    sites: tuple[Name, ...] = ()
-    trained_on: bool = False
-
-    @field_validator("processed", "transited", "stored", "logged", mode="before")
-    @classmethod
-    def _list_is_inside(cls, value: Any) -> Any:
-        return {"inside": value} if isinstance(value, list) else value
+    processed: WherePart | None = Field(default=None, description="Never received or computed on there.")
+    transited: WherePart | None = Field(default=None, description="Never on its way there.")
+    stored: WherePart | None = Field(default=None, description="Never seen there by a site that keeps inputs.")
+    logged: WherePart | None = Field(default=None, description="No record of the decision is kept there.")
+    operators: Names = Field(default=(), description="Never seen by these operators.")
+    tiers: Tiers = Field(default=(), description="Never seen at sites of these tiers.")
+    sites: Names = Field(default=(), description="Never seen at these sites.")
+    trained_on: Flag = Field(default=False, description="true: nobody who sees the data learns from it.")
 
     @model_validator(mode="after")
     def _says_something(self) -> "Never":
@@ -66,9 +85,9 @@ class Never(Strict):
 class Only(Strict):
     """Who may see the data at all: every site that receives, passes on or computes on it is one of these."""
 
-    operators: tuple[Name, ...] | None = None
-    tiers: tuple[Tier, ...] | None = None
-    sites: tuple[Name, ...] | None = None
+    operators: Names | None = Field(default=None, description="Seen by these operators only.")
+    tiers: Tiers | None = Field(default=None, description="Seen at sites of these tiers only.")
+    sites: Names | None = Field(default=None, description="Seen at these sites only.")
 
     @model_validator(mode="after")
     def _says_something(self) -> "Only":
@@ -88,17 +107,23 @@ class Claim(Strict):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    description: str = ""
-    classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    models: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    origins: tuple[str, ...] | None = Field(default=None, min_length=1)
-    entries: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    never: Never | None = None
-    only: Only | None = None
-    refused: Literal[True] | None = None
-    candidates_min: int | None = Field(default=None, ge=1, le=1000)
-    while_: Literal["all_sites_healthy", "any_one_site_down"] = Field(default="all_sites_healthy", alias="while")
-    payload_bytes: int = Field(default=0, ge=0, le=PAYLOAD_BYTES_MAX)
+    description: Said = Field(default="", description="What this is about, for people.")
+    classes: SomeNames | None = Field(default=None, description="Data classes; left out: every class.")
+    models: SomeNames | None = Field(default=None, description="Models; left out: all that may be called.")
+    origins: SomeWords | None = Field(default=None, description="Places, countries or groups; left out: everywhere.")
+    entries: SomeNames | None = Field(default=None, description="Sites that receive the call; left out: all.")
+    never: Never | None = Field(default=None, description="What never happens to the data.")
+    only: Only | None = Field(default=None, description="Who may see the data at all.")
+    refused: Literal[True] | None = Field(default=None, description="true: these calls are always refused.")
+    candidates_min: int | None = Field(
+        default=None, strict=True, ge=1, le=1000, description="Least candidates of each call that may enter."
+    )
+    while_: Literal["all_sites_healthy", "any_one_site_down"] = Field(
+        default="all_sites_healthy", alias="while", description="The world that `candidates_min` speaks of."
+    )
+    payload_bytes: int = Field(
+        default=0, strict=True, ge=0, le=PAYLOAD_BYTES_MAX, description="Largest payload that `candidates_min` is for."
+    )
 
     @model_validator(mode="after")
     def _one_thing(self) -> "Claim":

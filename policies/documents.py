@@ -28,6 +28,7 @@ class Document:
         self.lines: dict[Location, int] = {}
         self.faults: list[Fault] = []
         self._values = 0
+        self._too_deep = False
         self.value: Any = self._parse(text)
 
     def _parse(self, text: str) -> Any:
@@ -51,7 +52,9 @@ class Document:
             return None
         self.lines.setdefault(at, node.start_mark.line + 1)
         if depth > DEPTH_MAX:
-            self.faults.append(self.fault(at, f"nested more than {DEPTH_MAX} deep"))
+            if not self._too_deep:  # once: aliases can be too deep in as many places as they unfold to
+                self.faults.append(self.fault(at, f"nested more than {DEPTH_MAX} deep"))
+            self._too_deep = True
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at, depth)

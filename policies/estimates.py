@@ -49,7 +49,8 @@ class Estimates:
             took_us = service_us + overhead_us
         else:
             self._overhead_us[index] += (max(0, took_us - service_us) - overhead_us) // OVERHEAD_SHARE
-        self._times.hear(self._first[index] + int(kernel.size_of(payload_bytes)), took_us)
+        if self._times.hear(self._first[index] + int(kernel.size_of(payload_bytes)), took_us):
+            self._surprise.step_back(index)  # what surprised until now is expected from here on
 
     def travelled(self, site: int, payload_bytes: int, trip_us: int, now_us: int) -> None:
         """Learn from a call or probe that went to another site: its time away less its time there."""

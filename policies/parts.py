@@ -27,8 +27,8 @@ Usd = Annotated[float, Field(strict=True, ge=0, le=USD_MAX)]
 BudgetUsd = Annotated[float, Field(strict=True, ge=0, le=1_000_000_000)]
 
 
-class _ListMeansAllow:
-    """Tells editors, too, that a plain list stands for `{allow: [...]}`."""
+class ListForShort:
+    """Beside a part that may be written as a plain list of words: it tells editors so, too."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         plain = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "maxItems": WORDS_MAX}
@@ -55,8 +55,8 @@ class Operators(Strict):
     deny: Words = Field(default=(), description="Operators that are not.")
 
 
-PlacesPart = Annotated[Places, BeforeValidator(_list_is_allow), _ListMeansAllow()]
-OperatorsPart = Annotated[Operators, BeforeValidator(_list_is_allow), _ListMeansAllow()]
+PlacesPart = Annotated[Places, BeforeValidator(_list_is_allow), ListForShort()]
+OperatorsPart = Annotated[Operators, BeforeValidator(_list_is_allow), ListForShort()]
 
 
 class Residency(Strict):

@@ -19,6 +19,10 @@ KINDS = {
         ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"),
         "a date such as 2026-12-31",
     ),
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "datetime_object_invalid"),
+        "a time such as 2026-12-31 22:00",
+    ),
     "int_from_float": "a whole number",
     "int_parsing_size": "a whole number of a size that anybody needs",
     "finite_number": "a number that is not infinite",

@@ -13,12 +13,11 @@ from pathlib import Path
 from infercast.policies.faults import BadInput
 from infercast.policies.fleet import Fleet
 from infercast.policies.policy import Policy
-from infercast.policies.policy_file import load_policies
+from infercast.policies.policy_file import load_policies, load_shadows
 
 log = logging.getLogger("infercast.policies")
 WATCH_S = 1.0
 """How often the folder is looked at."""
-SHADOW = "shadow"
 Prints = tuple[tuple[str, int, int], ...]
 
 
@@ -29,12 +28,12 @@ class Policies:
     version: int
     live: Mapping[str, Policy]
     shadow: Mapping[str, Policy] = field(default_factory=dict)
+    digest: str = field(init=False)
+    """A digest of all policies' meanings."""
 
-    @property
-    def digest(self) -> str:
-        """A digest of all policies' meanings."""
+    def __post_init__(self) -> None:
         parts = [f"{kind}{t}{p.digest}" for kind, of in (("", self.live), ("~", self.shadow)) for t, p in of.items()]
-        return blake2b("\x1f".join(sorted(parts)).encode(), digest_size=16).hexdigest()
+        object.__setattr__(self, "digest", blake2b("\x1f".join(sorted(parts)).encode(), digest_size=16).hexdigest())
 
 
 class PolicyFolder:
@@ -74,10 +73,8 @@ class PolicyFolder:
         return changed
 
     def _read(self, version: int) -> Policies:
-        live = load_policies(self._folder, self._fleet)
-        beside = self._folder / SHADOW
-        shadow = load_policies(beside, self._fleet) if any(beside.glob("*.yaml")) else {}
-        return Policies(version, live, {tenant: policy for tenant, policy in shadow.items() if tenant in live})
+        # A shadow of no tenant is a fault of the folder.
+        return Policies(version, load_policies(self._folder, self._fleet), load_shadows(self._folder, self._fleet))
 
     def _prints(self) -> Prints:
         found = []

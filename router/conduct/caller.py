@@ -136,8 +136,8 @@ class Caller:
 
     async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
         tried: list[int] = []
-        limit_us = self._limit_us(call.request)
         while True:
+            limit_us = self._limit_us(call.request)  # the policy may be another by now
             left_us = limit_us - (_now_us() - began_us)
             if left_us <= 0:
                 raise _too_late(limit_us, attempts)
@@ -214,10 +214,15 @@ class Caller:
         return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "rule": choice.rule.word})
 
     def _limit_us(self, request: Request) -> int:
-        return tighter(self.engine.compiled(request).deadline_us, request.deadline_us) or DEADLINE_DEFAULT_US
+        try:
+            limit_us = self.engine.compiled(request).deadline_us
+        except Unknown:  # its tenant or class has gone while it was on its way: the next decision says so
+            limit_us = 0
+        return tighter(limit_us, request.deadline_us) or DEADLINE_DEFAULT_US
 
     def _fallbacks_max(self, request: Request) -> int:
-        return self.engine.policies[request.tenant].behaviour.fallbacks_max
+        policy = self.engine.policies.get(request.tenant)
+        return policy.behaviour.fallbacks_max if policy is not None else 0
 
     def _write(
         self,

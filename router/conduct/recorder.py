@@ -8,6 +8,7 @@ from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Request
 from infercast.policies.parts import Log
+from infercast.policies.policy import Policy
 from infercast.policies.record import logged
 from infercast.policies.snapshot import Snapshot
 
@@ -31,20 +32,18 @@ class Recorder:
         self._kept: dict[str, bool] = {}
         self._shadow: Engine | None = None
         self._shadowed: frozenset[str] = frozenset()
-        self._engine: Engine | None = None
         log.put(fleet.digest, fleet.model_dump(mode="json", exclude={"artefacts"}, by_alias=True))
 
     def install(self, engine: Engine, shadow: Engine | None) -> None:
         """Begin to record the decisions of an engine, and what a shadow beside it would do differently."""
-        for policy in (*engine.policies.values(), *(shadow.policies.values() if shadow else ())):
-            self._log.put(policy.digest, policy.model_dump(mode="json", by_alias=True))
-        self._engine = engine
         self._shadow = shadow
         self._shadowed = frozenset(shadow.policies) if shadow else frozenset()
         self._kept.clear()
+        for policy in (*engine.policies.values(), *(shadow.policies.values() if shadow else ())):
+            self._log.put(policy.digest, _meaning(policy))
 
     def decided(self, engine: Engine, decision_id: str, request: Request, choice: Choice, tried: Sequence[int]) -> None:
-        """Record a decision where its policy lets it be recorded here, and compare the shadow's."""
+        """Record a decision, and where the shadow's differs, if its policy lets it be recorded here; else only count it."""
         terms = engine.compiled(request).terms
         kept = self._kept.get(terms.digest)
         if kept is None:
@@ -57,10 +56,10 @@ class Recorder:
             facts = (engine.policies[request.tenant].digest, self._fleet.digest, self._epoch, self._snapshot.patch())
             record = partial(logged, decision_id, request, choice, *facts, tuple(tried))
             self._log.decision(request.at_s, record, request.at_s + days * DAY_S)
+            if request.tenant in self._shadowed:
+                self._compare(request, choice, tried)
         else:
             self._log.withhold()
-        if request.tenant in self._shadowed:
-            self._compare(request, choice, tried)
 
     def _may_keep(self, log: Log) -> bool:
         if not log.decisions:
@@ -98,6 +97,18 @@ class Recorder:
 
     def _said(self, choice: Choice) -> str:
         return self._fleet.deployments[choice.deployment].id if choice.deployments else str(choice.outcome)
+
+
+def _meaning(policy: Policy) -> dict[str, Any]:
+    """Return what a policy's digest covers: policies of one digest are one document, whatever their words for people."""
+    said = {"description": True}
+    apart: Any = {
+        **dict.fromkeys(("description", "extends", "claims"), True),
+        "always": said,
+        "classes": dict.fromkeys(policy.classes, said),
+        "overrides": {"__all__": {**said, "constraints": said}},
+    }
+    return policy.model_dump(mode="json", by_alias=True, exclude=apart)
 
 
 def _itself(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import uvicorn
 
 from infercast.policies.engine import Engine
 from infercast.policies.estimates import Estimates
+from infercast.policies.faults import BadInput
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.snapshot import Snapshot
@@ -52,8 +53,9 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     journal = FileJournal(state / "journal", site)
     host = Host(fleet, [fleet.deployments[index] for index in mine])
     runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle["secret"])
-    log = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
-    caller = Caller(site, engine, snapshot, estimates, runner, Recorder(site, fleet, snapshot, log, journal), journal)
+    decisions = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
+    recorder = Recorder(site, fleet, snapshot, decisions, journal)
+    caller = Caller(site, engine, snapshot, estimates, runner, recorder, journal)
     caller.install(engine, shadow)
     keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
     ingress = Ingress(caller, keys, journal, runner.signals, emulated=True)
@@ -68,7 +70,7 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     finally:
         for task in background:
             task.cancel()
-        log.close()
+        decisions.close()
 
 
 def _engines(fleet: Fleet, policies: Policies, tenant: str, site: str) -> tuple[Engine, Engine | None]:
@@ -84,7 +86,10 @@ async def _watch(folder: PolicyFolder, caller: Caller, tenant: str) -> None:
         await asyncio.sleep(WATCH_S)
         if await asyncio.to_thread(folder.look) and tenant in folder.current.live:
             engine, shadow = await asyncio.to_thread(_engines, caller.fleet, folder.current, tenant, caller.entry)
-            caller.install(engine, shadow)
+            try:
+                caller.install(engine, shadow)
+            except (BadInput, OSError) as error:  # they are in force; what is missing is their text beside the log
+                log.warning("the decision log could not take the new policies: %s", error)
 
 
 def nearest(fleet: Any, site: str) -> str:

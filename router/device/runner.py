@@ -91,7 +91,8 @@ class DeviceRunner:
             raise Lost(f"{site}: {error}") from error
         await asyncio.sleep(away_us / 2_000_000)
         answer = _answer_of(response, away_us)
-        if answer.site == site:
+        # The time of attempts that were lost there is in no header: such a call says nothing of the way.
+        if answer.site == site and response.headers.get("infercast-attempts") == "1":
             trip_us = now_us() - began_us + away_us // 2 - answer.at_site_us
             number = self._fleet.tables.site_index[site]
             self._estimates.travelled(number, len(call.body), trip_us, now_us())
@@ -115,7 +116,7 @@ class DeviceRunner:
             response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", timeout=1.0)
             if response.status_code == 200:
                 self._hear(response.json()["signals"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, OverflowError):
             pass  # The network is down, or somebody else's (a captive portal): what was heard grows older, and counts as old.
         self._believe()
 
@@ -131,7 +132,7 @@ class DeviceRunner:
         for signal in signals:
             index = self._fleet.deployment_index.get(str(signal["deployment"]))
             if index is not None and index not in self._mine:
-                sizes = tuple((int(p50_us), int(p95_us)) for p50_us, p95_us in signal["sizes"])
+                sizes = tuple((int(p50_us), int(p95_us)) for p50_us, p95_us in signal.get("sizes", ()))
                 times_us = (int(signal["p50_us"]), int(signal["p95_us"]))
                 report = Report(int(signal["in_flight"]), *times_us, healthy=bool(signal["healthy"]), sizes=sizes)
                 self._snapshot.hear(index, report, at_us - int(signal["age_us"]))

@@ -112,7 +112,7 @@ class Ingress:
             classes=tuple(sorted(classes)),
             payload_bytes=payload_bytes,
             deadline_us=_deadline_us(deadline_ms),
-            at_s=int(time.time()),
+            at_s=_now_s(),
         )
 
     async def _infer(self, ask: Ask, model: str) -> Reply:
@@ -240,6 +240,10 @@ def _deadline_us(deadline_ms: Any) -> int:
     if not 0 < value <= DEADLINE_MS_MAX:
         raise Trouble(Kind.BAD_REQUEST, f"the deadline is {deadline_ms!r} ms", f"send a number up to {DEADLINE_MS_MAX}")
     return max(1, us_from_ms(value))
+
+
+def _now_s() -> int:
+    return int(time.time())
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -32,15 +32,18 @@ class Board:
         self._say()
 
     async def exchange(
-        self, source: str, reports: dict[str, Report], version: int
+        self, source: str, reports: dict[str, Report], digest: str
     ) -> tuple[list[Heard], Policies | None]:
-        """Tell and hear in one go; with it come the policies, where the caller's version is another."""
+        """Tell and hear in one go; with it come the policies, where the caller's are others.
+
+        They are told apart by digest: a board that was started anew counts its versions from 1 again.
+        """
         if self._watching is None:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
         now_us = time.monotonic_ns() // 1000
         self._ledger.tell(source, reports, now_us)
         current = self._folder.current
-        return self._ledger.hear(now_us), current if version != current.version else None
+        return self._ledger.hear(now_us), current if digest != current.digest else None
 
     async def policies(self) -> Policies:
         """Return the policies in force."""

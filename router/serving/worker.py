@@ -1,6 +1,7 @@
 """The site worker: ingress and host in one Serve replica, so that a call decided for its own site needs no second hop."""
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from infercast.policies.engine import Engine, Unknown
 from infercast.policies.estimates import Estimates
+from infercast.policies.faults import BadInput
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Rule
 from infercast.policies.snapshot import Report, Snapshot
@@ -36,6 +38,7 @@ from .runner import ClusterRunner
 from .settings import narrow_replica
 from .wire import Away, Came, came_of
 
+log = logging.getLogger("infercast.site")
 PROBE_EVERY_S = 1.0
 """How often it is asked whether anything is to be probed."""
 
@@ -71,8 +74,8 @@ class SiteWorker:
         mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
         self._estimates = Estimates(fleet, site, mine)
         self._journal = FileJournal(Path(state) / "journal", site)
-        log = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
-        recorder = Recorder(site, fleet, self._snapshot, log, self._journal)
+        decisions = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
+        recorder = Recorder(site, fleet, self._snapshot, decisions, self._journal)
         self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
         self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller.install(engine, shadow)
@@ -118,7 +121,7 @@ class SiteWorker:
             told = self._runner.reports()
             newer: Policies | None = None
             try:
-                asked = self._board.exchange.remote(self._source, told, self._policies.version)
+                asked = self._board.exchange.remote(self._source, told, self._policies.digest)
                 self._heard, newer = await asyncio.wait_for(asked, 1.0)
                 self._heard_us = _now_us()
             except (RayError, TimeoutError):
@@ -137,7 +140,10 @@ class SiteWorker:
         """Put new policies in place of the old ones: compiled on a thread, then swapped between two calls."""
         engine, shadow = await asyncio.to_thread(self._engines, newer)
         self._policies = newer
-        self._caller.install(engine, shadow)
+        try:
+            self._caller.install(engine, shadow)
+        except (BadInput, OSError) as error:  # they are in force; what is missing is their text beside the log
+            log.warning("the decision log could not take the new policies: %s", error)
         digests = {tenant: policy.digest for tenant, policy in newer.live.items()}
         self._journal.write("policies", version=newer.version, digests=digests, shadow=sorted(newer.shadow))
 

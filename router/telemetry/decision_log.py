@@ -113,15 +113,19 @@ class DecisionLog:
 
     def _lose(self, why: str, count: int) -> None:
         with self._guard:
-            self._lost[why] = self._lost.get(why, 0) + count
+            if count:
+                self._lost[why] = self._lost.get(why, 0) + count
 
     def _run(self) -> None:
         while not self._stop.wait(BEAT_S):
             with suppress(OSError):  # tried again at the next beat; meanwhile the queue fills and counts what it loses
                 self._beat()
         try:
-            self._drain()
-            self._end(self._file)
+            try:
+                self._drain()
+            finally:
+                self._lose("close", len(self._queue))  # what came after the end, or what a full disk kept out
+                self._end(self._file)
         except OSError as error:
             self._failed = error
 
@@ -153,6 +157,7 @@ class DecisionLog:
     def _end(self, file: LogFile) -> None:
         now_s = int(self._clock())
         try:
+            self._count_lost(now_s)
             self._count_withheld(now_s)
             self._pending, last = [], self._pending
             file.append(last, now_s, checkpoint=True, end=True)
@@ -186,10 +191,7 @@ class DecisionLog:
             self._told.add(digest)
         for _ in range(items):
             self._take(*self._queue.popleft())
-        with self._guard:
-            lost, self._lost = self._lost, {}
-        if lost:
-            self._pending.append(Entry(GAP, now_s, orjson.dumps({"lost": lost})))
+        self._count_lost(now_s)
         return items
 
     def _take(self, at_s: int, record_of: Callable[[], Record] | Record, keep_until_s: int | None) -> None:
@@ -211,11 +213,18 @@ class DecisionLog:
         try:
             if state_of is None:
                 self._lose("snapshot", 1)
+                self._told.add(epoch)
                 return
             self._pending.append(Entry(SNAPSHOT, max(at_s, 0), _body_of({"epoch": epoch, **state_of()})))
         except FAULTS as error:
             self._lose(type(error).__name__, 1)
         self._told.add(epoch)
+
+    def _count_lost(self, now_s: int) -> None:
+        with self._guard:
+            lost, self._lost = self._lost, {}
+        if lost:
+            self._pending.append(Entry(GAP, now_s, orjson.dumps({"lost": lost})))
 
     def _count_withheld(self, now_s: int) -> None:
         with self._guard:

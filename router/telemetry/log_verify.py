@@ -26,7 +26,7 @@ from .chain import (
 )  # fmt: skip
 from .checkpoints import PublicKey, checkpoint_message, load_public
 from .heads import HEADS, Heads, read_heads
-from .log_files import BARE_LINES, PUBLIC, log_files, place_of
+from .log_files import BARE_LINES, PUBLIC, is_bare, log_files, place_of
 from .objects import hash_of, object_bytes
 
 FINDINGS_MAX = 20
@@ -125,6 +125,8 @@ def _lists(folder: Path, key: PublicKey, stored: Sequence[Path], report: Report)
         except Malformed as error:
             report.findings.append(Finding(name, 0, str(error)))
         except OSError as error:
+            if name == HEADS and isinstance(error, FileNotFoundError) and all(map(is_bare, log_files(folder))):
+                continue  # the first writer of all was killed as it began
             report.findings.append(Finding(name, 0, f"cannot be read: {error.strerror}"))
     own = lists.get(HEADS)
     if own and own.anew:

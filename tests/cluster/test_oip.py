@@ -16,6 +16,7 @@ from tests.router.digits import held_out
 
 BATCHES, BATCH = 4, 25
 # Tenant, class, entry, and the variant that the policy makes of it: one for each variant of digits.
+VARIANTS = ("digits-small", "digits-medium", "digits-large")
 STREAMS = [
     ("hospital", "open", "fra", "digits-large"),
     ("annotator", "images", "gru", "digits-medium"),
@@ -71,15 +72,20 @@ def test_held_out_images_get_the_labels_that_the_card_promises(
 ) -> None:
     images, labels = held_out()
     right = 0
+    providers = ["CPUExecutionProvider"]
+    sessions = {v: onnxruntime.InferenceSession(live.fleet.artefacts[v], providers=providers) for v in VARIANTS}
     with triton(live, entry) as client:
         for at in range(0, BATCHES * BATCH, BATCH):
             inputs = [tensor(images[at : at + BATCH])]
             answer = patiently(client, "digits", inputs, headers=live.headers(tenant, None, data_class))
-            assert answer.get_response()["model_version"] == variant
-            right += int((answer.as_numpy("label") == labels[at : at + BATCH]).sum())
-    accuracy = live.fleet.cards[variant].accuracy
-    assert accuracy is not None
-    assert accuracy.low_95 <= right / (BATCHES * BATCH) <= 1
+            ran = answer.get_response()["model_version"]
+            # Small and medium take the same time here: which of them is the faster is learned, and may change.
+            assert ran == variant or (data_class == "gameplay" and ran in VARIANTS)
+            expected = sessions[ran].run(["label"], {"image": images[at : at + BATCH]})[0]
+            np.testing.assert_array_equal(answer.as_numpy("label"), expected)
+            right += int((expected == labels[at : at + BATCH]).sum())
+    lowest = min(accuracy.low_95 for name in VARIANTS if (accuracy := live.fleet.cards[name].accuracy) is not None)
+    assert lowest <= right / (BATCHES * BATCH) <= 1
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])

@@ -13,6 +13,9 @@ import yaml
 from typer.testing import CliRunner
 
 from infercast.cli import app
+from infercast.policies.cases import CaseRequest, Expect
+from infercast.policies.model import Rule
+from infercast.policies.policy_schema import tenant_schema
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,18 +48,68 @@ def test_commands_that_need_a_cluster_are_real_ones() -> None:
         assert CliRunner().invoke(app, [word, "--help"]).exit_code == 0
 
 
-def test_the_policy_of_the_guide_works_with_its_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(
-        r"```yaml\n(.*?)```", (ROOT / "docs" / "policies.md").read_text(encoding="utf-8"), flags=re.DOTALL
-    )
-    policy, cases = blocks[0], blocks[1]
-    assert yaml.safe_load(policy)["tenant"] == "clinic"
-    (tmp_path / "clinic.yaml").write_text(policy, encoding="utf-8")
-    (tmp_path / "clinic.cases.yaml").write_text(cases, encoding="utf-8")
-    monkeypatch.chdir(ROOT)
-    result = CliRunner().invoke(app, ["check", "--policies", str(tmp_path)])
+def guide() -> list[str]:
+    """The YAML that the guide to policies shows, in its order."""
+    text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    return re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+
+
+def checked(folder: Path, *command: str) -> str:
+    result = CliRunner().invoke(app, [*command, "--policies", str(folder)])
     assert result.exit_code == 0, result.output
-    assert "2 cases hold, 0 do not" in result.output
+    return result.output
+
+
+def test_the_policy_of_the_guide_works_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "base").mkdir()
+    first, cases, *more = guide()
+    (tmp_path / "clinic.yaml").write_text(first, encoding="utf-8")
+    (tmp_path / "clinic.cases.yaml").write_text(cases, encoding="utf-8")
+    assert "2 cases hold, 0 do not" in checked(tmp_path, "check")
+    for block in more:
+        target, added = block.partition("\n")[0].split()[-1], yaml.safe_load(block)
+        path = tmp_path / target
+        if path.exists():
+            whole = yaml.safe_load(path.read_text(encoding="utf-8"))
+            merged = {**whole, **added}
+            merged["cases"] = [*whole.get("cases", []), *added.get("cases", [])]
+            path.write_text(yaml.safe_dump({key: part for key, part in merged.items() if part != []}), encoding="utf-8")
+        else:
+            path.write_text(block, encoding="utf-8")
+        checked(tmp_path, "policy", "check")
+    assert "4 cases hold, 0 do not" in checked(tmp_path, "policy", "test")
+    assert "2 claims proved, 0 not" in checked(tmp_path, "policy", "verify")
+    assert "extends base/house.yaml" in checked(tmp_path, "policy", "check")
+
+
+def test_the_loosening_that_the_guide_shows_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    blocks = guide()
+    (tmp_path / "base").mkdir()
+    house = next(block for block in blocks if block.startswith("# base/house.yaml"))
+    (tmp_path / "base" / "house.yaml").write_text(house.partition("\n")[2], encoding="utf-8")
+    start, _, rest = blocks[0].partition("classes:")
+    loose = start + "extends: base/house.yaml\nclasses:" + rest.replace("processing: [EEA]", "processing: [EEA, US]")
+    (tmp_path / "clinic.yaml").write_text(loose.partition("\n")[2], encoding="utf-8")
+    result = CliRunner().invoke(app, ["policy", "check", "--policies", str(tmp_path)])
+    assert result.exit_code == 2
+    page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    shown = " ".join(
+        line.strip() for line in re.findall(r"^    (clinic.yaml:.*\n.*)$", page, re.MULTILINE)[0].split("\n")
+    )
+    assert shown in result.output.replace(f"{tmp_path}/", "")
+
+
+def test_the_guide_to_policies_names_every_key_and_rule() -> None:
+    page = re.sub(r"```.*?```", "", (ROOT / "docs" / "policies.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    words = set(re.findall(r"[a-zA-Z_]+", " ".join(re.findall(r"`([^`]+)`", page))))
+    schema = tenant_schema()
+    keys = {key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})}
+    assert keys - words == set()
+    cases = {key.removeprefix("data_") for part in (CaseRequest, Expect) for key in part.model_fields}
+    assert cases - words == set()
+    assert [rule.word for rule in Rule if rule not in (Rule.NONE, Rule.TRIED) and f"`{rule.word}`" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -92,6 +145,8 @@ def test_the_wheel_holds_all_floors_under_one_name(tmp_path: Path) -> None:
     for inside in (
         "policies/kernel.py",
         "policies/tenants/bank.yaml",
+        "policies/tenants/policy.schema.json",
+        "policies/tenants/base/company.yaml",
         "router/serving/worker.py",
         "sim/__init__.py",
         "cli.py",

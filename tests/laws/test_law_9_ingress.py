@@ -2,7 +2,6 @@
 
 from itertools import product
 from typing import Any
-from unittest.mock import patch
 
 import orjson
 import pytest
@@ -14,7 +13,7 @@ from infercast.policies.model import Outcome, Request, Rule
 from infercast.policies.snapshot import Snapshot
 from tests.laws.oracle import may_enter
 from tests.laws.worlds import World, worlds
-from tests.router.fakes import Door, Exchange, ask, door, example_engine, example_fleet
+from tests.router.fakes import WALL_S, Door, Exchange, ask, door, example_engine, example_fleet
 
 ENTRIES = ["berlin-cam", "fra", "sin", "gru", "iad", "dub"]
 TENANTS = ["annotator", "bank", "hospital", "studio"]
@@ -106,18 +105,12 @@ def headers_of(world: World) -> dict[str, str]:
     return {**named, **late, "content_length": str(size), "infercast_id": world.call["id"]}
 
 
-def at_that_time(world: World) -> Any:
-    """The clock on the ingress's wall, stopped when the world's call comes."""
-    return patch("infercast.router.ingress.app.time.time", return_value=float(world.call["at_s"]))
-
-
 @given(worlds())
 def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World) -> None:
-    world = world.asking(classes=world.call["classes"][:1]).but(tried=())
+    world = world.asking(classes=world.call["classes"][:1], at_s=WALL_S).but(tried=())
     at = world_door(world)
     chosen = world.decide().outcome is Outcome.CHOSEN
-    with at_that_time(world):
-        found = at.say("POST", f"/v2/models/{world.call['model']}/infer", b"x", "t", **headers_of(world))
+    found = at.say("POST", f"/v2/models/{world.call['model']}/infer", b"x", "t", **headers_of(world))
     assert found.receives == int(chosen)
     fleet, entry = at.scene.caller.fleet, world.call["entry"]
     if not may_enter(world, fleet, entry):
@@ -130,15 +123,14 @@ def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World) -> None:
 
 @given(worlds())
 def test_in_any_world_the_question_and_the_call_agree(world: World) -> None:
-    world = world.asking(classes=world.call["classes"][:1]).but(tried=())
+    world = world.asking(classes=world.call["classes"][:1], at_s=WALL_S).but(tried=())
     asked: dict[str, Any] = {"model": world.call["model"], "id": world.call["id"]}
     asked["payload_bytes"] = world.call["payload_bytes"]
     if world.call["classes"]:
         asked["class"] = world.call["classes"][0]
     if world.call["deadline_us"]:
         asked["deadline_ms"] = world.call["deadline_us"] / 1000
-    with at_that_time(world):
-        found = world_door(world).say("POST", "/v1/decide", orjson.dumps(asked), "t")
+    found = world_door(world).say("POST", "/v1/decide", orjson.dumps(asked), "t")
     decision = world.decide()
     assert found.status == 200
     assert (found.value["id"], found.value["chosen"]) == (decision.id, decision.chosen)

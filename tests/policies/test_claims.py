@@ -398,3 +398,59 @@ def test_what_came_of_it_is_told_to_programs() -> None:
     assert (told["answer"], told["description"]) == ("broken", "at home")
     assert told["counterexample"]["command"].startswith("infercast explain --tenant t --model digits --from ")
     assert told["counterexample"]["chosen"] is not None
+
+
+NO_US: Raw = {"residency": {"processing": {"deny": ["US"]}}}
+NEVER_US: Raw = {"never": {"processed": ["US"]}}
+
+
+def by_time(*hours: str) -> dict[str, Any]:
+    """Overrides that keep data out of the US at these hours."""
+    return {"overrides": [{"when": {"hours": each}, "constraints": NO_US} for each in hours]}
+
+
+def test_what_holds_at_some_hours_only_is_broken_at_another() -> None:
+    proof = proof_of(NEVER_US, **by_time("08:00-18:00"))
+    assert proof.answer is Answer.BROKEN
+    assert proof.counterexample is not None
+    request = proof.counterexample.request
+    assert not 8 * 3600 <= request.at_s % 86_400 < 18 * 3600
+    assert request.at_s > 0
+    assert "--at " in command_of(proof.counterexample)
+
+
+def test_windows_that_cover_the_day_between_them_prove_together() -> None:
+    proof = proof_of(NEVER_US, **by_time("08:00-18:00", "18:00-08:00"))
+    assert proof.holds
+    assert "by its time windows" in proof.note
+    assert not proof_of(NEVER_US, **by_time("08:00-18:00", "18:01-08:00")).holds
+
+
+def test_what_always_holds_is_proved_for_all_time() -> None:
+    proof = proof_of(NEVER_US, NO_US, **by_time("08:00-18:00"))
+    assert (proof.holds, proof.note) == (True, "")
+
+
+def test_too_few_candidates_at_some_hours() -> None:
+    claim = {"candidates_min": 3, "origins": ["berlin"], "entries": ["ber"]}
+    assert proof_of(claim).holds
+    assert not proof_of(claim, **by_time("08:00-18:00")).holds
+
+
+def test_an_override_for_one_origin_counts_for_it_alone() -> None:
+    override: Raw = {"overrides": [{"when": {"origins": ["phone"]}, "constraints": NO_US}]}
+    assert proof_of({**NEVER_US, "origins": ["phone"]}, **override).holds
+    broken = proof_of(NEVER_US, **override).counterexample
+    assert broken is not None
+    assert broken.request.origin != "phone"
+
+
+def test_classes_that_each_have_enough_may_have_too_few_together() -> None:
+    classes = {"ours": {"privacy": {"operators": ["acme"]}}, "central": {"privacy": {"tiers": ["cloud"]}}}
+    claim = {"candidates_min": 2, "origins": ["par"], "entries": ["par"]}
+    for name in classes:
+        assert proof_of({**claim, "classes": [name]}, classes=classes).holds
+    broken = proof_of(claim, classes=classes).counterexample
+    assert broken is not None
+    assert broken.request.classes == ("central", "ours")
+    assert [verdict.site for verdict in broken.decision.verdicts if verdict.rule is Rule.NONE] == ["par"]

@@ -253,6 +253,7 @@ def test_rescaling_of_weights_changes_no_quantile() -> None:
         weight, before_us = times.meta[0, estimator.M_WEIGHT], times.quantiles_us(0)
         hear(times, lognormal(0.3)(rng, 1))
     assert times.quantiles_us(0) == pytest.approx(before_us, rel=0.02)
+    assert times.recent[0, LONG:].max() <= times.meta[0, estimator.M_WEIGHT]
     assert times.meta[0, estimator.M_TOTAL] == times.bins[0].sum()
 
 

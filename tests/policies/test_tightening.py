@@ -286,3 +286,23 @@ def test_a_policy_that_loads_is_as_tight_as_its_base(always: Constraints, plain:
     assert looser(always, policy.always, fleet, inherits=False) == []
     for part in (plain, own):
         assert looser(part, policy.classes["plain"], fleet, inherits=False) == []
+
+
+def test_saying_the_same_again_is_no_loosening() -> None:
+    same: Raw = {
+        "deadline_quantile": "p95",
+        "models": ["a"],
+        "limits": {"concurrent_max": 1},
+        "always": {"deadline_ms": 1},
+    }
+    assert looser_parts(base_of(**same), draft_of(**same), fleet_of()) == []
+
+
+def test_denying_a_place_that_nobody_knows_permits_nothing_and_is_kept() -> None:
+    base, own = block(residency={"entry": {"deny": ["atlantis"]}}), block(residency={"entry": {"deny": ["US"]}})
+    found = looser(base, own, fleet_of(), inherits=False)
+    assert found == [(("residency", "entry", "deny"), "does not deny atlantis, which the base denies")]
+    assert looser(own, base, fleet_of(), inherits=False) == []
+    both = merge(base, own, fleet_of()).residency.entry
+    assert both is not None
+    assert both.deny == ("atlantis", "US")

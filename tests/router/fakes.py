@@ -29,6 +29,7 @@ from infercast.router.keys import Keys, issue
 from infercast.router.runtime.host import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
+WALL_S = 1_795_000_000
 
 
 @cache
@@ -41,6 +42,12 @@ def example_fleet() -> Fleet:
 def example_engine() -> Engine:
     """The example fleet's engine with the example tenants."""
     return Engine(example_fleet(), load_policies(ROOT / "policies" / "tenants", example_fleet()))
+
+
+def estimates_at(site: str, fleet: Fleet | None = None) -> Estimates:
+    """What a site has learned before its first call."""
+    fleet = fleet or example_fleet()
+    return Estimates(fleet, site, [index for index, d in enumerate(fleet.deployments) if d.site == site])
 
 
 def without_deadline() -> Engine:
@@ -66,8 +73,9 @@ class Clock:
 
     @contextmanager
     def rules(self) -> Iterator["Clock"]:
-        """Put the clock in place of the monotonic one."""
-        with patch("infercast.router.conduct.caller._now_us", self):
+        """Put the clock in place of the monotonic one, and stop the one on the wall."""
+        wall = patch("infercast.router.ingress.app._now_s", lambda: WALL_S)
+        with patch("infercast.router.conduct.caller._now_us", self), wall:
             yield self
 
 
@@ -93,30 +101,39 @@ class FakeJournal:
 
 @dataclass
 class FakeLog:
-    """Keeps the decisions that were recorded, the epochs and files that they stand on, and how many were withheld."""
+    """Keeps what was logged of decisions, as JSON, which is all that a reader will have of it."""
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
-    epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    epochs: list[int] = field(default_factory=list)
+    states: dict[int, dict[str, Any]] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
-    keep_until_s: list[int | None] = field(default_factory=list)
+    kept_until_s: list[int | None] = field(default_factory=list)
     withheld: int = 0
 
     def put(self, digest: str, document: dict[str, Any]) -> None:
-        """Keep a fleet or policy."""
-        self.documents[digest] = document
+        """Keep a document; another one under its digest is refused, as the log refuses it."""
+        assert self.documents.setdefault(digest, _as_read(document)) == _as_read(document)
 
     def snapshot(self, epoch: int, state_of: Callable[[], dict[str, Any]]) -> None:
         """Keep an epoch's signals."""
-        self.epochs[epoch] = state_of()
+        self.epochs.append(epoch)
+        self.states[epoch] = _as_read(state_of())
 
     def decision(self, at_s: int, record_of: Callable[[], dict[str, Any]], keep_until_s: int | None) -> None:
-        """Keep a decision."""
-        self.records.append(record_of())
-        self.keep_until_s.append(keep_until_s)
+        """Keep a decision, whose epoch must be known by then."""
+        record = _as_read(record_of())
+        assert record["epoch"] in self.states
+        self.records.append(record)
+        self.kept_until_s.append(keep_until_s)
 
     def withhold(self) -> None:
         """Count a decision that may not be kept."""
         self.withheld += 1
+
+
+def _as_read(value: dict[str, Any]) -> dict[str, Any]:
+    read: dict[str, Any] = orjson.loads(orjson.dumps(value))
+    return read
 
 
 @dataclass
@@ -195,6 +212,7 @@ class Scene:
     snapshot: Snapshot
     body: Body
     log: FakeLog
+    estimates: Estimates
 
     @property
     def tried_marks(self) -> int:
@@ -209,13 +227,11 @@ def scene(
     engine = engine or example_engine()
     snapshot = snapshot or Snapshot.declared(engine.fleet)
     runner = FakeRunner(engine.fleet, list(script), **more)
-    journal = FakeJournal()
-    log = FakeLog()
-    mine = [index for index, deployment in enumerate(engine.fleet.deployments) if deployment.site == entry]
-    estimates = Estimates(engine.fleet, entry, mine)
+    journal, log = FakeJournal(), FakeLog()
+    estimates = estimates_at(entry, engine.fleet)
     recorder = Recorder(entry, engine.fleet, snapshot, log, journal)
     caller = Caller(entry, engine, snapshot, estimates, runner, recorder, journal)
-    return Scene(caller, runner, journal, snapshot, Body(), log)
+    return Scene(caller, runner, journal, snapshot, Body(), log, estimates)
 
 
 Headers = list[tuple[bytes, bytes]]

@@ -82,10 +82,17 @@ def _applies(when: Raw, world: World) -> bool:
         (
             when["models"] is None or call["model"] in when["models"],
             when["origins"] is None
-            or any(word == call["origin"] or country in {"ZZ", *countries([word])} for word in when["origins"]),
+            or any(
+                _meant(word, call["origin"], country, {place["id"] for place in places}) for word in when["origins"]
+            ),
             call["at_s"] == 0 or _open(when, call["at_s"]),
         )
     )
+
+
+def _meant(word: str, origin: str, country: str, places: set[str]) -> bool:
+    """A place is itself; a country or group is whatever lies in it, and whatever may."""
+    return word == origin or (word not in places and country in {"ZZ", *countries([word])})
 
 
 def _open(when: Raw, at_s: int) -> bool:

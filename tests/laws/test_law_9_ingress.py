@@ -107,7 +107,7 @@ def headers_of(world: World) -> dict[str, str]:
 
 @given(worlds())
 def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World) -> None:
-    world = world.asking(classes=world.call["classes"][:1]).but(tried=())
+    world = world.asking(classes=world.call["classes"][:1], at_s=WALL_S).but(tried=())
     at = world_door(world)
     chosen = world.decide().outcome is Outcome.CHOSEN
     found = at.say("POST", f"/v2/models/{world.call['model']}/infer", b"x", "t", **headers_of(world))
@@ -123,7 +123,7 @@ def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World) -> None:
 
 @given(worlds())
 def test_in_any_world_the_question_and_the_call_agree(world: World) -> None:
-    world = world.asking(classes=world.call["classes"][:1]).but(tried=())
+    world = world.asking(classes=world.call["classes"][:1], at_s=WALL_S).but(tried=())
     asked: dict[str, Any] = {"model": world.call["model"], "id": world.call["id"]}
     asked["payload_bytes"] = world.call["payload_bytes"]
     if world.call["classes"]:
@@ -131,7 +131,7 @@ def test_in_any_world_the_question_and_the_call_agree(world: World) -> None:
     if world.call["deadline_us"]:
         asked["deadline_ms"] = world.call["deadline_us"] / 1000
     found = world_door(world).say("POST", "/v1/decide", orjson.dumps(asked), "t")
-    decision = world.asking(at_s=WALL_S).decide()
+    decision = world.decide()
     assert found.status == 200
     assert (found.value["id"], found.value["chosen"]) == (decision.id, decision.chosen)
     assert [verdict["rule"] for verdict in found.value["verdicts"]] == [v.rule.word for v in decision.verdicts]

@@ -26,7 +26,7 @@ from bench.worlds import Size  # noqa: E402
 
 PACKAGES = ("infercast", "numpy", "numba", "pydantic", "litellm", "pytest-benchmark")
 GOAL_US = {("choose", 30): 5.0, ("choose", 1000): 10.0, ("explain", 1000): 2000.0}
-"""Medians that issue 3 asks for."""
+"""Medians to reach."""
 READY_GOAL_S, PEAK_GOAL_MB = 10.0, 500.0
 
 

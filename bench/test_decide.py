@@ -41,12 +41,12 @@ def _ready(world: FlatWorld) -> Engine:
 
 def _timed(benchmark: BenchmarkFixture, world: FlatWorld, decide: Decide, rounds: int = ROUNDS) -> None:
     """Time single decisions over requests in turn, each on a snapshot that has changed since the last."""
-    requests, live = cycle(world.requests), world.snapshot.live
-    rows, loads = cycle(range(len(live))), cycle([0, 3, 1, 7, 2])
+    requests, snapshot = cycle(world.requests), world.snapshot
+    rows, loads = cycle(range(len(snapshot.live))), cycle([0, 3, 1, 7, 2])
 
     def next_round() -> tuple[tuple[Request, Snapshot], dict[str, Any]]:
-        live[next(rows), kernel.L_IN_FLIGHT] = next(loads)
-        return (next(requests), world.snapshot), {}
+        snapshot.apply([(next(rows), next(loads))])
+        return (next(requests), snapshot), {}
 
     benchmark.pedantic(decide, setup=next_round, rounds=rounds, warmup_rounds=min(500, rounds))
 

@@ -170,7 +170,8 @@ def test_a_counterexample_is_a_call_that_the_engine_decides_so(world: World, see
     request, decision = example.request, example.decision
     assert decision.outcome is Outcome.CHOSEN
     assert decision.chosen is not None
-    call = world.asking(classes=list(request.classes), model=request.model, origin=request.origin, entry=request.entry)
+    places = {"model": request.model, "origin": request.origin, "entry": request.entry}
+    call = world.asking(classes=list(request.classes), at_s=request.at_s, **places)
     assert oracle.may_run(call, engine.fleet, decision.chosen)
     assert breaks(claim, call, engine.fleet, decision.verdict_of(decision.chosen).site)
     assert request.origin in named(claim.get("origins"), world)

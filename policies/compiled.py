@@ -22,6 +22,17 @@ from .tables import Table
 from .units import nusd, us_from_ms
 
 Codes = npt.NDArray[np.uint8]
+NO_PLAN: Table = np.zeros((kernel.SIZES, kernel.PLAN_ORDER), dtype=np.int64)
+"""The plan of a kind of call that is too rare to have one."""
+
+
+def new_plan(candidates: int) -> Table:
+    """Return a plan (see `kernel.arrange`) that no view agrees with yet: int64[SIZES, PLAN_ORDER + 2 candidates]."""
+    plan = np.zeros((kernel.SIZES, kernel.PLAN_ORDER + 2 * candidates), dtype=np.int64)
+    plan[:, kernel.PLAN_VERSION] = -1
+    return plan
+
+
 GroundKey = tuple[str, tuple[str, ...], tuple[int, ...], str]
 
 
@@ -90,6 +101,7 @@ class Compiled:
         "_ground",
         "_rules",
         "answer",
+        "calls",
         "codes",
         "deadline_us",
         "entry",
@@ -100,6 +112,7 @@ class Compiled:
         "model",
         "origin",
         "params",
+        "plan",
         "policy",
         "terms",
         "until_s",
@@ -133,6 +146,8 @@ class Compiled:
         self.deadline_us = ground.deadline_us
         self.params = _params(fleet, terms, ground, kind)
         self.margin = int(self.params[kernel.P_MARGIN])
+        self.calls = 0
+        self.plan: Table = NO_PLAN
         self.answer: Table = np.zeros((kernel.A_ROWS, terms.behaviour.fallbacks_max + 1), dtype=np.int64)
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import kernel
-from .compiled import Compiled, Shop
+from .compiled import NO_PLAN, Compiled, Shop, new_plan
 from .explanation import verdicts_of
 from .faults import did_you_mean
 from .fleet import Fleet
@@ -24,6 +24,11 @@ from .tables import Table, draw_of
 Key = tuple[str, tuple[str, ...], str, str, str]
 KINDS_MAX = 50_000
 """Kinds of call kept ready (about 1 KB each). A kind that is not is made ready from what is shared, in some 20 us."""
+
+PLAN_AFTER_CALLS = 8
+PLAN_CANDIDATES_MIN = 16
+"""Kinds of call that come often, with so many candidates or more, keep them in order of the least that they can cost."""
+PLAN_BYTES_MAX = 32_000_000
 
 
 class Unknown(Exception):  # noqa: N818 - the caller named something that is not there; not an error of ours
@@ -44,6 +49,7 @@ class Engine:
         self.policies = dict(policies)
         self._shop = Shop(fleet)
         self._kinds: dict[Key, Compiled] = {}
+        self._planned: list[Compiled] = []
         self._scratch: dict[int, tuple[Table, Table]] = {}
 
     def models_of(self, tenant: str) -> tuple[str, ...]:
@@ -59,6 +65,7 @@ class Engine:
             policy = self._check(request)
             if len(self._kinds) >= KINDS_MAX:
                 self._kinds.clear()
+                self._planned.clear()
             found = self._kinds[key] = self._shop.make(policy, *key[1:], request.at_s)
         return found
 
@@ -115,8 +122,6 @@ class Engine:
         snapshot = Snapshot.declared(self.fleet)
         self.choose(request, snapshot)
         self.explain(request, snapshot)
-        kind = self.compiled(request)
-        self._choose_spread(kind, snapshot.view(*kind.view_key), request, 0)
 
     def choose(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Choice:
         """Decide a call. `tried` are deployments that it was tried on already: none of them is chosen again."""
@@ -130,24 +135,36 @@ class Engine:
             kind = self.compiled(request)
         view = snapshot.view(*kind.view_key)
         deadline_us = tighter(kind.deadline_us, request.deadline_us)
-        if kind.margin:
-            found = self._choose_spread(kind, view, request, deadline_us)
-        else:
-            found = kernel.decide(
-                view, kind.codes, kind.exposure, kind.params, kind.answer, request.payload_bytes, deadline_us
-            )
+        kind.calls += 1
+        if kind.calls == PLAN_AFTER_CALLS:
+            self._plan(kind)
+        found = kernel.decide(
+            view,
+            kind.codes,
+            kind.exposure,
+            kind.params,
+            kind.plan,
+            kind.answer,
+            request.payload_bytes,
+            deadline_us,
+            draw_of(request.id) if kind.margin else 0,
+        )
         if found == 0:
             return self._refused(kind, view, request.payload_bytes, deadline_us)
         rows = kind.answer[:5, :found].tolist()
         return Choice(Outcome.CHOSEN, tuple(rows[0]), tuple(rows[1]), tuple(rows[2]), tuple(rows[3]), tuple(rows[4]))
 
-    def _choose_spread(self, kind: Compiled, view: Table, request: Request, deadline_us: int) -> int:
-        out, order = self._scratch_of(view)
-        order = order[: kind.answer.shape[1]]
-        asked = (request.payload_bytes, deadline_us, draw_of(request.id))
-        arrays = (view, kind.codes, kind.exposure, kind.params, kind.answer)
-        found: int = kernel.decide_spread(*arrays, *asked, out, order)
-        return found
+    def _plan(self, kind: Compiled) -> None:
+        """Give a kind of call that comes often a plan of its own: places for its candidates in order of least score."""
+        candidates = len(kind.codes)
+        if candidates < PLAN_CANDIDATES_MIN:
+            return
+        room = PLAN_BYTES_MAX // (kernel.SIZES * 16 * candidates)
+        while len(self._planned) >= room:
+            dropped = self._planned.pop(0)
+            dropped.plan, dropped.calls = NO_PLAN, 0
+        kind.plan = new_plan(candidates)
+        self._planned.append(kind)
 
     def _refused(self, kind: Compiled, view: Table, payload_bytes: int, deadline_us: int) -> Choice:
         out, _ = self._scratch_of(view)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 SIZES = 4
 """Payload sizes that service times are told apart by: up to 4 KiB, 64 KiB, 1 MiB, and above."""
 QUANTILES = 4
@@ -47,13 +49,17 @@ R_P50_US, R_SPREAD_US, R_COLS = range(3)
     V_ERROR_PPM,
     V_TIE,
     V_RTT_SQUARE,
+    V_VERSION,
     V_Z,
-) = range(14)
+) = range(15)
 V_IDLE_US = V_Z + QUANTILES
 V_P50_US = V_IDLE_US + SIZES
 V_SQUARE = V_P50_US + SIZES
 V_COMPUTE_NUSD = V_SQUARE + SIZES
-V_ROWS = V_COMPUTE_NUSD + SIZES
+V_IDLE_FLOOR = V_COMPUTE_NUSD + SIZES
+V_COMPUTE_FLOOR = V_IDLE_FLOOR + SIZES
+V_ROWS = V_COMPUTE_FLOOR + SIZES
+"""Floors are what idle time and compute have not been below since V_VERSION (its first place) last counted up."""
 SHUT_HEALTH, SHUT_TRIED = 1, 2
 """Why a candidate is shut for the time being: bits of V_SHUT."""
 # What a kind of call brings along, worked out once.
@@ -74,8 +80,17 @@ SHUT_HEALTH, SHUT_TRIED = 1, 2
     P_MARGIN,
     P_COLS,
 ) = range(15)
+# Columns of a plan, one row per payload size: the candidates that files let pass, least possible score first (numbers, then
+# scores), as of a view's version; and how often the row was out of date when it was asked for.
+PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_ORDER = range(4)
+PLAN_AFTER = 4
+"""A row is put in order the fourth time that it is missed: what is asked for less often is not worth sorting for."""
+SCORE_MIN = -(2**62)
+"""Below every score: what is not known to have a least score."""
+BYTES_LEAST = (0, 4_097, 65_537, 1_048_577)
+"""The smallest payload of each size."""
 # Rows of the answer: one column per place of the order, best first. Median and spread are those from the entry on.
-A_DEPLOYMENT, A_LATENCY_US, A_PRICE, A_MEDIAN_US, A_SPREAD_US, A_PRIMARY, A_SECONDARY, A_TIE, A_ROWS = range(9)
+A_DEPLOYMENT, A_LATENCY_US, A_PRICE, A_MEDIAN_US, A_SPREAD_US, A_PRIMARY, A_SECONDARY, A_TIE, A_AT, A_ROWS = range(10)
 # Columns of the outcome table: one row per candidate.
 (
     O_RULE,
@@ -186,6 +201,72 @@ def refresh(fixed: Any, live: Any, rtt: Any, z: Any, view: Any) -> None:
             view[V_P50_US + size, at] = p50_us
             view[V_SQUARE + size, at] = min(spread_us * spread_us, SQUARE_MAX)
             view[V_COMPUTE_NUSD + size, at] = live[d, L_NUSD_PER_S] * p50_us // 1_000_000
+    refloor(view)
+
+
+def refloor(view: Any) -> None:
+    """Set the floors anew where a value has come below its floor, or gone far above: plans made on the old ones are void.
+
+    A floor is seven eighths of what it bounds, so that signals may waver without any plan's becoming void.
+    """
+    stale = False
+    for at in range(view.shape[1]):
+        for size in range(SIZES):
+            idle_us, floor_us = view[V_IDLE_US + size, at], view[V_IDLE_FLOOR + size, at]
+            compute, least = view[V_COMPUTE_NUSD + size, at], view[V_COMPUTE_FLOOR + size, at]
+            if idle_us < floor_us or compute < least or idle_us > 4 * floor_us + 8 or compute > 4 * least + 8:
+                stale = True
+    if stale:
+        for at in range(view.shape[1]):
+            for size in range(SIZES):
+                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * 7 // 8
+                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * 7 // 8
+        view[V_VERSION, 0] += 1
+
+
+def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: int) -> None:
+    """Put a plan's row in order: each candidate that files let pass, by the least score that a call of this size can have.
+
+    `plan` int64[SIZES, PLAN_ORDER + 2n]. Everything in a score but its floors grows with load, payload and age.
+    """
+    n = view.shape[1]
+    payload_bytes, response_bytes = BYTES_LEAST[size], params[P_RESPONSE_BYTES]
+    total_bytes = payload_bytes + response_bytes
+    access_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
+    access_nusd = _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    least = np.empty(n, dtype=np.int64)
+    passing = np.empty(n, dtype=np.int64)
+    count = 0
+    for at in range(n):
+        if rules[at] != 0:
+            continue
+        price = view[V_COMPUTE_FLOOR + size, at] + access_nusd
+        price += _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        all_us = access_us + view[V_IDLE_FLOOR + size, at] + _transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+        score = params[P_PER_PRICE] * price + params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000
+        score += exposure[view[V_SITE, at]] + params[P_PER_S] * min(all_us, LATENCY_MAX_US) // 1_000_000
+        least[count] = score if view[V_Z + params[P_WAIT_Z], at] >= 0 else SCORE_MIN
+        passing[count] = at
+        count += 1
+    by_score = np.argsort(least[:count])
+    for place in range(count):
+        plan[size, PLAN_ORDER + place] = passing[by_score[place]]
+        plan[size, PLAN_ORDER + n + place] = least[by_score[place]]
+    plan[size, PLAN_COUNT] = count
+    plan[size, PLAN_MISSES] = 0
+    plan[size, PLAN_VERSION] = view[V_VERSION, 0]
+
+
+def _planned(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: int) -> bool:
+    """Return whether a plan holds for calls of this size; puts it in order where that has been wanted often enough."""
+    if plan.shape[1] <= PLAN_ORDER:
+        return False
+    if plan[size, PLAN_VERSION] != view[V_VERSION, 0]:
+        plan[size, PLAN_MISSES] += 1
+        if plan[size, PLAN_MISSES] < PLAN_AFTER:
+            return False
+        arrange(view, rules, exposure, params, plan, size)
+    return True
 
 
 def evaluate(view: Any, rules: Any, exposure: Any, params: Any, payload_bytes: int, deadline_us: int, out: Any) -> None:
@@ -254,14 +335,18 @@ def decide(
     rules: Any,
     exposure: Any,
     params: Any,
+    plan: Any,
     answer: Any,
     payload_bytes: int,
     deadline_us: int,
+    draw: int,
 ) -> int:
     """Find the best eligible candidates of one call. Returns how many places of `answer` int64[A_ROWS, k] are filled.
 
-    Arguments as for `evaluate`, whose estimates and vetoes these are. A candidate that is sure to stand behind the
-    last place before its spread is known is passed over: the root is what costs most.
+    Arguments as for `evaluate`, whose estimates and vetoes these are. Candidates are looked at in the order of `plan`
+    (see `arrange`; one with no columns for candidates stands for the order of the view), until the least possible score
+    of the next is behind the last place. A candidate that is sure to stand behind it before its spread is known is
+    passed over: the root is what costs most. With a margin, `draw` says which of the near-ties comes first (see `rank`).
     """
     size = size_of(payload_bytes)
     response_bytes = params[P_RESPONSE_BYTES]
@@ -278,7 +363,14 @@ def decide(
     places = answer.shape[1]
     found = 0
     worst = 0
-    for at in range(view.shape[1]):
+    n = view.shape[1]
+    planned = _planned(view, rules, exposure, params, plan, size)
+    for turn in range(plan[size, PLAN_COUNT] if planned else n):
+        at = turn
+        if planned:
+            at = plan[size, PLAN_ORDER + turn]
+            if found == places and plan[size, PLAN_ORDER + n + turn] > worst:
+                break
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
         median_us = idle[at] + _transfer_us(slow[at], total_bytes)
@@ -331,10 +423,82 @@ def decide(
         answer[A_PRIMARY, place] = primary
         answer[A_SECONDARY, place] = secondary
         answer[A_TIE, place] = tie
+        answer[A_AT, place] = at
         worst = answer[A_PRIMARY, found - 1]
+    if params[P_MARGIN] > 0 and found > 0:
+        _share(view, rules, exposure, params, plan, answer, payload_bytes, deadline_us, draw, planned, found)
     for place in range(found):
         answer[A_SPREAD_US, place] = _isqrt(answer[A_SPREAD_US, place])
     return found
+
+
+def _share(
+    view: Any,
+    rules: Any,
+    exposure: Any,
+    params: Any,
+    plan: Any,
+    answer: Any,
+    payload_bytes: int,
+    deadline_us: int,
+    draw: int,
+    planned: bool,
+    found: int,
+) -> None:
+    """Put the near-tie that the draw falls on into the first place of an answer; the others keep their order."""
+    size, n = size_of(payload_bytes), view.shape[1]
+    most = answer[A_PRIMARY, 0] + params[P_MARGIN]
+    first, first_mix = -1, -1
+    for turn in range(plan[size, PLAN_COUNT] if planned else n):
+        at = turn
+        if planned:
+            at = plan[size, PLAN_ORDER + turn]
+            if plan[size, PLAN_ORDER + n + turn] > most:
+                break
+        mixed = _mix(draw, view[V_TIE, at])
+        if mixed < first_mix or (mixed == first_mix and at > first) or rules[at] != 0 or view[V_SHUT, at] != 0:
+            continue
+        if view[V_IN_FLIGHT, at] >= view[V_QUEUE_MAX, at]:
+            continue
+        price, median_us, square, at_deadline_us, primary = _estimate(view, exposure, params, at, payload_bytes)
+        if primary > most or _late(at_deadline_us, deadline_us):
+            continue
+        if params[P_PRICE_MAX] >= 0 and price > params[P_PRICE_MAX]:
+            continue
+        first, first_mix = at, mixed
+    place = 0
+    while place < found - 1 and answer[A_AT, place] != first:
+        place += 1
+    for behind in range(place, 0, -1):
+        for row in range(A_ROWS):
+            answer[row, behind] = answer[row, behind - 1]
+    price, median_us, square, at_deadline_us, primary = _estimate(view, exposure, params, first, payload_bytes)
+    answer[A_DEPLOYMENT, 0] = view[V_DEPLOYMENT, first]
+    answer[A_LATENCY_US, 0] = at_deadline_us
+    answer[A_PRICE, 0] = price
+    answer[A_MEDIAN_US, 0] = min(median_us, LATENCY_MAX_US)
+    answer[A_SPREAD_US, 0] = square
+    answer[A_PRIMARY, 0] = primary
+    answer[A_AT, 0] = first
+
+
+def _estimate(view: Any, exposure: Any, params: Any, at: int, payload_bytes: int) -> tuple[int, int, int, int, int]:
+    """Return price, median from the entry on, its squared spread, latency for the deadline, and score of a candidate."""
+    size, response_bytes = size_of(payload_bytes), params[P_RESPONSE_BYTES]
+    total_bytes = payload_bytes + response_bytes
+    price = view[V_COMPUTE_NUSD + size, at]
+    price += _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+    price += _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    ahead = max(0, view[V_IN_FLIGHT, at] - view[V_FREE, at])
+    median_us = view[V_IDLE_US + size, at] + _transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+    median_us += view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
+    square = _square(view, at, size, ahead)
+    whole_us = _isqrt(params[P_ACCESS_SQUARE] + square)
+    all_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes) + median_us
+    latency_us = _at_quantile(all_us, view[V_Z + params[P_WAIT_Z], at], whole_us)
+    primary = params[P_PER_PRICE] * price + params[P_PER_S] * latency_us // 1_000_000
+    primary += params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000 + exposure[view[V_SITE, at]]
+    return price, median_us, square, _at_quantile(all_us, view[V_Z + params[P_DEADLINE_Z], at], whole_us), primary
 
 
 def _before(primary: int, secondary: int, tie: int, other_primary: int, other_secondary: int, other_tie: int) -> bool:
@@ -395,38 +559,13 @@ def _spread(view: Any, out: Any, margin: int, draw: int, order: Any, found: int)
             break
 
 
-def decide_spread(
-    view: Any,
-    rules: Any,
-    exposure: Any,
-    params: Any,
-    answer: Any,
-    payload_bytes: int,
-    deadline_us: int,
-    draw: int,
-    out: Any,
-    order: Any,
-) -> int:
-    """Decide as `decide` does for a policy whose near-ties share the calls: every candidate must be looked at."""
-    evaluate(view, rules, exposure, params, payload_bytes, deadline_us, out)
-    found = rank(view, out, params[P_MARGIN], draw, order)
-    for place in range(found):
-        at = order[place]
-        answer[A_DEPLOYMENT, place] = view[V_DEPLOYMENT, at]
-        answer[A_LATENCY_US, place] = out[at, O_DEADLINE_LATENCY_US]
-        answer[A_PRICE, place] = out[at, O_PRICE]
-        answer[A_MEDIAN_US, place] = out[at, O_MEDIAN_US]
-        answer[A_SPREAD_US, place] = out[at, O_SPREAD_US]
-    return found
-
-
 COMPILED = find_spec("numba") is not None
 interpreted: dict[str, Callable[..., Any]] = {
     "refresh": refresh,
+    "arrange": arrange,
     "evaluate": evaluate,
     "rank": rank,
     "decide": decide,
-    "decide_spread": decide_spread,
 }
 """The functions as written, for the test that compares compiled with interpreted decisions."""
 
@@ -442,10 +581,14 @@ if COMPILED:
     _at_quantile = njit(cache=True)(_at_quantile)
     _late = njit(cache=True)(_late)
     _before = njit(cache=True)(_before)
+    refloor = njit(cache=True)(refloor)
     refresh = njit(cache=True)(refresh)
     evaluate = njit(cache=True)(evaluate)
     _row_before = njit(cache=True)(_row_before)
     _spread = njit(cache=True)(_spread)
     rank = njit(cache=True)(rank)
+    arrange = njit(cache=True)(arrange)
+    _planned = njit(cache=True)(_planned)
+    _estimate = njit(cache=True)(_estimate)
+    _share = njit(cache=True)(_share)
     decide = njit(cache=True)(decide)
-    decide_spread = njit(cache=True)(decide_spread)

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ RTT_FRESH_US = 60_000_000
 IN_FLIGHT_MAX = 10_000_000
 """Ten times the largest `queue_max`: a report above it is vetoed the same, and bounds the kernel's products."""
 NEVER_US = -1
+_VIEWS = count(1)
 Z_MAX = 100_000
 P50 = slice(kernel.L_P50_US, kernel.L_P50_US + kernel.SIZES)
 SPREAD = slice(kernel.L_SPREAD_US, kernel.L_SPREAD_US + kernel.SIZES)
@@ -99,6 +101,7 @@ class Snapshot:
         if view is None:
             fixed = self.fleet.tables.fixed(entry, model)
             view = np.zeros((kernel.V_ROWS, fixed.shape[1]), dtype=np.int64)
+            view[kernel.V_VERSION] = next(_VIEWS) << 32  # no plan made for another view may pass for one of this
             self._views[(entry, model)] = view
             for row, index in enumerate(self.fleet.tables.candidates(model)):
                 self._places[index].append((view, row))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from infercast.policies import kernel
+from infercast.policies.compiled import NO_PLAN, new_plan
 from infercast.policies.model import PAYLOAD_BYTES_MAX, Preference, Quantile
 from infercast.policies.objectives import form
 from infercast.policies.parts import Objective
@@ -136,10 +137,17 @@ def run(arrays: Arrays, functions: Kernel) -> dict[str, Any]:
     ranked = int(functions["rank"](view, out, margin, draw, order))
     plain = np.zeros(n, dtype=np.int64)
     functions["rank"](view, out, 0, 0, plain)
+    alone = params.copy()
+    alone[kernel.P_MARGIN] = 0
+    asked = (payload_bytes, deadline_us, draw)
     answer, spread_answer = (np.zeros((kernel.A_ROWS, places), dtype=np.int64) for _ in range(2))
-    found = int(functions["decide"](*given, answer, payload_bytes, deadline_us))
-    scratch = np.zeros_like(out), np.zeros(places, dtype=np.int64)
-    spread = int(functions["decide_spread"](*given, spread_answer, payload_bytes, deadline_us, draw, *scratch))
+    found = int(functions["decide"](*given[:3], alone, NO_PLAN, answer, *asked))
+    spread = int(functions["decide"](*given, NO_PLAN, spread_answer, *asked))
+    for terms, by_hand, count in ((alone, answer, found), (params, spread_answer, spread)):
+        plan, planned = new_plan(n), np.zeros_like(by_hand)
+        functions["arrange"](*given[:3], terms, plan, int(kernel.size_of(payload_bytes)))
+        assert int(functions["decide"](*given[:3], terms, plan, planned, *asked)) == count
+        assert planned[:5, :count].tolist() == by_hand[:5, :count].tolist()
     return {
         "view": view,
         "out": out,

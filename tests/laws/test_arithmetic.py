@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infercast.policies import kernel
+from infercast.policies.compiled import NO_PLAN, new_plan
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.units import LATENCY_MAX_US
 from tests.laws import arithmetic
@@ -49,6 +50,28 @@ def test_the_kernel_says_what_big_integers_say(seed: int) -> None:
 def test_compiled_and_interpreted_kernels_write_the_same_bytes(seed: int) -> None:
     """Warnings are errors here: numpy would warn of an overflow in the interpreted one."""
     assert said(arrays_from(seed), compiled()) == said(arrays_from(seed), kernel.interpreted)
+
+
+@settings(max_examples=300)
+@given(SEEDS, SEEDS)
+def test_a_plan_decides_what_a_look_at_all_decides_whatever_comes_after_it(seed: int, later: int) -> None:
+    arrays, dice = arrays_from(seed), np.random.default_rng(later)
+    n, params = arrays["fixed"].shape[1], arrays["params"]
+    view, plan = np.zeros((kernel.V_ROWS, n), dtype=np.int64), new_plan(n)
+    given_ = (view, arrays["rules"], arrays["exposure"], params)
+    payload_bytes, deadline_us, draw = arrays["asked"]
+    for _ in range(12):
+        kernel.refresh(arrays["fixed"], arrays["live"], arrays["rtt"], arrays["z"], view)
+        for _ in range(kernel.PLAN_AFTER):
+            asked = (int(dice.choice([payload_bytes, payload_bytes // 2, 0])), deadline_us, draw)
+            by_plan, by_all = (np.zeros((kernel.A_ROWS, arrays["places"]), dtype=np.int64) for _ in range(2))
+            found = kernel.decide(*given_, NO_PLAN, by_all, *asked)
+            assert kernel.decide(*given_, plan, by_plan, *asked) == found
+            assert by_plan[:5, :found].tolist() == by_all[:5, :found].tolist()
+        times = arrays["live"][:, kernel.L_P50_US : kernel.L_P50_US + kernel.SIZES]
+        changed = times * dice.uniform(0.85, 1.4, times.shape) * (dice.choice([1, 1, 1, 8, 0.1]))
+        times[:] = np.clip(changed, 1, LATENCY_MAX_US)
+        arrays["live"][:, kernel.L_IN_FLIGHT] = dice.integers(0, 40, len(arrays["live"]))
 
 
 def test_the_random_arrays_reach_every_rule_and_many_places() -> None:

@@ -49,17 +49,18 @@ R_P50_US, R_SPREAD_US, R_COLS = range(3)
     V_ERROR_PPM,
     V_TIE,
     V_RTT_SQUARE,
-    V_VERSION,
     V_Z,
-) = range(15)
+) = range(14)
 V_IDLE_US = V_Z + QUANTILES
 V_P50_US = V_IDLE_US + SIZES
 V_SQUARE = V_P50_US + SIZES
 V_COMPUTE_NUSD = V_SQUARE + SIZES
 V_IDLE_FLOOR = V_COMPUTE_NUSD + SIZES
 V_COMPUTE_FLOOR = V_IDLE_FLOOR + SIZES
-V_ROWS = V_COMPUTE_FLOOR + SIZES
-"""Floors are what idle time and compute have not been below since V_VERSION (its first place) last counted up."""
+V_VERSION = V_COMPUTE_FLOOR + SIZES
+V_ROWS = V_VERSION + 1
+"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle time and compute have not been below since
+V_VERSION (its first place) last counted up; plans are made from them."""
 SHUT_HEALTH, SHUT_TRIED = 1, 2
 """Why a candidate is shut for the time being: bits of V_SHUT."""
 # What a kind of call brings along, worked out once.
@@ -403,9 +404,11 @@ def decide(
             primary,
             secondary,
             tie,
+            at,
             answer[A_PRIMARY, place - 1],
             answer[A_SECONDARY, place - 1],
             answer[A_TIE, place - 1],
+            answer[A_AT, place - 1],
         ):
             place -= 1
         if place == places:
@@ -501,12 +504,23 @@ def _estimate(view: Any, exposure: Any, params: Any, at: int, payload_bytes: int
     return price, median_us, square, _at_quantile(all_us, view[V_Z + params[P_DEADLINE_Z], at], whole_us), primary
 
 
-def _before(primary: int, secondary: int, tie: int, other_primary: int, other_secondary: int, other_tie: int) -> bool:
+def _before(
+    primary: int,
+    secondary: int,
+    tie: int,
+    at: int,
+    other_primary: int,
+    other_secondary: int,
+    other_tie: int,
+    other_at: int,
+) -> bool:
     if primary != other_primary:
         return primary < other_primary
     if secondary != other_secondary:
         return secondary < other_secondary
-    return tie < other_tie
+    if tie != other_tie:
+        return tie < other_tie
+    return at < other_at
 
 
 def rank(view: Any, out: Any, margin: int, draw: int, order: Any) -> int:
@@ -538,9 +552,11 @@ def _row_before(view: Any, out: Any, at: int, other: int) -> bool:
         out[at, O_PRIMARY],
         out[at, O_SECONDARY],
         view[V_TIE, at],
+        at,
         out[other, O_PRIMARY],
         out[other, O_SECONDARY],
         view[V_TIE, other],
+        other,
     )
 
 

@@ -73,6 +73,7 @@ class Snapshot:
         self._heard_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self._said: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._healthy: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._sent: Table = np.zeros(count, dtype=np.int64)
         self._in_flight: Table = np.zeros(count, dtype=np.int64)
         self._p50_us: Table = np.zeros((count, kernel.SIZES), dtype=np.int64)
         self._p95_us: Table = np.zeros((count, kernel.SIZES), dtype=np.int64)
@@ -165,6 +166,7 @@ class Snapshot:
         old = self.age_us > FRESH_US
         concurrency = self.live[:, kernel.L_CONCURRENCY]
         in_flight = np.where(old, np.maximum(self._in_flight, concurrency), self._in_flight)
+        in_flight = np.maximum(in_flight, self._sent)  # who told last may not have seen all of them arrive
         prior_p50, prior_p95 = self.fleet.tables.priors_us[:, :1], self.fleet.tables.priors_us[:, 1:]
         older = old[:, None]
         spread_us = self._p95_us - self._p50_us
@@ -218,6 +220,19 @@ class Snapshot:
             yield
         finally:
             self.count(index, -1)
+
+    @contextmanager
+    def sending(self, index: int) -> Iterator[None]:
+        """Count a call in flight that is another site's to run, for as long as it is away.
+
+        What that site tells of its load is older than this, and may not yet have the call in it.
+        """
+        self._sent[index] += 1
+        try:
+            with self.running(index):
+                yield
+        finally:
+            self._sent[index] -= 1
 
     @contextmanager
     def tried(self, entry: str, model: str, indices: Sequence[int]) -> Iterator[None]:

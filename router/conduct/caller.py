@@ -16,6 +16,7 @@ from infercast.policies.estimates import Estimates
 from infercast.policies.faults import did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Outcome, Request
+from infercast.policies.patience import DEADLINE_DEFAULT_US, NOTHING_BEHIND, patience_us
 from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
@@ -25,11 +26,6 @@ from ..runtime.host import Answer
 from .ports import Carried, Journal, Lost, Runner
 from .recorder import Recorder
 
-DEADLINE_DEFAULT_US = 30 * US_PER_S
-"""What a call may take when neither its policy nor its caller says: nothing waits for ever."""
-PATIENCE_FACTOR = 4
-PATIENCE_FLOOR_US = 150_000
-"""A candidate is given up for the next one after 4 times its estimate, yet never before this."""
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
 
 
@@ -148,7 +144,8 @@ class Caller:
             asked = replace(call.request, deadline_us=left_us) if tried else call.request
             decision_id = self._record(asked, choice, tried)
             expected_us = self._expected_us(choice)
-            wait_us = patience_us(choice, left_us, len(tried) >= self._fallbacks_max(call.request))
+            last = len(choice.deployments) == 1 or len(tried) >= self._fallbacks_max(call.request)
+            wait_us = patience_us(choice.latency_us[0], NOTHING_BEHIND if last else choice.latency_us[1], left_us)
             sent_us = _now_us()
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
@@ -254,20 +251,6 @@ class Caller:
             attempts=attempts,
             took_us=took_us,
         )
-
-
-def patience_us(choice: Choice, left_us: int, last: bool) -> int:
-    """Return how long to wait for the first candidate before trying the next.
-
-    All that is left where nothing stands behind it, or where what does could not make it any more; else a multiple of
-    its own estimate, held down so that the next one still has one and a half times its own.
-    """
-    if last or len(choice.deployments) == 1:
-        return left_us
-    room_us = left_us - choice.latency_us[1] * 3 // 2
-    if room_us <= choice.latency_us[0] * 3 // 2:
-        return left_us
-    return min(room_us, max(PATIENCE_FLOOR_US, PATIENCE_FACTOR * choice.latency_us[0]))
 
 
 def _too_late(limit_us: int, attempts: list[str]) -> Trouble:

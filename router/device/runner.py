@@ -53,8 +53,9 @@ class DeviceRunner:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
         if deployment in self._mine:
             return await self._run_here(deployment, call.body, call.header_bytes, timeout_s)
-        async with asyncio.timeout(timeout_s):
-            return await self._send(deployment, call, timeout_s)
+        with self._snapshot.sending(deployment):
+            async with asyncio.timeout(timeout_s):
+                return await self._send(deployment, call, timeout_s)
 
     async def _run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant

@@ -58,8 +58,9 @@ class ClusterRunner:
         place = self._fleet.deployments[deployment]
         if place.site == self._site:
             return await self.run_here(deployment, call.body, call.header_bytes, timeout_s)
-        async with asyncio.timeout(timeout_s):
-            return await self._run_away(deployment, place.site, call, timeout_s)
+        with self._snapshot.sending(deployment):
+            async with asyncio.timeout(timeout_s):
+                return await self._run_away(deployment, place.site, call, timeout_s)
 
     async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Request
-from infercast.router.conduct.caller import DEADLINE_DEFAULT_US
+from infercast.policies.patience import DEADLINE_DEFAULT_US
 from infercast.router.errors import Kind, Trouble
 from tests.laws.oracle import may_enter, may_run
 from tests.laws.worlds import World, worlds

@@ -8,8 +8,9 @@ import pytest
 from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.model import Request, Rule
+from infercast.policies.patience import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US
 from infercast.policies.snapshot import Report, Snapshot
-from infercast.router.conduct.caller import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US, Answered
+from infercast.router.conduct.caller import Answered
 from infercast.router.errors import Kind, Trouble
 from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 

@@ -1,7 +1,7 @@
 """Claims: what is proved no call breaks, what is broken the engine does decide so, and both are told plainly."""
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -80,14 +80,16 @@ def named(words: list[str] | None, world: World) -> list[str]:
 
 
 def calls(claim: Raw, world: World) -> Iterator[World]:
-    """Every call that a claim speaks of: all sets of classes with one of the claim's in them, or none named."""
+    """Every call that a claim speaks of, at any time: all sets of classes with one of the claim's in them, or none named."""
+    times = oracle.instants(world)
     for classes in SETS:
         if classes and not set(classes) & set(claim.get("classes", CLASSES)):
             continue
         for model in claim.get("models", [each["id"] for each in world.fleet["models"]]):
             for origin in named(claim.get("origins"), world):
                 for entry in claim.get("entries", [each["id"] for each in world.fleet["sites"]]):
-                    yield world.asking(classes=classes, model=model, origin=origin, entry=entry)
+                    places = {"model": model, "origin": origin, "entry": entry}
+                    yield from (world.asking(classes=classes, at_s=at_s, **places) for at_s in times)
 
 
 def breaks(claim: Raw, call: World, fleet: Fleet, place: str) -> bool:
@@ -190,18 +192,16 @@ def passing(engine: Engine, request: Request, down: str = "") -> int:
     return sum(1 for verdict in verdicts if verdict.rule is Rule.NONE and verdict.site != down)
 
 
-def fewest(engine: Engine, claim: Claim, sets: list[tuple[str, ...]]) -> int:
+def fewest(engine: Engine, claim: Claim, sets: list[tuple[str, ...]], times: list[int]) -> int:
     """The fewest candidates of any call that may enter, asked one by one."""
     found = [1000]
     sites = [site.id for site in engine.fleet.sites]
-    for model in engine.models_of("t"):
-        for origin in places_of(engine.fleet):
-            for entry in sites:
-                for classes in sets:
-                    request = Request("r", "t", model, entry, origin, classes, payload_bytes=claim.payload_bytes)
-                    if engine.compiled(request).gate is None:
-                        downs = [""] if claim.while_ == "all_sites_healthy" else sites
-                        found += [passing(engine, request, down) for down in downs]
+    downs = [""] if claim.while_ == "all_sites_healthy" else sites
+    ways = product(engine.models_of("t"), sites, places_of(engine.fleet), sets, times)
+    for model, entry, origin, classes, at_s in ways:
+        request = Request("r", "t", model, entry, origin, classes, payload_bytes=claim.payload_bytes, at_s=at_s)
+        if engine.compiled(request).gate is None:
+            found += [passing(engine, request, down) for down in downs]
     return min(found)
 
 
@@ -210,10 +210,11 @@ def fewest(engine: Engine, claim: Claim, sets: list[tuple[str, ...]]) -> int:
 def test_candidates_are_counted_as_if_each_call_were_asked(
     world: World, seed: int, classes: tuple[str, ...] | None, one_down: bool
 ) -> None:
-    engine = strict(seed, world).engine()
+    world = strict(seed, world)
+    engine = world.engine()
     raw = {"candidates_min": 1, "while": "any_one_site_down" if one_down else "all_sites_healthy", "classes": classes}
     sets = [classes] if classes else [tuple(each) for each in SETS]
-    least = fewest(engine, Claim.model_validate(raw), sets)
+    least = fewest(engine, Claim.model_validate(raw), sets, oracle.instants(world))
     for wanted in (least, least + 1):
         if wanted in (0, 1000, 1001):
             continue

@@ -41,9 +41,22 @@ def strict(seed: int, world: World) -> World:
             "operators": dice.of(None, None, {"allow": ["acme"], "deny": []}),
         },
     }
-    if dice.of(True, False):
+    where = dice.of("always", "health", "at times")
+    if where == "always":
         return world.but(policy={**policy, "always": asked})
-    return world.but(policy={**policy, "classes": {**policy["classes"], "health": asked}})
+    if where == "health":
+        return world.but(policy={**policy, "classes": {**policy["classes"], "health": asked}})
+    return world.but(policy={**policy, "overrides": [*policy["overrides"][:1], *at_times(dice, asked)]})
+
+
+def at_times(dice: Dice, asked: Raw) -> list[Raw]:
+    """Overrides that ask at some times only, or in turns at every time."""
+    hours = dice.of(["08:00-18:00"], ["00:00-24:00"], ["08:00-18:00", "18:00-08:00"], ["22:00-06:00", "06:00-22:00"])
+    rest = {"models": None, "origins": None, "zone": dice.of("UTC", "Asia/Kolkata")}
+    dates = dice.of((None, None), (None, None), ("2026-03-04", None), (None, "2026-03-05"))
+    days = dice.of(None, None, ["sat", "sun"])
+    rest |= {"days": days, "since": dates[0], "until": dates[1]}
+    return [{"when": {**rest, "hours": each}, "constraints": asked, "objective": None} for each in hours]
 
 
 def claim_from(seed: int, world: World) -> Raw:
@@ -437,6 +450,20 @@ def test_too_few_candidates_at_some_hours() -> None:
     claim = {"candidates_min": 3, "origins": ["berlin"], "entries": ["ber"]}
     assert proof_of(claim).holds
     assert not proof_of(claim, **by_time("08:00-18:00")).holds
+
+
+def test_an_entry_that_opens_at_some_hours_is_counted_then() -> None:
+    """By day only the phone takes calls, with all four before it; at night France does too, whence the phone is not reached."""
+    raw = raw_fleet()
+    raw["sites"][1]["country"] = "FR"
+    entry = {"residency": {"entry": {"deny": ["FR", "US"]}}}
+    claim = {"candidates_min": 4, "origins": ["phone"]}
+    assert proof_of(claim, entry, fleet_of(raw)).holds
+    by_day = {"overrides": [{"when": {"hours": "08:00-18:00"}, "constraints": entry}]}
+    broken = proof_of(claim, None, fleet_of(raw), **by_day).counterexample
+    assert broken is not None
+    assert (broken.request.entry, broken.why) == ("ber", "3 candidates, 4 claimed")
+    assert not 8 * 3600 <= broken.request.at_s % 86_400 < 18 * 3600
 
 
 def test_an_override_for_one_origin_counts_for_it_alone() -> None:

@@ -12,9 +12,9 @@ from infercast.policies.model import PAYLOAD_BYTES_MAX
 from infercast.policies.policy import Policy
 from infercast.policies.units import US_PER_S
 
-from .attributes import CONTENT_BITS, WORK_MAX_PPM, contents, lucks, payloads, works
+from .attributes import CONTENT_BITS, contents, lucks, payloads, works
 from .kind_book import KindBook, Row
-from .model import NEVER_EQUAL, WORK_USUAL_PPM, Ints
+from .model import NEVER_EQUAL, WORK_MAX_PPM, WORK_USUAL_PPM, Ints
 from .pieces import Piece
 from .recording import FAULTS_MAX, Recording
 from .streams import number_of, stream

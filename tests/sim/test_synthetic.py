@@ -46,7 +46,12 @@ def test_poisson_calls_come_as_often_as_is_said_and_independently(seed: int, per
 
 
 def test_even_calls_stand_in_the_middle_of_equal_parts() -> None:
-    assert calls(source(rate={"even_per_s": 2}), duration="2s").at_us.tolist() == [250_000, 750_000, 1_250_000, 1_750_000]
+    assert calls(source(rate={"even_per_s": 2}), duration="2s").at_us.tolist() == [
+        250_000,
+        750_000,
+        1_250_000,
+        1_750_000,
+    ]
 
 
 def test_even_calls_of_equal_origins_take_turns() -> None:
@@ -180,7 +185,9 @@ def test_a_spread_goes_through_its_quantiles() -> None:
 
 
 def test_observed_values_are_equally_likely() -> None:
-    found = calls(source(rate={"poisson_per_s": 100}, payload_bytes={"empirical": [1, 1, 5, 9]}, work={"empirical": [1, 4]}))
+    found = calls(
+        source(rate={"poisson_per_s": 100}, payload_bytes={"empirical": [1, 1, 5, 9]}, work={"empirical": [1, 4]})
+    )
     assert abs(np.mean(found.payload_bytes == 1) - 0.5) < share_margin(len(found))
     assert set(found.payload_bytes.tolist()) == {1, 5, 9}
     assert abs(np.mean(found.work_ppm == 4_000_000) - 0.5) < share_margin(len(found))
@@ -205,7 +212,10 @@ def test_popularity_by_hand() -> None:
 def test_questions_of_two_sources_are_never_the_same() -> None:
     repeated = {"share": 1, "questions": 5}
     found = calls(source(repeated=repeated), source(name="b", model="vision", repeated=repeated))
-    by_model = [{content for content, kind in zip(found.content.tolist(), found.kind.tolist(), strict=True) if kind == k} for k in (0, 1)]
+    by_model = [
+        {content for content, kind in zip(found.content.tolist(), found.kind.tolist(), strict=True) if kind == k}
+        for k in (0, 1)
+    ]
     assert [len(words) for words in by_model] == [5, 5]
     assert not by_model[0] & by_model[1]
 

@@ -79,7 +79,9 @@ def test_a_made_up_source_needs_an_end(tmp_path: Path) -> None:
 
 
 def test_more_calls_than_can_be_run_are_refused_before_they_are_drawn(tmp_path: Path) -> None:
-    found = faults(source(rate={"poisson_per_s": 600_000}), source(name="b", rate={"poisson_per_s": 600_000}), path=tmp_path)
+    found = faults(
+        source(rate={"poisson_per_s": 600_000}), source(name="b", rate={"poisson_per_s": 600_000}), path=tmp_path
+    )
     assert [fault.message for fault in found] == ["about 1.2e+08 calls, at most 1e+08 can be run"]
 
 

@@ -17,7 +17,7 @@ from infercast.sim.traffic import TrafficChange
 from infercast.sim.workload import calls_of
 from infercast.sim.workload_file import Source, Workload
 from infercast.sim.workload_names import faults_of
-from tests.support import Raw, fleet_of, link, policy_of, raw_fleet, site, write
+from tests.support import Raw, card, fleet_of, link, policy_of, raw_fleet, site, write
 
 ROOT = Path(__file__).resolve().parents[2]
 ONCE_IN = 1e-9
@@ -38,6 +38,7 @@ def world() -> Fleet:
     raw["links"] += [link("tokyo", "iad", 160, "JP", "US"), link("newyork", "iad", 8, "US"), link("nowhere", "par", 1)]
     raw["sites"].append(site("cam", "device", "FR", tenant="u"))
     raw["models"].append({"id": "vision", "variants": [{"id": "net", "card": "net.json"}]})
+    raw["cards"]["net"] = card("net", None, 9.0)
     return fleet_of(raw)
 
 

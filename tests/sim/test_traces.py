@@ -15,6 +15,7 @@ from infercast.sim.recording import Recording
 from infercast.sim.traces import read_trace
 from infercast.sim.traffic import Scale, Shift
 from infercast.sim.workload_parts import Trace
+from tests.router.logs import decision, write_log
 from tests.sim.workloads import FLEET, calls, data, origins, poisson_margin, rows, source
 from tests.support import Raw, request_of
 
@@ -159,6 +160,14 @@ def test_a_log_is_a_folder_of_files_of_many_places(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="no decision log is here"):
         read_trace(Trace(file="empty", format="decision_log"), tmp_path)
+
+
+def test_a_log_that_the_router_wrote_is_read(tmp_path: Path) -> None:
+    records = [decision(f"d{at_s}", request=asked(at_s)) for at_s in (5, 6, 8)]
+    write_log(tmp_path / "decisions", [(record, None) for record in records])
+    found = read_trace(Trace(file=".", format="decision_log"), tmp_path)
+    assert found.at_us.tolist() == [0, 1_000_000, 3_000_000]
+    assert [(asking.tenant, asking.entry) for asking in found.requests] == [("t", "ber")]
 
 
 def test_calls_of_one_second_are_spread_evenly_over_it(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def entries(
 
 
 @pytest.mark.parametrize("name", STRICT)
-@pytest.mark.parametrize("origin", ["berlin", "phone", "tokyo", "ber", "nowhere", "newyork"])
+@pytest.mark.parametrize("origin", ["berlin", "phone", "tokyo", "ber", "nowhere", "newyork", "cam"])
 @pytest.mark.parametrize("model", ["digits", "vision"])
 @pytest.mark.parametrize("classes", [(), ("plain",)])
 def test_a_call_may_enter_where_the_engine_says(name: str, origin: str, model: str, classes: tuple[str, ...]) -> None:

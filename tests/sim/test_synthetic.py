@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infercast.sim.attributes import _popularity
+from infercast.sim import synthetic
+from infercast.sim.attributes import _lognormal, _popularity
 from infercast.sim.intensity import bursts, day_curve
 from infercast.sim.model import NEVER_EQUAL
 from infercast.sim.streams import stream
@@ -43,6 +44,12 @@ def test_poisson_calls_come_as_often_as_is_said_and_independently(seed: int, per
         assert furthest(found.at_us, lambda at: at / 100e6) < share_margin(len(found))
         gaps = np.diff(found.at_us) / 1e6 * per_s
         assert furthest(gaps, lambda gap: 1 - np.exp(-gap)) < share_margin(len(gaps)) + 2e-6 * per_s
+
+
+def test_long_processes_are_drawn_in_blocks_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = calls(source())
+    monkeypatch.setattr(synthetic, "BLOCK_MAX", 7)
+    assert calls(source()).at_us.tobytes() == whole.at_us.tobytes()
 
 
 def test_even_calls_stand_in_the_middle_of_equal_parts() -> None:
@@ -182,6 +189,14 @@ def test_a_spread_goes_through_its_quantiles() -> None:
         assert abs(np.mean(values <= p95) - 0.95) < share_margin(n) + 1 / 4096
     mean = 1000 * np.exp(sigma**2 / 2)
     assert found.payload_bytes.mean() == pytest.approx(mean, rel=0.03)
+
+
+def test_a_spread_of_small_whole_numbers_keeps_its_mean() -> None:
+    sigma = log(4) / 1.6448536269514722
+    assert _lognormal(10, 40, 10**10).mean() == pytest.approx(10 * np.exp(sigma**2 / 2), abs=0.05)
+    assert set(_lognormal(3, 3, 10**10).tolist()) == {3}
+    assert _lognormal(100, 10_000, 500).max() == 500
+    assert _lognormal(1, 1000, 10**10).min() == 1
 
 
 def test_observed_values_are_equally_likely() -> None:

@@ -16,18 +16,18 @@ from infercast.sim.traces import read_trace
 from infercast.sim.traffic import Scale, Shift
 from infercast.sim.workload_parts import Trace
 from tests.router.logs import decision, write_log
-from tests.sim.workloads import FLEET, calls, data, origins, poisson_margin, rows, source
+from tests.sim.workloads import FLEET, calls, data, origins, poisson_margin, rows, share_margin, source
 from tests.support import Raw, request_of
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
-2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:03.9799600,4800,18
 2023-11-16 18:17:04.0319600,3180,8
 2023-11-16 18:17:05.5000000,100,0
 """
 BURST = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
-5,ChatGPT,472,18,490,Conversation log
-45,ChatGPT,1087,230,1317,Conversation log
-118.5,GPT-4,417,276,693,API log
+5,ChatGPT,400,20,420,Conversation log
+45,ChatGPT,1000,200,1200,Conversation log
+118.5,GPT-4,300,50,350,API log
 """
 MOONCAKE = (
     {"timestamp": 0, "input_length": 1000, "output_length": 6, "hash_ids": [0, 1]},
@@ -69,7 +69,7 @@ def played(folder: Path, text: str, format_: str, changes: Any = (), source_: Ra
 def test_azure_s_rows_by_hand(tmp_path: Path) -> None:
     found = played(tmp_path, AZURE, "azure_llm")
     assert found.at_us.tolist() == [0, 52_000, 1_520_040]
-    assert found.payload_bytes.tolist() == [4 * 4808, 4 * 3180, 400]
+    assert found.payload_bytes.tolist() == [4 * 4800, 4 * 3180, 400]
     assert found.work_ppm.tolist() == [round(4818e6 / 3188), 1_000_000, round(100e6 / 3188)]
     assert found.content.tolist() == [NEVER_EQUAL] * 3
     assert {(kind.tenant, kind.model) for kind in found.kinds} == {("t", "digits")}
@@ -87,8 +87,8 @@ def test_burstgpt_s_rows_by_hand(tmp_path: Path) -> None:
     )
     assert found.at_us.tolist() == [0, 40_000_000, 113_500_000]
     assert [found.kinds[kind].model for kind in found.kind.tolist()] == ["digits", "digits", "vision"]
-    assert found.payload_bytes.tolist() == [944, 2174, 834]
-    first, second = 472 + 180, 1087 + 2300  # each model has its own usual work
+    assert found.payload_bytes.tolist() == [800, 2000, 600]
+    first, second = 400 + 200, 1000 + 2000  # each model has its own usual work
     usual = (first + second) / 2
     assert found.work_ppm.tolist() == [round(first * 1e6 / usual), round(second * 1e6 / usual), 1_000_000]
 
@@ -224,6 +224,23 @@ def test_more_of_a_trace_is_its_calls_again_a_little_later_asking_others_questio
         assert any(payload == known and 0 <= at_us - was < 1_000_000 for was, known in recorded)
     asked_of = {word: more.content.tolist().count(word) for word in set(more.content.tolist()) - {NEVER_EQUAL}}
     assert sorted(asked_of.values()) == [1] * 6 + [2] * 3  # three groups of callers, each asking one question twice
+
+
+def test_copies_that_would_come_after_the_end_do_not(tmp_path: Path) -> None:
+    text = lines({"timestamp": 0, "input_length": 1, "output_length": 1} for _ in range(1000))
+    found = played(tmp_path, text, "mooncake", changes=[Scale(2.0)], source_={"until": "500ms"})
+    assert 500_000 > found.at_us[-1] > 490_000
+    assert abs(len(found) - 1500) < 1000 * share_margin(1000)
+
+
+def test_a_call_of_a_log_that_is_moved_enters_where_calls_from_there_do(tmp_path: Path) -> None:
+    nobody = {"tenant": None, "model": None, "origins": None}
+    text = lines([asked(1, entry="iad")])
+    stays, moves = (
+        played(tmp_path, text, "decision_log", source_=nobody, changes=[Shift(share, "ber")]) for share in (0.0, 1.0)
+    )
+    assert stays.kinds[stays.kind[0]].entries == ("iad", "ber", "par")
+    assert moves.kinds[moves.kind[0]].entries == ("ber", "par", "iad")
 
 
 def test_a_trace_is_thinned_and_moved_call_by_call(tmp_path: Path) -> None:

@@ -91,6 +91,13 @@ def test_so_many_times_the_calls_come(seed: int, factor: float) -> None:
     assert abs(len(found) - inside - 6000) < poisson_margin(6000)
 
 
+def test_a_change_ends_before_the_call_at_its_end() -> None:
+    one = source(rate={"even_per_s": 1})
+    for from_us, until_us, left in ((500_000, 1_500_000, [1_500_000]), (500_001, 1_500_001, [500_000])):
+        found = calls(one, duration="2s", changes=[Scale(0.0, Which(from_us=from_us, until_us=until_us))])
+        assert found.at_us.tolist() == left
+
+
 def test_twice_as_many_even_calls_are_even_again() -> None:
     found = calls(source(rate={"even_per_s": 1}), duration="2s", changes=[Scale(2.0)])
     assert found.at_us.tolist() == [0, 500_000, 1_000_000, 1_500_000]

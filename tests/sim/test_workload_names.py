@@ -85,6 +85,11 @@ def test_more_calls_than_can_be_run_are_refused_before_they_are_drawn(tmp_path: 
     assert [fault.message for fault in found] == ["about 1.2e+08 calls, at most 1e+08 can be run"]
 
 
+def test_calls_are_counted_from_a_source_s_beginning(tmp_path: Path) -> None:
+    short = source(rate={"poisson_per_s": 1_000_000}, **{"from": "60s"})
+    assert faults(short, path=tmp_path) == []
+
+
 def test_all_sources_are_looked_at(tmp_path: Path) -> None:
     found = faults(source(tenant="x"), source(name="b", model="y"), source(name="c", origins=["z"]), path=tmp_path)
     assert [fault.field.split(".")[1] for fault in found] == ["sources[0]", "sources[1]", "sources[2]"]

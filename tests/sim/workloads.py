@@ -35,7 +35,12 @@ def world() -> Fleet:
         {"id": "isle", "country": "FR", "lat": 0, "lon": 0},
         {"id": "nowhere", "country": "ZZ", "lat": 0, "lon": 0},
     ]
-    raw["links"] += [link("tokyo", "iad", 160, "JP", "US"), link("newyork", "iad", 8, "US"), link("nowhere", "par", 1)]
+    raw["links"] += [
+        link("tokyo", "iad", 160, "JP", "US"),
+        link("newyork", "iad", 8, "US"),
+        link("nowhere", "par", 1),
+        link("cam", "par", 1),
+    ]
     raw["sites"].append(site("cam", "device", "FR", tenant="u"))
     raw["models"].append({"id": "vision", "variants": [{"id": "net", "card": "net.json"}]})
     raw["cards"]["net"] = card("net", None, 9.0)

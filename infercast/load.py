@@ -8,7 +8,7 @@ import asyncio
 import importlib.util
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet, Name, Strict
 from infercast.policies.model import Tier
 from infercast.policies.policy import Policy
+from infercast.policies.tables import one_way_us
 
 PATIENCE_S = 5.0
 """How long a client waits where the policy sets no deadline."""
@@ -51,7 +52,10 @@ class Traffic(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How one call ended, as its caller saw it. Emulated distance to the entry is part of `latency_ms`."""
+    """How one call ended, as its caller saw it. Emulated distance to the entry is part of `latency_ms`.
+
+    `call` is the id that its answer named; `sent_s` when it was sent, in seconds since 1970.
+    """
 
     outcome: Literal["answered", "refused", "failed"]
     reason: str
@@ -63,6 +67,8 @@ class Ended:
     attempts: int = 0
     right: bool | None = None
     tried: tuple[str, ...] = ()
+    call: str = ""
+    sent_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -188,17 +194,19 @@ class Sender:
 
     async def _open(self, client: httpx.AsyncClient, streams: Iterable[Stream]) -> None:
         """Open the connections first: a client that starts with its caller pays for that once, not within a deadline."""
-        urls = {self._where(stream.tenant, self._entries(stream)[0], stream.origin)[0] for stream in streams}
+        urls = {self._where(stream.tenant, self.entries(stream)[0], stream.origin)[0] for stream in streams}
         await asyncio.gather(*(client.get(f"{url}/v2/health/ready", timeout=PATIENCE_S) for url in urls))
 
-    def _entries(self, stream: Stream) -> list[str]:
+    def entries(self, stream: Stream) -> list[str]:
+        """Return where a stream's calls enter: its first entry, and the others where that gives no answer."""
         return list(stream.entries) or [self._nearest(stream.origin)]
 
     async def _stream(self, client: httpx.AsyncClient, stream: Stream, pause_s: float) -> Sent:
         sent = Sent(stream)
-        entries = self._entries(stream)
+        entries = self.entries(stream)
         for number in range(stream.calls):
-            end = await self._call(client, stream, entries, number)
+            sent_s = time.time()
+            end = replace(await self._call(client, stream, entries, number), sent_s=sent_s)
             if end.reason == LOST and len(entries) > 1:
                 entries.append(entries.pop(0))
             sent.ended.append(end)
@@ -208,7 +216,7 @@ class Sender:
 
     async def _call(self, client: httpx.AsyncClient, stream: Stream, entries: list[str], number: int) -> Ended:
         began = time.perf_counter()
-        left_s = self._patience_s(stream)
+        left_s = self.patience_s(stream)
         tried: list[str] = []
         for entry in entries:
             share_s = left_s - (time.perf_counter() - began)
@@ -225,15 +233,14 @@ class Sender:
         url, secret = self._where(stream.tenant, entry, stream.origin)
         body, header_bytes, label = self._payloads.of(stream.model, number)
         path = self._fleet.network.path(stream.origin, entry)
-        away_s = path.rtt_us / 1e6 if path is not None else 0.0
         headers = {"authorization": f"Bearer {secret}", "inference-header-content-length": str(header_bytes)}
         if stream.data_class:
             headers["infercast-class"] = stream.data_class
-        await asyncio.sleep(away_s / 2)
+        await asyncio.sleep(one_way_us(path, len(body)) / 1e6)
         response = await client.post(
             f"{url}/v2/models/{stream.model}/infer", content=body, headers=headers, timeout=None
         )
-        await asyncio.sleep(away_s / 2)
+        await asyncio.sleep(one_way_us(path, len(response.content)) / 1e6)
         latency_ms = (time.perf_counter() - began) * 1000
         if response.status_code == 500 and "infercast-outcome" not in response.headers:
             raise httpx.RemoteProtocolError("the entry's replicas are gone")
@@ -252,9 +259,11 @@ class Sender:
             float(response.headers["infercast-cost-usd"]),
             int(response.headers["infercast-attempts"]),
             None if label is None else _label(response) == label,
+            call=response.headers["infercast-id"],
         )
 
-    def _patience_s(self, stream: Stream) -> float:
+    def patience_s(self, stream: Stream) -> float:
+        """Return how long a caller waits for an answer."""
         blocks = self._policies[stream.tenant].blocks([stream.data_class] if stream.data_class else [])
         deadlines_ms = [block.deadline_ms for block in blocks if block.deadline_ms is not None]
         return min(deadlines_ms) / 1000 if deadlines_ms else PATIENCE_S

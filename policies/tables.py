@@ -28,6 +28,11 @@ def ps_per_byte(kbps: int) -> int:
     return min(-(-PS_PER_BYTE_AT_1_KBPS // kbps), kernel.PS_PER_BYTE_MAX)
 
 
+def one_way_us(path: Path | None, total_bytes: int) -> int:
+    """Return how long so many bytes are on a declared way: half its round trip, and their transfer; 0 without a way."""
+    return 0 if path is None else path.rtt_us // 2 + kernel.transfer_us(ps_per_byte(path.kbps), total_bytes)
+
+
 def prior_us(fleet: "Fleet", deployment: "Deployment") -> tuple[int, int]:
     """Return p50 and p95 of a call's time at a deployment by the files: the card's, with the fleet's call overhead."""
     service = fleet.service_ms(deployment)

@@ -1,6 +1,8 @@
 """`call`: one real call through the running system."""
 
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,6 +86,17 @@ def address(running: system.Running, fleet: Fleet, tenant: str, entry: str, orig
         return f"http://127.0.0.1:{running.devices[entry]}", f"{tenant}.{entry}"
     zone = f"{tenant}.{origin}" if origin and origin != entry else tenant
     return f"{running.url}/{entry}", zone
+
+
+def addresses(running: system.Running, state: Path, fleet: Fleet) -> Callable[[str, str, str], tuple[str, str]]:
+    """Return what gives the URL and the key for (tenant, entry, origin), as `infercast.load.Sender` asks for them."""
+
+    @cache  # keys are read from their file once, not within the time that a call takes
+    def where(tenant: str, entry: str, origin: str) -> tuple[str, str]:
+        url, key = address(running, fleet, tenant, entry, origin)
+        return url, system.secret_of(state, key)
+
+    return where
 
 
 def made_up(fleet: Fleet, model: str) -> bytes:

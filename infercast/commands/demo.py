@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +37,7 @@ from .app import (
     print_json,
     refusing,
 )
-from .call import address
+from .call import addresses
 from .explain import nearest_entry
 from .running import Port, start_with_progress
 
@@ -88,11 +87,7 @@ def demo(
 async def _send(
     running: system.Running, state: Path, fleet: Fleet, policies: dict[str, Policy], plan: Traffic, payloads: Payloads
 ) -> tuple[list[Sent], list[Sent]]:
-    @cache  # keys are read from their file once, not within the time that a call takes
-    def where(tenant: str, entry: str, origin: str) -> tuple[str, str]:
-        url, key = address(running, fleet, tenant, entry, origin)
-        return url, system.secret_of(state, key)
-
+    where = addresses(running, state, fleet)
     total = sum(stream.calls for stream in plan.streams)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:

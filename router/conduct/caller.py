@@ -248,6 +248,8 @@ class Caller:
             cost_usd=answered.cost_usd if answered else 0.0,
             expected_us=answered.expected_us if answered else None,
             ran_us=answered.ran_us if answered else None,
+            at_site_us=answered.answer.at_site_us if answered else None,
+            service_us=answered.answer.service_us if answered else None,
             attempts=attempts,
             took_us=took_us,
         )

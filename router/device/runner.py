@@ -1,7 +1,7 @@
 """Where a device's calls run: in its own session, or at a site's ingress over HTTP, deadline and class going along."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
@@ -9,6 +9,7 @@ import httpx
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
+from infercast.policies.tables import one_way_us
 
 from ..conduct.ports import Carried, Lost
 from ..errors import Kind, Trouble
@@ -59,10 +60,11 @@ class DeviceRunner:
 
     async def _run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant
+        began_us = now_us()
         with self._loads.running(index, len(body)) as ran:
             answer = await self._host.run(variant, self._site, body, header_bytes, timeout_s)
             ran(answer.service_us)
-        return answer
+        return replace(answer, at_site_us=now_us() - began_us)
 
     async def probe(self) -> None:
         """Try what nobody calls, on zeros."""
@@ -76,13 +78,13 @@ class DeviceRunner:
     async def _send(self, index: int, call: Carried, timeout_s: float) -> Answer:
         site = self._fleet.deployments[index].site
         path = self._fleet.network.path(self._site, site)
-        away_us = path.rtt_us if path is not None else 0
+        there_us = one_way_us(path, len(call.body))
         headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": call.request.id}
         if call.request.classes:
             headers["infercast-class"] = ", ".join(call.request.classes)
         if call.header_bytes is not None:
             headers["inference-header-content-length"] = str(call.header_bytes)
-        await asyncio.sleep(away_us / 2_000_000)
+        await asyncio.sleep(there_us / 1_000_000)
         self.sent_bytes += len(call.body)
         url = f"{self._upstream}/{site}/v2/models/{call.request.model}/infer"
         try:
@@ -90,11 +92,12 @@ class DeviceRunner:
             response = await self._client.post(url, content=call.body, headers=headers)
         except httpx.HTTPError as error:
             raise Lost(f"{site}: {error}") from error
-        await asyncio.sleep(away_us / 2_000_000)
-        answer = _answer_of(response, away_us)
+        back_us = one_way_us(path, len(response.content))
+        await asyncio.sleep(back_us / 1_000_000)
+        answer = _answer_of(response, there_us + back_us)
         # The time of attempts that were lost there is in no header: such a call says nothing of the way.
         if answer.site == site and response.headers.get("infercast-attempts") == "1":
-            trip_us = now_us() - began_us + away_us // 2 - answer.at_site_us
+            trip_us = now_us() - began_us + there_us - answer.at_site_us
             number = self._fleet.tables.site_index[site]
             self._estimates.travelled(number, len(call.body), trip_us, now_us())
         return answer

@@ -13,6 +13,7 @@ from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Tier
 from infercast.policies.snapshot import Report, Snapshot
+from infercast.policies.tables import one_way_us
 
 from ..conduct.ports import Carried, Lost
 from ..errors import Trouble
@@ -84,20 +85,22 @@ class ClusterRunner:
 
     async def _run_away(self, index: int, site: str, call: Carried, timeout_s: float) -> Answer:
         path = self._fleet.network.path(self._site, site)
-        away_us = path.rtt_us if path is not None and self._emulate else 0
+        way = path if self._emulate else None
+        there_us = one_way_us(way, len(call.body))
         if site not in self._others:
             self._others[site] = serve.get_app_handle(site)
         began_us = now_us()
         try:
-            await asyncio.sleep(away_us / 2_000_000)
+            await asyncio.sleep(there_us / 1_000_000)
             away = Away(call.request, index, call.body, call.header_bytes, timeout_s)
             came: Came = await self._others[site].run_away.remote(away)
-            await asyncio.sleep(away_us / 2_000_000)
+            back_us = one_way_us(way, len(came.answer.body) if came.answer is not None else 0)
+            await asyncio.sleep(back_us / 1_000_000)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         answer = _answer_in(came)
         self._travelled(site, len(call.body), now_us() - began_us - answer.at_site_us)
-        return replace(answer, emulated_us=away_us)
+        return replace(answer, emulated_us=there_us + back_us)
 
     def _travelled(self, site: str, payload_bytes: int, trip_us: int) -> None:
         self._travelled_us[site] = now_us()

@@ -1,0 +1,185 @@
+"""The world of a measured run: its arrivals exactly as they were sent, and the times of a profile in place of declared ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+
+import numpy as np
+
+from infercast.policies.fleet import Fleet
+from infercast.policies.model import Rule, Tier
+from infercast.policies.parts import Limits
+from infercast.policies.policy import Policy
+from infercast.policies.units import US_PER_MS, ms
+
+from .measured import CallEnded, Measured, Profile, Rerun, real_costs_nusd
+from .model import NEVER_EQUAL, SHAPE_POINTS, WORK_USUAL_PPM, Calls, Ended, Ints, Run, Truth, World
+from .shapes import luck_of, point
+
+VALUES_MIN = 20
+"""Times of a deployment count as its own from so many on; with fewer, those of its variant at all sites stand for it."""
+AROUND_PURPOSE = 9
+"""Purpose of the draw of what a caller waits around its entry: the fifth try's round trip, which hardly a call comes to."""
+REFUSALS = (Ended.REFUSED, Ended.SATURATED, Ended.UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended for its caller, live or simulated. `site` where it ran, empty without an answer."""
+
+    tenant: str
+    site: str
+    ended: CallEnded
+    rule: str
+    latency_us: int
+    cost_nusd: int
+
+
+def p50_and_p95(values: Sequence[int]) -> tuple[int, int]:
+    """Return the median and the 95th percentile of some times, each 1 at least."""
+    if len(values) == 1:
+        return max(1, values[0]), max(1, values[0])
+    cut = quantiles(values, n=20, method="inclusive")
+    return max(1, round(cut[9])), max(1, round(cut[18]))
+
+
+def fleet_as_measured(fleet: Fleet, profile: Profile) -> Fleet:
+    """Return the fleet with measured times: cards of the variants that were called, and links between sites.
+
+    A link that no call crossed is as long as declared, and as much longer as those that calls did cross.
+    """
+    document = fleet.model_dump(mode="json", by_alias=True)
+    overhead_ms, document["call_overhead_ms"] = fleet.call_overhead_ms, 0
+    by_accelerator = _by_accelerator(fleet, profile)
+    for variant, card in document["cards"].items():
+        for accelerator, time_ms in card["service_time_ms"].items():
+            values = by_accelerator.get((variant, accelerator), ())
+            if len(values) >= VALUES_MIN:
+                time_ms["p50"], time_ms["p95"] = map(ms, p50_and_p95(values))
+            else:
+                time_ms["p50"] += overhead_ms
+                time_ms["p95"] += overhead_ms
+    more = _beyond_declared(fleet, profile)
+    sites = {site.id for site in fleet.sites}
+    for link in document["links"]:
+        ends = (link["from"], link["to"])
+        if sites.issuperset(ends):
+            link["rtt_ms"], link["rtt_p95_ms"] = _round_trip_ms(link, profile, more)
+    return Fleet.model_validate(document)
+
+
+def _by_accelerator(fleet: Fleet, profile: Profile) -> dict[tuple[str, str], tuple[int, ...]]:
+    found: dict[tuple[str, str], tuple[int, ...]] = {}
+    for deployment in fleet.deployments:
+        key = (deployment.variant, deployment.accelerator)
+        found[key] = found.get(key, ()) + profile.server_us.get(deployment.id, ())
+    return found
+
+
+def _beyond_declared(fleet: Fleet, profile: Profile) -> tuple[int, int]:
+    """Return p50 and p95 of what round trips took beyond the declared ones."""
+    found = []
+    for (entry, site), trips_us in profile.trip_us.items():
+        path = fleet.network.path(entry, site)
+        if path is not None:
+            found += [max(0, trip_us - path.rtt_us) for trip_us in trips_us]
+    return p50_and_p95(found) if found else (0, 0)
+
+
+def _round_trip_ms(link: Mapping[str, object], profile: Profile, more: tuple[int, int]) -> tuple[float, float]:
+    ends = (str(link["from"]), str(link["to"]))
+    trips_us = sorted(profile.trip_us.get(ends, ()) + profile.trip_us.get(ends[::-1], ()))
+    if len(trips_us) >= VALUES_MIN:
+        p50_us, p95_us = p50_and_p95(trips_us)
+        return ms(p50_us), ms(p95_us)
+    rtt_ms = float(str(link["rtt_ms"]))
+    return rtt_ms + more[0] / US_PER_MS, rtt_ms + more[1] / US_PER_MS
+
+
+def truth_of(fleet: Fleet, profile: Profile) -> dict[str, Truth]:
+    """Return what calls of each deployment take, as measured; those of a variant that nobody called are left out."""
+    by_accelerator = _by_accelerator(fleet, profile)
+    truth = {}
+    for deployment in fleet.deployments:
+        values = profile.server_us.get(deployment.id, ())
+        if len(values) < VALUES_MIN:
+            values = tuple(sorted(by_accelerator[(deployment.variant, deployment.accelerator)]))
+        if len(values) >= VALUES_MIN:
+            truth[deployment.id] = Truth(*p50_and_p95(values), "empirical", values)
+    return truth
+
+
+def policy_as_carried(policy: Policy) -> Policy:
+    """Return a policy without what the live router does not carry out: hedges, cached answers, limits of use."""
+    behaviour = policy.behaviour.model_copy(update={"hedge": None, "cache": None})
+    return policy.model_copy(update={"behaviour": behaviour, "limits": Limits()})
+
+
+def world_of(fleet: Fleet, policies: Mapping[str, Policy], profile: Profile, rerun: Rerun, seed: int) -> World:
+    """Return the world that a rerun's calls are simulated in. `fleet` is the declared one."""
+    return World(
+        fleet=fleet_as_measured(fleet, profile),
+        policies={tenant: policy_as_carried(policy) for tenant, policy in policies.items()},
+        calls=calls_of(rerun, seed),
+        starts_at_s=rerun.starts_at_s,
+        truth=truth_of(fleet, profile),
+    )
+
+
+def calls_of(rerun: Rerun, seed: int) -> Calls:
+    """Return the calls of a rerun, sent when they were."""
+    n = len(rerun.calls)
+    return Calls(
+        kinds=rerun.kinds,
+        at_us=np.array([call.sent_us for call in rerun.calls], dtype=np.int64),
+        kind=np.array([call.kind for call in rerun.calls], dtype=np.int32),
+        payload_bytes=np.array([call.payload_bytes for call in rerun.calls], dtype=np.int64),
+        work_ppm=np.full(n, WORK_USUAL_PPM, dtype=np.int64),
+        content=np.full(n, NEVER_EQUAL, dtype=np.int64),
+        luck=luck_of(seed, n),
+    )
+
+
+def live_outcomes(fleet: Fleet, rerun: Rerun) -> list[Outcome]:
+    """Return how a rerun's calls ended, at what they really cost."""
+    return [_outcome(fleet, rerun, call, cost) for call, cost in zip(rerun.calls, real_costs_nusd(fleet, rerun), strict=True)]
+
+
+def _outcome(fleet: Fleet, rerun: Rerun, call: Measured, cost_nusd: int) -> Outcome:
+    site = fleet.deployments[fleet.deployment_index[call.deployment]].site if call.deployment else ""
+    return Outcome(rerun.kinds[call.kind].tenant, site, call.ended, call.rule, call.latency_us, cost_nusd)
+
+
+def simulated_outcomes(run: Run, rerun: Rerun, profile: Profile) -> list[Outcome]:
+    """Return how simulated calls ended for callers like the live ones.
+
+    They wait around their entry as live callers did, which the run knows nothing of, and go away when their patience ends.
+    """
+    sites = [site.id for site in run.world.fleet.sites]
+    places = [run.world.fleet.tables.site_index[deployment.site] for deployment in run.world.fleet.deployments]
+    around_us = _around_us(run, profile)
+    found = []
+    for number, call in enumerate(rerun.calls):
+        tenant = rerun.kinds[call.kind].tenant
+        ended = Ended(int(run.ended[number]))
+        latency_us = int(run.latency_us[number] + around_us[number])
+        if ended in REFUSALS:
+            found.append(Outcome(tenant, "", "refused", Rule(int(run.rule[number])).word, latency_us, 0))
+        elif ended is Ended.ANSWERED and latency_us <= rerun.patience_us[call.kind]:
+            site = sites[places[int(run.deployment[number])]]
+            found.append(Outcome(tenant, site, "answered", "", latency_us, int(run.cost_nusd[number])))
+        else:
+            found.append(Outcome(tenant, "", "failed", "", latency_us, 0))
+    return found
+
+
+def _around_us(run: Run, profile: Profile) -> Ints:
+    """Draw what each call's caller waits around its entry, int64[n]; nothing where nobody measured it."""
+    calls = run.world.calls
+    points = point(calls.luck, AROUND_PURPOSE)
+    drawn = np.zeros(len(calls), dtype=np.int64)
+    for number, site in enumerate(run.world.fleet.sites):
+        values = np.array(profile.around_us.get(site.id, (0,)), dtype=np.int64)
+        mine = run.entry == number
+        drawn[mine] = values[points[mine] * len(values) // SHAPE_POINTS]
+    return drawn

@@ -1,0 +1,283 @@
+"""What a scenario may change, one form per kind. Shapes only: `fleet_changes` and `scenario` carry them out.
+
+Parts of the fleet (sites, links, deployments) are written as in the fleet file and checked by its loader.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from infercast.policies.fleet import Accelerator, Deployment, Link, Name, Site, Strict, Trust, Variant, Zone
+from infercast.policies.model import Tier
+from infercast.policies.parts import Said
+
+from .durations import Duration
+
+LinkName = Annotated[str, Field(pattern=r"^[a-z0-9.-]+~[a-z0-9.-]+$", description="Two places, as fra~dub.")]
+DeploymentName = Annotated[str, Field(min_length=3, max_length=127, description="VARIANT@SITE.")]
+Positive = Annotated[float, Field(gt=0, le=1_000_000)]
+Links = Annotated[tuple[Link, ...], Field(description="Its links, as in the fleet file.")]
+
+
+class AddSite(Strict):
+    """A site that the fleet does not have, with its links and deployments, as the fleet file writes them."""
+
+    site: Site = Field(description="The site, as in the fleet file.")
+    links: Links = ()
+    deployments: tuple[Deployment, ...] = Field(default=(), description="What runs there, as in the fleet file.")
+
+
+class OfSite(Strict):
+    """Names a site."""
+
+    site: Name = Field(description="The site's id.")
+
+
+class RemoveSite(OfSite):
+    """Takes a site out for good, with its links and deployments. To lose it for a time, `fail` it."""
+
+
+class Elsewhere(Strict):
+    """Where a site goes. What is not said stays as it is."""
+
+    country: str | None = Field(default=None, description="ISO 3166 country.")
+    place: str | None = Field(default=None, description="The place's name, for people.")
+    lat: float = Field(description="Degrees north.")
+    lon: float = Field(description="Degrees east.")
+    operator: Name | None = Field(default=None, description="Who runs it there.")
+    trust: Trust | None = Field(default=None, description="What is promised there; replaces all that was.")
+
+
+class MoveSite(OfSite):
+    """Puts a site elsewhere. Distances change with the place, so its links are given anew; the old ones go."""
+
+    to: Elsewhere = Field(description="Where it stands from now on.")
+    links: Links = Field(min_length=1)
+
+
+class ResizeSite(OfSite):
+    """Gives a site more or fewer slots, another price for them, or a device more instances."""
+
+    accelerators: dict[Name, "Slots"] = Field(default={}, description="Slots and price, by accelerator.")
+    instances: int | None = Field(default=None, ge=1, description="How many devices a template stands for.")
+
+
+class Slots(Strict):
+    """An accelerator's slots and price. What is not said stays; a new accelerator needs its price."""
+
+    slots: int | None = Field(default=None, ge=1, description="Replicas' worth of it.")
+    usd_per_hour: float | None = Field(default=None, ge=0, description="Price of a replica's hour.")
+
+
+class AddZone(Strict):
+    """A place that calls come from, and its links."""
+
+    zone: Zone = Field(description="The zone, as in the fleet file.")
+    links: Links = ()
+
+
+class OfLink(Strict):
+    """Names a link."""
+
+    link: LinkName
+
+
+class RemoveLink(OfLink):
+    """Takes a link out for good. To lose it for a time, `fail` it."""
+
+
+class ChangeLink(OfLink):
+    """Gives a link other values. What is not said stays."""
+
+    rtt_ms: float | None = Field(default=None, description="Round trip, median. Its p95 is scaled alike if not said.")
+    rtt_p95_ms: float | None = Field(default=None, description="Round trip, p95.")
+    bandwidth_mbps: float | None = Field(default=None, description="For one call.")
+    countries: tuple[str, ...] | None = Field(default=None, description="Countries that it crosses.")
+
+
+class RemoveDeployment(Strict):
+    """Takes a variant off a site."""
+
+    deployment: DeploymentName
+
+
+class ChangeDeployment(RemoveDeployment):
+    """Gives a deployment other replicas or another way of running. What is not said stays."""
+
+    replicas: int | None = Field(default=None, description="How many stand there.")
+    hosted: str | None = Field(default=None, description="in_worker or own.")
+    accelerator: Name | None = Field(default=None, description="What they run on.")
+    concurrency: int | None = Field(default=None, description="Calls that a replica runs at once.")
+    queue_max: int | None = Field(default=None, description="Calls in flight at which there is no more room.")
+    batch_max: int | None = Field(default=None, description="Calls that a replica joins into one.")
+
+
+class ChangePrice(Strict):
+    """Another price: of computing at a site, at all sites of an operator or a tier, or of a link's traffic."""
+
+    site: Name | None = Field(default=None, description="Of this site's accelerators.")
+    operator: Name | None = Field(default=None, description="Of all sites of this operator.")
+    tier: Tier | None = Field(default=None, description="Of all sites of this tier.")
+    link: LinkName | None = None
+    accelerator: Name | None = Field(default=None, description="Of this accelerator only.")
+    scale: float | None = Field(default=None, ge=0, le=1000, description="Times the price there is.")
+    usd_per_hour: float | None = Field(default=None, ge=0, description="The price of a replica's hour.")
+    egress_usd_per_gb: float | None = Field(default=None, ge=0, description="For what leaves the link's first end.")
+    egress_back_usd_per_gb: float | None = Field(default=None, ge=0, description="For what leaves the second.")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        _exactly_one(self, "site", "operator", "tier", "link")
+        of_link = self.egress_usd_per_gb is not None or self.egress_back_usd_per_gb is not None
+        if (self.link is None and of_link) or (self.link is not None and (self.usd_per_hour is not None)):
+            raise ValueError("a site has usd_per_hour, a link egress_usd_per_gb and egress_back_usd_per_gb")
+        if sum((self.scale is not None, self.usd_per_hour is not None, of_link)) != 1:
+            raise ValueError("say the new price or scale, one of them")
+        if self.link is not None and self.accelerator is not None:
+            raise ValueError("a link has no accelerator")
+        return self
+
+
+class ChangeModel(Strict):
+    """Adds variants to a model or takes some away, with their deployments. A card's path is relative to this file."""
+
+    model: Name = Field(description="The model's id.")
+    add: tuple[Variant, ...] = Field(default=(), description="Variants, as in the fleet file; deploy them as well.")
+    remove: tuple[Name, ...] = Field(default=(), description="Variants that go.")
+    response_bytes: int | None = Field(default=None, description="Size of an answer.")
+
+
+class ChangePolicy(Strict):
+    """Another policy of a tenant: a whole file, or a merge patch (RFC 7386) over the one there is.
+
+    In a patch mappings merge, a list or a value takes the other's place, and `null` removes a key.
+    """
+
+    tenant: Name = Field(description="Whose policy.")
+    file: str | None = Field(default=None, description="A policy file, relative to this one.")
+    patch: dict[str, Any] | None = Field(default=None, description="Keys of the policy file that change.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _exactly_one(self, "file", "patch")
+        return self
+
+
+class Span(Strict):
+    """From when until when, counted from the start of the scenario."""
+
+    from_us: Duration = Field(default=0, alias="from", description="When it begins; left out, at the start.")
+    until_us: Duration | None = Field(default=None, alias="until", description="When it ends; left out, never.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.until_us is not None and self.until_us <= self.from_us:
+            raise ValueError("it would end before it begins")
+        return self
+
+
+class Fail(Span):
+    """A site, a deployment or a link that is down for a time. Calls in flight there are lost."""
+
+    site: Name | None = Field(default=None, description="The whole site, its ingress as well.")
+    deployment: DeploymentName | None = None
+    link: LinkName | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        _exactly_one(self, "site", "deployment", "link")
+        return self
+
+
+class Slow(Span):
+    """A site whose service times, or a link whose round trips, are longer for a time."""
+
+    site: Name | None = Field(default=None, description="All that runs there.")
+    link: LinkName | None = None
+    factor: Positive = Field(description="3.0: takes three times as long.")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        _exactly_one(self, "site", "link")
+        return self
+
+
+class Autoscale(Strict):
+    """Replicas of deployments that follow their load, in the words of Ray Serve's autoscaling."""
+
+    deployments: tuple[DeploymentName, ...] = Field(min_length=1, description="Which; each by itself.")
+    replicas_min: int = Field(ge=0, le=100_000, description="Fewest.")
+    replicas_max: int = Field(ge=1, le=100_000, description="Most.")
+    target_ongoing: Positive = Field(default=2.0, description="Calls in flight per replica that are aimed at.")
+    look_back: Duration = Field(default=30_000_000, description="The load's mean over this counts.")
+    upscale_delay: Duration = Field(default=30_000_000, description="A wish for more is granted after this.")
+    downscale_delay: Duration = Field(default=600_000_000, description="A wish for fewer is granted after this.")
+    cold_start: Duration = Field(default=10_000_000, description="From the grant to the replica's first call.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.replicas_min > self.replicas_max:
+            raise ValueError("replicas_min is above replicas_max")
+        return self
+
+
+class Truth(Strict):
+    """What calls of some deployments really take on an idle server, where the card says otherwise."""
+
+    deployments: tuple[DeploymentName, ...] = Field(min_length=1, description="Which.")
+    p50_ms: float | None = Field(default=None, gt=0, le=600_000, description="Median; the mean of the other shapes.")
+    p95_ms: float | None = Field(default=None, gt=0, le=600_000, description="95th percentile, of lognormal.")
+    shape: Literal["lognormal", "exponential", "constant", "empirical"] = Field(
+        default="lognormal", description="The distribution."
+    )
+    values_ms: tuple[Annotated[float, Field(gt=0, le=600_000)], ...] = Field(
+        default=(), max_length=100_000, description="Measured times, for `empirical`."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.shape == "empirical") is not bool(self.values_ms):
+            raise ValueError("values_ms goes with shape: empirical, and only with it")
+        if self.shape != "empirical" and self.p50_ms is None:
+            raise ValueError("the key 'p50_ms' is missing")
+        if self.shape == "lognormal" and (self.p95_ms is None or self.p95_ms < (self.p50_ms or 0)):
+            raise ValueError("lognormal needs p95_ms, at least p50_ms")
+        return self
+
+
+class Power(Strict):
+    """What a replica draws while it computes, by site."""
+
+    watts: dict[Name, Annotated[float, Field(ge=0, le=100_000)]] = Field(min_length=1, description="Watts, by site.")
+
+
+class Batching(Strict):
+    """What each further call of a batch adds, as a share of one call's time, by variant. 1.0 gains nothing."""
+
+    marginal: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, description="Share, by variant.")
+
+
+class Change(Strict):
+    """One change: exactly one of these keys."""
+
+    description: Said = Field(default="", description="What this is about, for people.")
+    add_site: AddSite | None = Field(default=None, description="A new site.")
+    remove_site: RemoveSite | None = Field(default=None, description="A site that goes for good.")
+    move_site: MoveSite | None = Field(default=None, description="A site that goes elsewhere.")
+    resize_site: ResizeSite | None = Field(default=None, description="More or fewer slots.")
+    add_zone: AddZone | None = Field(default=None, description="A new place that calls come from.")
+    add_link: Link | None = Field(default=None, description="A new link, as in the fleet file.")
+    remove_link: RemoveLink | None = Field(default=None, description="A link that goes for good.")
+    change_link: ChangeLink | None = Field(default=None, description="A link with other values.")
+    add_deployment: Deployment | None = Field(default=None, description="A variant at one more site.")
+    remove_deployment: RemoveDeployment | None = Field(default=None, description="A variant that leaves a site.")
+    change_deployment: ChangeDeployment | None = Field(default=None, description="Other replicas, queue, batch.")
+    change_price: ChangePrice | None = Field(default=None, description="Another price.")
+    change_model: ChangeModel | None = Field(default=None, description="Other variants of a model.")
+    policy: ChangePolicy | None = Field(default=None, description="Another policy of a tenant.")
+    fail: Fail | None = Field(default=None, description="Something is down for a time.")
+    slow: Slow | None = Field(default=None, description="Something is slow for a time.")
+    autoscale: Autoscale | None = Field(default=None, description="Replicas that follow the load.")
+    truth: Truth | None = Field(default=None, description="Real service times, unlike the card's.")
+    power: Power | None = Field(default=None, description="Power drawn.")
+    batching: Batching | None = Field(default=None, description="What a batch gains.")

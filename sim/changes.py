@@ -7,16 +7,26 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from infercast.policies.fleet import Accelerator, Deployment, Link, Name, Site, Strict, Trust, Variant, Zone
+from infercast.policies.fleet import Deployment, Link, Name, Site, Strict, Trust, Variant, Zone
 from infercast.policies.model import Tier
-from infercast.policies.parts import Said
+from infercast.policies.windows import minutes_of
 
 from .durations import Duration
+from .traffic import FACTOR_MAX
+from .workload_file import Source
+from .workload_parts import OneOf
 
 LinkName = Annotated[str, Field(pattern=r"^[a-z0-9.-]+~[a-z0-9.-]+$", description="Two places, as fra~dub.")]
 DeploymentName = Annotated[str, Field(min_length=3, max_length=127, description="VARIANT@SITE.")]
 Positive = Annotated[float, Field(gt=0, le=1_000_000)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=4096)]
 Links = Annotated[tuple[Link, ...], Field(description="Its links, as in the fleet file.")]
+
+
+def _exactly_one(form: Strict, *keys: str) -> None:
+    said = [key for key in keys if getattr(form, key) is not None]
+    if len(said) != 1:
+        raise ValueError(f"say one of {', '.join(keys)}" + (f", not {' and '.join(said)}" if said else ""))
 
 
 class AddSite(Strict):
@@ -147,6 +157,24 @@ class ChangeModel(Strict):
     response_bytes: int | None = Field(default=None, description="Size of an answer.")
 
 
+class AddSource(Strict):
+    """More calls: one more source, as the workload writes them."""
+
+    source: Source = Field(description="The source, as in the workload.")
+
+
+class RemoveSource(Strict):
+    """Takes a source of calls out."""
+
+    source: Name = Field(description="The source's name.")
+
+
+class ChangeSource(RemoveSource):
+    """Another rate, day curve, payload or anything else of a source: a merge patch (RFC 7386) over the one there is."""
+
+    patch: dict[str, Any] = Field(min_length=1, description="Keys of the source that change.")
+
+
 class ChangePolicy(Strict):
     """Another policy of a tenant: a whole file, or a merge patch (RFC 7386) over the one there is.
 
@@ -173,6 +201,34 @@ class Span(Strict):
     def _in_order(self) -> Self:
         if self.until_us is not None and self.until_us <= self.from_us:
             raise ValueError("it would end before it begins")
+        return self
+
+
+class Traffic(Span):
+    """More or fewer calls, or calls from elsewhere: those that meet every part that is said, for a time or for good.
+
+    With `scale`, the calls that there are stay as they are: above 1 others join them, below 1 some stay away.
+    """
+
+    scale: float | None = Field(default=None, ge=0, le=FACTOR_MAX, description="So many times the calls.")
+    shift_to: Name | None = Field(default=None, description="They come from this place instead.")
+    share: float = Field(default=1.0, ge=0, le=1, description="The share of them that comes from there.")
+    tenants: Names | None = Field(default=None, description="Calls of these tenants.")
+    models: Names | None = Field(default=None, description="Calls for these models.")
+    origins: Names | None = Field(default=None, description="Calls from these places.")
+    sources: Names | None = Field(default=None, description="Calls of these sources of the workload.")
+    hours: str | None = Field(default=None, description="HH:MM-HH:MM by the clock of each call's origin.")
+
+    @field_validator("hours")
+    @classmethod
+    def _hours(cls, value: str | None) -> str | None:
+        if value is not None:
+            minutes_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _exactly_one(self, "scale", "shift_to")
         return self
 
 
@@ -257,10 +313,9 @@ class Batching(Strict):
     marginal: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, description="Share, by variant.")
 
 
-class Change(Strict):
+class Change(OneOf):
     """One change: exactly one of these keys."""
 
-    description: Said = Field(default="", description="What this is about, for people.")
     add_site: AddSite | None = Field(default=None, description="A new site.")
     remove_site: RemoveSite | None = Field(default=None, description="A site that goes for good.")
     move_site: MoveSite | None = Field(default=None, description="A site that goes elsewhere.")
@@ -274,6 +329,10 @@ class Change(Strict):
     change_deployment: ChangeDeployment | None = Field(default=None, description="Other replicas, queue, batch.")
     change_price: ChangePrice | None = Field(default=None, description="Another price.")
     change_model: ChangeModel | None = Field(default=None, description="Other variants of a model.")
+    add_source: AddSource | None = Field(default=None, description="More calls, of a kind of their own.")
+    remove_source: RemoveSource | None = Field(default=None, description="Calls that no longer come.")
+    change_source: ChangeSource | None = Field(default=None, description="Another rate, day curve, payload.")
+    traffic: Traffic | None = Field(default=None, description="More, fewer, or from elsewhere.")
     policy: ChangePolicy | None = Field(default=None, description="Another policy of a tenant.")
     fail: Fail | None = Field(default=None, description="Something is down for a time.")
     slow: Slow | None = Field(default=None, description="Something is slow for a time.")

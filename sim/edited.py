@@ -95,10 +95,11 @@ def merge_patch(target: Part, patch: Part) -> Part:
 
 
 class Edited(Document):
-    """A document made of parts of several files. `file` is the one that most of it comes from."""
+    """A document made of parts of several files. `file` is the one that most of it comes from. `part` stays with it."""
 
     def __init__(self, part: Part, faults: list[Fault]) -> None:
         super().__init__(part.file, "")
+        self.part = part
         self.value = part.plain()
         self.faults = list(faults)
         self._files: dict[Location, str] = {}

@@ -1,6 +1,6 @@
 """The command line: every command registers itself with `app` when its module is imported."""
 
-from infercast.commands import call, check, demo, explain, log, policy, policy_diff, policy_verify, running
+from infercast.commands import call, check, demo, explain, log, policy, policy_diff, policy_verify, running, sim
 from infercast.commands.app import app
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "policy_diff",
     "policy_verify",
     "running",
+    "sim",
 ]
 
 

@@ -128,7 +128,7 @@ class ChangePrice(Strict):
     site: Name | None = Field(default=None, description="Of this site's accelerators.")
     operator: Name | None = Field(default=None, description="Of all sites of this operator.")
     tier: Tier | None = Field(default=None, description="Of all sites of this tier.")
-    link: LinkName | None = None
+    link: LinkName | None = Field(default=None, description="Of what crosses this link.")
     accelerator: Name | None = Field(default=None, description="Of this accelerator only.")
     scale: float | None = Field(default=None, ge=0, le=1000, description="Times the price there is.")
     usd_per_hour: float | None = Field(default=None, ge=0, description="The price of a replica's hour.")
@@ -236,8 +236,8 @@ class Fail(Span):
     """A site, a deployment or a link that is down for a time. Calls in flight there are lost."""
 
     site: Name | None = Field(default=None, description="The whole site, its ingress as well.")
-    deployment: DeploymentName | None = None
-    link: LinkName | None = None
+    deployment: DeploymentName | None = Field(default=None, description="One deployment, VARIANT@SITE.")
+    link: LinkName | None = Field(default=None, description="What crosses it, both ways: fra~dub.")
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
@@ -249,7 +249,7 @@ class Slow(Span):
     """A site whose service times, or a link whose round trips, are longer for a time."""
 
     site: Name | None = Field(default=None, description="All that runs there.")
-    link: LinkName | None = None
+    link: LinkName | None = Field(default=None, description="What crosses it, both ways: fra~dub.")
     factor: Positive = Field(description="3.0: takes three times as long.")
 
     @model_validator(mode="after")

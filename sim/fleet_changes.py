@@ -24,11 +24,21 @@ def change_fleet(fleet: Part, change: Change, said: Part, complain: Complain) ->
     """
     for key, apply in _BY_KIND.items():
         if getattr(change, key) is not None:
-            apply(fleet, said.at(key), partial(_inside, key, complain))
+            apply(fleet, _stated(said.at(key)), partial(_inside, key, complain))
 
 
 def _inside(key: str, complain: Complain, at: Location, message: str, remedy: str) -> None:
     complain((key, *at), message, remedy)
+
+
+def _stated(said: Part) -> Part:
+    """Return a part without the keys that are null: they say nothing."""
+    if isinstance(said.value, dict):
+        inner = {key: _stated(part) for key, part in said.value.items() if part.value is not None}
+        return Part(inner, said.file, said.line)
+    if isinstance(said.value, list):
+        return Part([_stated(part) for part in said.value], said.file, said.line)
+    return said
 
 
 def rebase_cards(said: Part, folder: Path, fleet_folder: Path) -> None:
@@ -151,7 +161,7 @@ def _change_link(fleet: Part, said: Part, complain: Complain) -> None:
     for link in _find(fleet, "links", said, "link", complain):
         rtt_ms, p95_ms = link.get("rtt_ms"), link.get("rtt_p95_ms")
         _set(link, said, "link")
-        if "rtt_ms" in said.value and "rtt_p95_ms" not in said.value and rtt_ms and p95_ms:
+        if "rtt_ms" in said.value and "rtt_p95_ms" not in said.value and rtt_ms and p95_ms and said.get("rtt_ms") > 0:
             scaled = round(p95_ms * said.get("rtt_ms") / rtt_ms, 3)
             link.value["rtt_p95_ms"] = said.at("rtt_ms").made(scaled)
 

@@ -42,7 +42,9 @@ def jobs_of(scenario: Scenario) -> list[Job]:
     return [Job(scenario, replication) for replication in range(scenario.replications)]
 
 
-def run_all(jobs: Sequence[Job], workers: int, watch: Watch | None = None, stop: Stop | None = None) -> list[Summary | None]:
+def run_all(
+    jobs: Sequence[Job], workers: int, watch: Watch | None = None, stop: Stop | None = None
+) -> list[Summary | None]:
     """Return the summary of each run, in order; None for runs that a stop kept from beginning.
 
     `workers` processes at once; on a Ray cluster, as many as it has room for. Raises BadInput where a trace cannot be read.

@@ -21,7 +21,15 @@ from .app import out
 REASONS_MAX = 4
 OF_TENANTS = ("p50_ms", "p95_ms", "p99_ms", "in_time_share", "accuracy", "cost_usd_per_1000_calls", "cost_usd_per_day")
 OF_SITES = ("p95_ms", "wait_mean_ms", "cost_usd_per_day")
-OF_SWEEP = ("p50_ms", "p95_ms", "answered_share", "in_time_share", "accuracy", "cost_usd_per_1000_calls", "cost_usd_per_day")
+OF_SWEEP = (
+    "p50_ms",
+    "p95_ms",
+    "answered_share",
+    "in_time_share",
+    "accuracy",
+    "cost_usd_per_1000_calls",
+    "cost_usd_per_day",
+)
 Groups = Sequence[Group]
 
 
@@ -189,7 +197,9 @@ def show_sweep(scenario: Scenario, rows: Sequence[dict[str, Any]], latency: str)
         table.add_column(label, justify="right")
     for row in rows:
         cells = [written(row[name], MEASURE_BY_NAME[name].unit) for name in OF_SWEEP]
-        table.add_row("[green]★[/]" if row["on_frontier"] else "", *(str(value) for value in row["set"].values()), *cells)
+        table.add_row(
+            "[green]★[/]" if row["on_frontier"] else "", *(str(value) for value in row["set"].values()), *cells
+        )
     out.print(table)
     best = sum(row["on_frontier"] for row in rows)
     out.print(

@@ -113,10 +113,10 @@ def _run_in_processes(jobs: Sequence[Job], workers: int, watch: Watch, stop: Sto
         futures = [pool.submit(_work, index, job) for index, job in enumerate(jobs)]
         waiting: set[Future[Summary | None]] = set(futures)
         while waiting:
-            _, waiting = wait(waiting, POLL_S, FIRST_COMPLETED)
-            if stop():
+            done, waiting = wait(waiting, POLL_S, FIRST_COMPLETED)
+            if stop() or any(future.exception() is not None for future in done):
                 stopping.set()
-            watch((sum(shares)) / len(jobs))
+            watch(sum(shares) / len(jobs))
         return [future.result() for future in futures]
 
 

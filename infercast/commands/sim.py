@@ -92,6 +92,11 @@ def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
+def report(path: Path, scenario: Scenario, summaries: Sequence[Summary], *base: Any) -> None:
+    """Write a report of runs, beside those of a base where there is one."""
+    raise NotImplementedError
+
+
 def head(scenario: Scenario, summaries: Sequence[Summary], jobs: int) -> dict[str, Any]:
     """Return what JSON says of a scenario and its runs, before the runs themselves."""
     return {
@@ -209,11 +214,11 @@ def sweep(
     time_limit: TimeLimit = None,
     json: AsJson = False,
 ) -> None:
-    """Run a scenario at every point of a grid, and show which points no other beats in both cost and latency.
+    r"""Run a scenario at every point of a grid, and show which points no other beats in both cost and latency.
 
     [bold]infercast sim sweep S.yaml --over policies.hospital.objective.waiting.usd_per_second=0:0.01:5[/]
 
-    [bold]infercast sim sweep S.yaml --over "fleet.deployments\\[squeezenet@dub].replicas=1,2" --over traffic.scale=1,3[/]
+    [bold]infercast sim sweep S.yaml --over "fleet.deployments\[squeezenet@dub].replicas=1,2" --over traffic.scale=1,3[/]
 
     All points are checked before anything runs. Points share their luck. Ctrl-C keeps the points that are done.
     """

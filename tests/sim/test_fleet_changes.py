@@ -176,7 +176,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "word", "said"), WRONG, ids=[f"{i}-{next(iter(w[0]))}" for i, w in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    ("change", "word", "said"), WRONG, ids=[f"{i}-{next(iter(w[0]))}" for i, w in enumerate(WRONG)]
+)
 def test_what_is_wrong_is_said_where_it_stands_in_the_scenario(
     tmp_path: Path, change: dict[str, Any], word: str, said: str
 ) -> None:

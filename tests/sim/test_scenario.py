@@ -144,7 +144,9 @@ def test_sources_come_change_and_go(tmp_path: Path) -> None:
         {"remove_source": {"source": "wards"}},
     ]
     loaded = load(tmp_path, *changes).workload
-    assert [(s.name, s.day_curve, s.rate and s.rate.poisson_per_s) for s in loaded.sources] == [("more", tuple(curve), 9)]
+    assert [(s.name, s.day_curve, s.rate and s.rate.poisson_per_s) for s in loaded.sources] == [
+        ("more", tuple(curve), 9)
+    ]
     beside = tmp_path / "w.yaml"
     beside.write_text(yaml.safe_dump({"sources": [SOURCE]}))
     assert load(tmp_path, *changes, workload="w.yaml").workload == loaded
@@ -250,7 +252,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "word", "said"), WRONG, ids=[f"{i}-{next(iter(w[0]))}" for i, w in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    ("change", "word", "said"), WRONG, ids=[f"{i}-{next(iter(w[0]))}" for i, w in enumerate(WRONG)]
+)
 def test_what_is_wrong_is_said_where_it_stands(tmp_path: Path, change: dict[str, Any], word: str, said: str) -> None:
     found = faults(tmp_path, change)
     text = (tmp_path / "s.yaml").read_text()

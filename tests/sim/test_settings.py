@@ -36,7 +36,9 @@ def test_values_are_a_list_or_a_range(text: str, values: tuple[object, ...]) -> 
     assert [setting.value for setting in axis.settings()] == list(values)
 
 
-@pytest.mark.parametrize("text", ["a", "a=", "=1", "a=,", "a..b=1", "a=1:2:1", "a=x:y:3", "a=0:1:99999999", "a=[", ".a=1"])
+@pytest.mark.parametrize(
+    "text", ["a", "a=", "=1", "a=,", "a..b=1", "a=1:2:1", "a=x:y:3", "a=0:1:99999999", "a=[", ".a=1"]
+)
 def test_what_is_neither_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(BadInput, match=r"command line: --over: .*\("):
         read_axis(text)

@@ -9,12 +9,11 @@ from infercast.policies.model import PAYLOAD_BYTES_MAX
 from infercast.policies.units import ppm
 
 from .intensity import Floats
-from .model import NEVER_EQUAL, SHAPE_POINTS, WORK_USUAL_PPM, Ints, Truth
+from .model import NEVER_EQUAL, SHAPE_POINTS, WORK_MAX_PPM, WORK_USUAL_PPM, Ints, Truth
 from .shapes import LUCK_BITS, ONE_BITS, shape_of
 from .streams import number_of
-from .workload_parts import WORK_MAX, Payload, Repeated, Work
+from .workload_parts import Payload, Repeated, Work
 
-WORK_MAX_PPM = WORK_MAX * WORK_USUAL_PPM
 RANK_BITS = 24
 """Bits of a content that tell questions of one source apart."""
 CONTENT_BITS = 62

@@ -12,9 +12,9 @@ from infercast.policies.model import PAYLOAD_BYTES_MAX
 from infercast.policies.policy import Policy
 from infercast.policies.units import US_PER_S
 
-from .attributes import CONTENT_BITS, WORK_MAX_PPM, contents, lucks, payloads, works
+from .attributes import CONTENT_BITS, contents, lucks, payloads, works
 from .kind_book import KindBook, Row
-from .model import NEVER_EQUAL, WORK_USUAL_PPM, Ints
+from .model import NEVER_EQUAL, WORK_MAX_PPM, WORK_USUAL_PPM, Ints
 from .pieces import Piece
 from .recording import FAULTS_MAX, Recording
 from .streams import number_of, stream
@@ -126,9 +126,7 @@ class Recorded:
         content = self._whole.content[self._taken]
         if not (content != NEVER_EQUAL).any():
             return content
-        models = self._whole.model[self._taken]
-        masks = [number_of(CONTENT_BITS, "copy", self.name, word, multiple) for word in self._whole.models]
-        return np.where(content == NEVER_EQUAL, NEVER_EQUAL, content ^ np.array(masks, dtype=np.int64)[models])
+        return np.where(content == NEVER_EQUAL, content, content ^ number_of(CONTENT_BITS, "copy", self.name, multiple))
 
     def _table(self, index: int, book: KindBook) -> Ints:
         """Return the book's row of each model, or request, of the trace from each origin: int64[those, origins]."""

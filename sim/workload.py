@@ -1,7 +1,6 @@
-"""The calls of a workload, made from its sources: the same bytes for the same seed, whatever else changes."""
+"""The calls of a workload, made from its sources: the same bytes for the same seed. A call keeps its luck whatever comes beside it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +11,13 @@ from infercast.policies.policy import Policy
 
 from .change_calls import Changer
 from .kind_book import KindBook
-from .model import Calls, Ints
+from .model import Calls
 from .pieces import Piece, joined
 from .recorded import Recorded
 from .synthetic import MadeUp
 from .traffic import TrafficChange
 from .workload_file import Workload
 from .workload_names import CALLS_MAX
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Calls, and each one's luck: int64[n] below 2**60. A call keeps its luck whatever calls come or go beside it."""
-
-    calls: Calls
-    luck: Ints
 
 
 def calls_of(
@@ -43,19 +34,6 @@ def calls_of(
     `starts_at_s` is what the clock shows at time 0, for day curves and hours. Raises BadInput for a trace that cannot be
     read, and for more than CALLS_MAX calls. The workload has no faults by `faults_of`.
     """
-    return drawn(workload, fleet, policies, seed, base_folder, changes, starts_at_s).calls
-
-
-def drawn(
-    workload: Workload,
-    fleet: Fleet,
-    policies: Mapping[str, Policy],
-    seed: int,
-    base_folder: Path,
-    changes: Sequence[TrafficChange] = (),
-    starts_at_s: int = 0,
-) -> Drawn:
-    """Return all calls of a workload as `calls_of` does, with their luck."""
     book = KindBook(workload.sources, fleet, policies)
     sources = [
         Recorded(index, source, book, fleet, policies, seed, workload.ends_us(source), base_folder)
@@ -85,10 +63,9 @@ def _changed(source: MadeUp | Recorded, changer: Changer, calls_max: int) -> Ite
             yield piece
 
 
-def _one(pieces: list[Piece], book: KindBook) -> Drawn:
+def _one(pieces: list[Piece], book: KindBook) -> Calls:
     whole = joined(pieces)
     kinds, of_row = book.kinds()
     same = np.array_equal(of_row, np.arange(len(of_row)))
     kind = whole.row if same else of_row.astype(np.int32)[whole.row]
-    calls = Calls(kinds, whole.at_us, kind, whole.payload_bytes, whole.work_ppm, whole.content)
-    return Drawn(calls, whole.luck)
+    return Calls(kinds, whole.at_us, kind, whole.payload_bytes, whole.work_ppm, whole.content, whole.luck)

@@ -124,11 +124,8 @@ def _origin(document: Document, at: Location, source: Source, origin: str, fleet
     site = fleet.site_by_id.get(origin)
     if site is not None and site.tenant is not None and source.tenant not in (None, site.tenant):
         yield document.fault(at, f"{origin!r} is a device of {site.tenant!r}", "a device calls for its own tenant")
-    entries = source.entries or tuple(fleet.site_by_id)
-    reached = [
-        entry for entry in entries if entry in fleet.site_by_id and fleet.network.path(origin, entry) is not None
-    ]
-    if not reached:
+    entries = [entry for entry in source.entries or fleet.site_by_id if entry in fleet.site_by_id]
+    if entries and all(fleet.network.path(origin, entry) is None for entry in entries):
         to = " or ".join(source.entries) if source.entries else "any site"
         yield document.fault(at, f"no link leads from {origin!r} to {to}", "add a link to the fleet, or another entry")
     if source.day_curve is not None and origin not in source.time_zones and zone_of(fleet, origin) is None:

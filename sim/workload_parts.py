@@ -10,11 +10,12 @@ from infercast.policies.model import PAYLOAD_BYTES_MAX
 from infercast.policies.parts import Share
 
 from .durations import Duration
+from .model import WORK_MAX_PPM, WORK_USUAL_PPM
 
 PER_S_MAX = 1_000_000
 VALUES_MAX = 10_000
 QUESTIONS_MAX = 10_000_000
-WORK_MAX = 1_000
+WORK_MAX = WORK_MAX_PPM // WORK_USUAL_PPM
 """Most work that a call may have, in the work of a usual one."""
 WORK_MIN = 0.001
 

@@ -180,7 +180,8 @@ class _Summing:
     def _served(self, tenants: _Names, sites: _Names) -> dict[str, dict[str, int]]:
         found = {tenant: dict.fromkeys(sites.names, 0) for tenant in tenants.names}
         for kind, place, answers in self._answering():
-            found[tenants.names[tenants.of[kind]]][sites.names[sites.of[place]]] += answers
+            if sites.of[place] >= 0:
+                found[tenants.names[tenants.of[kind]]][sites.names[sites.of[place]]] += answers
         return found
 
     def _variants(self, models: _Names) -> dict[str, dict[str, int]]:

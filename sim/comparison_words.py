@@ -110,7 +110,7 @@ def _tenants(comparison: Comparison) -> str:
             found.append((max(_relative(each) for each in moved), name, moved))
     found.sort(key=lambda each: (-each[0], each[1]))
     told = "; ".join(f"{name}: {', '.join(said(each) for each in moved)}" for _, name, moved in found[:TENANTS_MAX])
-    rest = f"; and {len(found) - TENANTS_MAX} more tenants" if len(found) > TENANTS_MAX else ""
+    rest = f"; and {len(found) - TENANTS_MAX} more" if len(found) > TENANTS_MAX else ""
     return f"By tenant: {told}{rest}." if found else ""
 
 

@@ -32,6 +32,13 @@ class Stopped:
     rule: str
     calls: int
 
+    @property
+    def reason(self) -> str:
+        """Both in words: `refused residency.transit`, `limits.requests per minute`, `lost`."""
+        if self.rule == "none":
+            return self.ended
+        return self.rule if self.rule.startswith("limits.") else f"{self.ended} {self.rule}"
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ..comparison import Comparison, Difference, Differences
 from ..measures import MEASURE_BY_NAME, Unit, change_written, written
 from ..summary import Summary
-from .markup import Markup, tag
+from .markup import Markup, Part, tag, unbroken
 from .parts import WIDTH, Side, behind, label, legend, picture, section, table
 
 LABELS_MAX = 42
@@ -72,7 +72,7 @@ MONEY = ("cost_usd_per_day", "cost_usd_per_1000_calls", "egress_usd_per_day", "i
 
 
 def _by_tenant(sides: Sequence[Side], tenants: Sequence[str], comparison: Comparison | None) -> Markup:
-    rows = []
+    rows: list[list[Part]] = []
     for name in tenants:
         for measure in (MEASURE_BY_NAME[each] for each in MONEY):
             values = [written(_measured(side, name, measure.name), measure.unit) for side in sides]
@@ -86,15 +86,15 @@ def _found(differences: Differences, measure: str) -> Difference | None:
     return next((each for each in differences if each.measure == measure), None)
 
 
-def changed(difference: Difference | None) -> str:
+def changed(difference: Difference | None) -> Part:
     """Return a change with its interval, and in words whether it can be told from chance."""
     if difference is None or difference.difference is None:
         return "—"
     measure = MEASURE_BY_NAME.get(difference.measure)
     said = change_written(difference.difference, difference.half_width, measure.unit if measure else "calls")
     if difference.half_width is None or difference.certain:
-        return said
-    return f"{said}, may be chance" if difference.difference else "none"
+        return unbroken(said)
+    return unbroken(f"{said}, may be chance") if difference.difference else "none"
 
 
 def reasons(sides: Sequence[Side], comparison: Comparison | None) -> Markup:
@@ -103,11 +103,11 @@ def reasons(sides: Sequence[Side], comparison: Comparison | None) -> Markup:
     names = dict.fromkeys(name for counts in found.values() for name in counts)
     ordered = sorted(names, key=lambda name: (-max(counts.get(name, 0.0) for counts in found.values()), name))
     if not ordered:
-        return section("Calls without an answer", tag("p", "None: every call was answered."))
+        return section("Calls without an answer", tag("p", "None."))
     rows: list[Row] = [(name, {key: counts.get(name, 0.0) for key, counts in found.items()}) for name in ordered]
     shown = bars("reasons", "Calls without an answer, by reason", rows[:ROWS_MAX], sides, "calls")
     changes = {each.measure: each for each in comparison.stopped} if comparison else {}
-    cells = [
+    cells: list[list[Part]] = [
         [
             name,
             *(written(values[side.key], "calls") for side in sides),
@@ -138,6 +138,5 @@ def _by_reason(runs: Sequence[Summary]) -> dict[str, float]:
     counts: dict[str, float] = {}
     for run in runs:
         for each in run.overall.stopped:
-            name = f"{each.ended} {each.rule}" if each.rule != "none" else each.ended
-            counts[name] = counts.get(name, 0.0) + each.calls / len(runs)
+            counts[each.reason] = counts.get(each.reason, 0.0) + each.calls / len(runs)
     return counts

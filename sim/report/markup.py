@@ -9,6 +9,7 @@ UNSHOWN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 """Control characters, halves of surrogate pairs, and marks that turn the direction of the text around them."""
+FIGURE = re.compile(r"([\u2212+]?\$?\d[\d.,]*(?: ± [\d.,]*\d)?)")
 NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9-]*$")
 
 
@@ -43,6 +44,12 @@ def tag(name: str, /, *parts: Part | None, **attributes: object) -> Markup:
         raise ValueError(f"{name!r} is no element")
     start = f"<{' '.join(words)}>"
     return Markup(start if name in VOID else f"{start}{joined(part for part in parts if part is not None)}</{name}>")
+
+
+def unbroken(value: str) -> Markup:
+    """Return text whose numbers stay whole at the end of a line, with their sign and margin."""
+    pieces = FIGURE.split(value)  # figures stand at odd places
+    return joined(tag("span", part, class_="whole") if index % 2 else part for index, part in enumerate(pieces))
 
 
 def joined(parts: Iterable[Part]) -> Markup:

@@ -9,7 +9,7 @@ from ..measures import MEASURES, written
 from ..summary import Summary
 from .bars import changed, money_and_deadlines, reasons
 from .curves import curves
-from .markup import Markup, joined, tag, trusted
+from .markup import Markup, Part, joined, tag, trusted, unbroken
 from .parts import Side, section, table
 from .style import SECURITY, STYLE
 from .use import use
@@ -119,7 +119,7 @@ def _changes(changes: Sequence[str]) -> Markup | None:
 
 def _numbers(sides: Sequence[Side], comparison: Comparison | None) -> Markup:
     differences = {each.measure: each for each in comparison.overall} if comparison else {}
-    rows = []
+    rows: list[list[Part]] = []
     for measure in MEASURES:
         values = [side.mean(lambda run, of=measure.of: of(run.overall)) for side in sides]  # type: ignore[misc]
         if any(value is not None for value in values):
@@ -130,7 +130,7 @@ def _numbers(sides: Sequence[Side], comparison: Comparison | None) -> Markup:
         kwh = ["—" if value is None else f"{value / 3.6e6:.3g} kWh" for value in power]
         rows.append(["energy of servers", *kwh, *([""] if comparison else [])])
     head = ["All calls", *(side.label for side in sides), *(["Change"] if comparison else [])]
-    words = tag("p", in_words(comparison), class_="words") if comparison else None
+    words = tag("p", unbroken(in_words(comparison)), class_="words") if comparison else None
     return section(
         "In short", joined(part for part in (words, table(head, rows, name="All calls")) if part is not None)
     )

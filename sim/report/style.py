@@ -20,15 +20,18 @@ p{margin:.4rem 0 .8rem;max-width:60rem}
 h1,h3,li,td,th,figcaption{unicode-bidi:isolate}
 figure{margin:0 0 1rem;min-width:0}
 svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-.grid{display:grid;gap:1rem 1.5rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr))}
+.grid{display:grid;gap:1rem 1.5rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}
+.grid>figure{max-width:28rem}
+.legend{width:22.5rem;max-width:100%;margin:.2rem 0 .6rem}
 .wide{overflow-x:auto;max-width:100%;border:1px solid var(--line);border-radius:4px;margin:.3rem 0 1rem}
-.wide>svg{min-width:44rem}
+.wide>svg{min-width:44rem;max-width:64rem;margin:0 auto}
+.whole{white-space:nowrap}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums;overflow-wrap:normal}
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
 th:first-child,td:first-child{text-align:left}
 th.word,td.word{text-align:left}
 thead th{border-bottom:2px solid var(--line);font-weight:600}
-tbody th{font-weight:400;overflow-wrap:anywhere;min-width:7rem}
+tbody th{font-weight:400;overflow-wrap:break-word;min-width:7rem;max-width:24rem}
 summary{cursor:pointer;color:var(--quiet);padding:.3rem 0}
 :focus-visible{outline:3px solid var(--after);outline-offset:2px}
 text{fill:var(--ink)}
@@ -47,6 +50,7 @@ text.quiet{fill:var(--quiet);font-size:11px}
 .site{fill:var(--ground);stroke:var(--ink);stroke-width:1.5}
 .zone{fill:none;stroke:var(--quiet);stroke-width:1.5}
 .halo{paint-order:stroke;stroke:var(--ground);stroke-width:3px;stroke-linejoin:round}
+@media(max-width:40rem){th,td{padding:.3rem .35rem}tbody th{min-width:5rem}td .whole{white-space:normal}}
 @media print{.wide{overflow:visible}.wide>svg{min-width:0}}
 """
 DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

@@ -10,6 +10,7 @@ from .parts import WIDTH, Side, behind, label, legend, path, picture, section, s
 
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 42, 14, 8, 34, 130
 SITES_MAX = 12
+ROWS_MAX = 200
 POINTS_MAX = 120
 Points = list[tuple[float, float]]
 
@@ -23,10 +24,12 @@ def use(sides: Sequence[Side]) -> Markup:
         return section("Use of servers", tag("p", "No server stood ready."))
     hidden = len(ready) - SITES_MAX
     note = "Server time in use, as a share of what stood ready." + (
-        f" The {SITES_MAX} busiest of {len(ready)} sites; the table has all." if hidden > 0 else ""
+        f" The {SITES_MAX} busiest of {len(ready)} sites; the table has {'all' if len(ready) <= ROWS_MAX else ROWS_MAX}."
+        if hidden > 0
+        else ""
     )
     pictures = [_picture(f"use{index}", sides, name) for index, name in enumerate(ready[:SITES_MAX])]
-    rows = [_row(sides, name) for name in ready]
+    rows = [_row(sides, name) for name in ready[:ROWS_MAX]]
     head = ["Site", *(f"{what}, {side.label}" for what in ("mean", "highest", "servers") for side in sides)]
     return section(
         "Use of servers",

@@ -12,6 +12,7 @@ from .projection import MAP_WIDTH, Box, View, room_for
 
 FLOWS_MAX = 120
 ROWS_MAX = 200
+PLACES_MAX = 400
 WIDTH_MOST = 8.0
 NEAR = 8.0
 """Places nearer than this in the picture stand on one another: they share a label, and a flow between them is a ring."""
@@ -21,8 +22,7 @@ Point = tuple[float, float]
 
 def world(sides: Sequence[Side]) -> Markup:
     """Return the maps, what their signs mean, and the flows as a table."""
-    places = list({place.id: place for side in sides for place in side.first.places}.values())
-    view = View.of(places)
+    view = View.of([place for side in sides for place in side.first.places])
     flows: dict[str, Flows] = {side.key: flows_of(side) for side in sides}
     maps = [_map(side, view, flows[side.key]) for side in sides]
     return section(
@@ -55,7 +55,8 @@ def _map(side: Side, view: View, flows: Flows) -> Markup:
     drawn = [key for key, calls in flows.items() if key[1] and calls and key[0] in at and key[1] in at]
     drawn.sort(key=lambda key: (-flows[key], key))
     lines = [_flow(at[key[0]], at[key[1]], flows[key] / total, key) for key in drawn[:FLOWS_MAX]]
-    places = sorted(side.first.places, key=lambda place: place.tier == "zone")
+    busy = {place for key in drawn for place in key}
+    places = sorted(side.first.places, key=lambda place: (place.id not in busy, place.tier == "zone"))[:PLACES_MAX]
     signs = [_sign(place, at[place.id]) for place in reversed(places)]
     words = [f"{origin} to {site}: {written(flows[origin, site], 'calls')} calls" for origin, site in drawn[:10]]
     degrees = number(view.scale / 2), number(-2 * view.west), number(2 * view.north)
@@ -82,6 +83,8 @@ def _map(side: Side, view: View, flows: Flows) -> Markup:
     )
     if len(drawn) > FLOWS_MAX:
         caption += f" The {FLOWS_MAX} greatest of {len(drawn)} flows are drawn."
+    if len(side.first.places) > len(places):
+        caption += f" {len(places)} of {len(side.first.places)} places are drawn."
     return tag(
         "figure",
         tag("h3", side.label),

@@ -102,22 +102,24 @@ def _picture(key: str, sides: Sequence[Side], name: str) -> Markup:
 
 def _pieces(side: Side, name: str, span_s: float) -> list[Points]:
     """Return the line of one site, broken where no server stood ready; x and y as shares of the picture and of 1."""
-    values = _thinned(_busy(side, name).over_time)
+    values = _busy(side, name).over_time
+    size = max(1, math.ceil(len(values) / POINTS_MAX))
     pieces: list[Points] = [[]]
-    step = side.first.span_s / span_s / len(values) if values and span_s else 0.0
-    for index, value in enumerate(values):
+    step = size * side.first.interval_s / span_s if span_s else 0.0
+    for index, value in enumerate(_thinned(values, size)):
+        if index * step >= 1:  # the run ended before the time that its intervals were made for
+            break
         if value is None:
             pieces.append([])
         else:
-            pieces[-1] += [(index * step, value), ((index + 1) * step, value)]
+            pieces[-1] += [(index * step, value), (min(1.0, (index + 1) * step), value)]
     return [piece for piece in pieces if piece]
 
 
-def _thinned(values: Sequence[float | None]) -> list[float | None]:
-    """Return at most POINTS_MAX values: means of neighbours."""
-    size = math.ceil(len(values) / POINTS_MAX)
+def _thinned(values: Sequence[float | None], size: int) -> list[float | None]:
+    """Return means of so many neighbours."""
     thin: list[float | None] = []
-    for start in range(0, len(values), max(1, size)):
+    for start in range(0, len(values), size):
         known = [value for value in values[start : start + size] if value is not None]
         thin.append(sum(known) / len(known) if known else None)
     return thin

@@ -53,7 +53,7 @@ def summary_of(
         kinds,
         np.sort(rng.integers(0, 2 * HOUR_US, n)),
         kind.astype(np.int32),
-        *(np.full(n, value, dtype=np.int64) for value in (100, 1_000_000, -1)),
+        *(np.full(n, value, dtype=np.int64) for value in (100, 1_000_000, -1, 0)),
     )
     candidates = fleet.tables.candidates("digits")
     own = [next(c for c in candidates if fleet.deployments[c].site == near[each.origin]) for each in kinds]
@@ -70,7 +70,7 @@ def summary_of(
     ready = np.full((size, bins), 60_000_000, dtype=np.int64)
     costs = np.where(without, 0, (60_000 * factor * rng.random(n))).astype(np.int64)
     run = Run(
-        World(fleet, {tenant: policy_of(tenant=tenant) for tenant in tenants}, calls, seed, 1_767_225_600, bins=bins),
+        World(fleet, {tenant: policy_of(tenant=tenant) for tenant in tenants}, calls, 1_767_225_600, bins=bins),
         ended=ended.astype(np.uint8),
         rule=rule.astype(np.uint8),
         deployment=np.where(without, -1, deployment).astype(np.int32),
@@ -83,9 +83,10 @@ def summary_of(
         hedged=np.zeros(n, dtype=np.bool_),
         span_us=2 * HOUR_US,
         busy_us=(ready * waves * factor * 0.9).astype(np.int64),
+        bin_us=2 * HOUR_US // bins,
         replica_us=ready,
     )
-    return summarise(run)
+    return summarise(run, seed)
 
 
 def before_and_after(seeds: int = 5) -> tuple[list[Summary], list[Summary]]:

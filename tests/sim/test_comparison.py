@@ -34,7 +34,7 @@ def scenario(latencies_ms: Sequence[float], refused: int = 0, cost_usd: float = 
     for seed, latency_ms in enumerate(latencies_ms, start=1):
         calls = [Call(n % 2, latency_us=int(latency_ms * 1000), cost_nusd=int(cost_usd * 1e8)) for n in range(10)]
         stopped = [Call(1, Ended.REFUSED, rule=Rule.RESIDENCY_TRANSIT, **STOPPED)] * refused
-        found.append(summarise(run_of([*calls, *stopped], BOTH, span_us=DAY_US, seed=seed, **more)))
+        found.append(summarise(run_of([*calls, *stopped], BOTH, span_us=DAY_US, **more), seed))
     return found
 
 
@@ -111,7 +111,7 @@ def test_the_paragraph_says_what_changed_and_how_sure_that_is() -> None:
 def test_refusals_that_take_each_others_place_are_told_as_such() -> None:
     before = scenario([100, 100])
     changed = [
-        summarise(run_of([Call(0, Ended.REFUSED, rule=rule, **STOPPED), Call(1)], BOTH, span_us=DAY_US, seed=seed))
+        summarise(run_of([Call(0, Ended.REFUSED, rule=rule, **STOPPED), Call(1)], BOTH, span_us=DAY_US), seed)
         for rule in (Rule.RESIDENCY_TRANSIT, Rule.PRIVACY_TIER)
         for seed in (1, 2)
     ]
@@ -123,7 +123,7 @@ def test_refusals_that_take_each_others_place_are_told_as_such() -> None:
 
 
 def test_a_tenant_or_site_of_one_side_only_is_said_without_a_difference() -> None:
-    alone = [summarise(run_of([Call()], BOTH[:1], span_us=DAY_US, seed=1))]
+    alone = [summarise(run_of([Call()], BOTH[:1], span_us=DAY_US), 1)]
     found = compare(alone, scenario([50]))
     p50 = {each.measure: each for each in found.tenants["shop"]}["p50_ms"]
     assert (p50.before, p50.after, p50.difference) == (None, 50.0, None)

@@ -138,7 +138,7 @@ def _stopped(pairs: Pairs) -> Differences:
 
 def _reasons(group: Group | None) -> dict[str, int]:
     stopped = group.stopped if group is not None else ()
-    return {f"{each.ended} {each.rule}" if each.rule != "none" else each.ended: each.calls for each in stopped}
+    return {each.reason: each.calls for each in stopped}
 
 
 def _difference(measure: str, pairs: Iterable[tuple[float | None, float | None]]) -> Difference:

@@ -82,9 +82,9 @@ def _laws(comparison: Comparison) -> str:
     """Say how many more refusals these rules made, also where it is none."""
     counted = [[_refusals(side) for side in pair] for pair in zip(comparison.before, comparison.after, strict=True)]
     mean, half_width = mean_and_half_width([after - before for before, after in counted])
-    more = change_written(mean, half_width if mean else None, "calls")
+    more = change_written(mean, half_width, "calls") if mean else "0 more"
     before, after = (written(mean_and_half_width(side)[0], "calls") for side in zip(*counted, strict=True))
-    return f"{more} more refusals by {_listed(LAWS)} rules ({before} → {after})."
+    return f"Refusals by {_listed(LAWS)} rules: {more} ({before} → {after})."
 
 
 def _refusals(summary: Summary) -> int:
@@ -110,7 +110,7 @@ def _tenants(comparison: Comparison) -> str:
             found.append((max(_relative(each) for each in moved), name, moved))
     found.sort(key=lambda each: (-each[0], each[1]))
     told = "; ".join(f"{name}: {', '.join(said(each) for each in moved)}" for _, name, moved in found[:TENANTS_MAX])
-    rest = f"; and {len(found) - TENANTS_MAX} more tenants" if len(found) > TENANTS_MAX else ""
+    rest = f"; and {len(found) - TENANTS_MAX} more" if len(found) > TENANTS_MAX else ""
     return f"By tenant: {told}{rest}." if found else ""
 
 

@@ -20,11 +20,14 @@ DAY_S = 86_400
 US_PER_DAY = DAY_S * US_PER_S
 
 
-def summarise(run: Run) -> Summary:
-    """Return the numbers of a run. Raises ValueError for a run with calls that have not ended."""
+def summarise(run: Run, seed: int = 0) -> Summary:
+    """Return the numbers of a run. `seed` is that of its workload's luck: runs with one seed are a pair when compared.
+
+    Raises ValueError for a run with calls that have not ended.
+    """
     if (run.ended == Ended.RUNNING).any():
         raise ValueError("the run is not over: some of its calls have not ended")
-    return _Summing(run).summary()
+    return _Summing(run).summary(seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class _Summing:
         self._tally: Tally = tally(run, self._places, place, self._answered)
         self._place = place[self._answered]
 
-    def summary(self) -> Summary:
+    def summary(self, seed: int) -> Summary:
         """Return it."""
         run, kinds, fleet = self._run, self._run.world.calls.kinds, self._fleet
         tenants = _Names.distinct([kind.tenant for kind in kinds])
@@ -66,7 +69,7 @@ class _Summing:
         return Summary(
             fleet=fleet.name,
             fleet_digest=fleet.digest,
-            seed=run.world.seed,
+            seed=seed,
             starts_at_s=run.world.starts_at_s,
             span_s=run.span_us / US_PER_S,
             stopped_early=run.stopped_early,
@@ -79,7 +82,7 @@ class _Summing:
             variants=self._variants(models),
             busy=dict(zip(sites.names, busy, strict=True)),
             deployments={each.id: self._of_deployment(index) for index, each in enumerate(fleet.deployments)},
-            interval_s=run.span_us / US_PER_S / max(1, run.busy_us.shape[1]),
+            interval_s=run.bin_us / US_PER_S,
             flows=self._flows(sites.names),
             curves={name: _in_ms(curve(of_tenants.of(index))) for index, name in enumerate(tenants.names)},
             places=_places(fleet),
@@ -180,7 +183,8 @@ class _Summing:
     def _served(self, tenants: _Names, sites: _Names) -> dict[str, dict[str, int]]:
         found = {tenant: dict.fromkeys(sites.names, 0) for tenant in tenants.names}
         for kind, place, answers in self._answering():
-            found[tenants.names[tenants.of[kind]]][sites.names[sites.of[place]]] += answers
+            if sites.of[place] >= 0:
+                found[tenants.names[tenants.of[kind]]][sites.names[sites.of[place]]] += answers
         return found
 
     def _variants(self, models: _Names) -> dict[str, dict[str, int]]:

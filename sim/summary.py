@@ -32,6 +32,13 @@ class Stopped:
     rule: str
     calls: int
 
+    @property
+    def reason(self) -> str:
+        """Both in words: `refused residency.transit`, `limits.requests per minute`, `lost`."""
+        if self.rule == "none":
+            return self.ended
+        return self.rule if self.rule.startswith("limits.") else f"{self.ended} {self.rule}"
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -73,7 +80,7 @@ class Group:
 class Busy:
     """How much of the server time that stood ready was in use; None where none stood ready.
 
-    `over_time` is the same for each of the run's equal intervals, empty for a single deployment.
+    `over_time` is the same for each interval of the run, empty for a single deployment.
     """
 
     busy_s: float
@@ -108,8 +115,8 @@ class Summary:
 
     A call belongs to the site where it ended: where it ran last or, if it ran nowhere, where it entered. A call that found no
     entry is in no site's group. `served` is by tenant and site, answered calls only; `variants` by model and variant, without
-    answers of caches. Flows sum to all calls. `interval_s` is the length of the intervals in `Busy.over_time`. `joules` is
-    None where no site says what it draws.
+    answers of caches. Flows sum to all calls. `interval_s` is the length of the intervals in `Busy.over_time`; the
+    last holds whatever comes later. `joules` is None where no site says what it draws.
     """
 
     fleet: str

@@ -55,13 +55,15 @@ def run_of(
         np.full(n, 100, dtype=np.int64),
         np.full(n, WORK_USUAL_PPM, dtype=np.int64),
         np.full(n, NEVER_EQUAL, dtype=np.int64),
+        np.zeros(n, dtype=np.int64),
     )
     known = {tenant: policy_of(tenant=tenant) for tenant in {kind.tenant for kind in kinds}}
-    in_world = {key: more.pop(key) for key in ("seed", "starts_at_s", "watts") if key in more}
+    in_world = {key: more.pop(key) for key in ("starts_at_s", "watts") if key in more}
     world = World(whole, {**known, **(policies or {})}, workload, bins=bins, **in_world)
     busy_us = np.zeros((len(whole.deployments), bins), dtype=np.int64)
     for name, row in (busy or {}).items():
         busy_us[whole.deployment_index[name]] = row
+    span_us = more.pop("span_us", max((call.at_us + call.latency_us for call in calls), default=0))
     return Run(
         world,
         ended=np.array([call.ended for call in calls], dtype=np.uint8),
@@ -74,8 +76,9 @@ def run_of(
         egress_nusd=np.array([call.egress_nusd for call in calls], dtype=np.int64),
         attempts=np.array([call.attempts for call in calls], dtype=np.uint8),
         hedged=np.array([call.hedged for call in calls], dtype=np.bool_),
-        span_us=more.pop("span_us", max((call.at_us + call.latency_us for call in calls), default=0)),
+        span_us=span_us,
         busy_us=busy_us,
+        bin_us=max(1, -(-span_us // bins)),
         replica_us=np.full_like(busy_us, ready_us),
         **more,
     )

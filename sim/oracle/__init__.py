@@ -61,6 +61,7 @@ def _conserved(simulation: Simulation) -> None:
     assert (books.ended[:came] != Ended.RUNNING).all()
     assert (books.ended[came:] == Ended.RUNNING).all()
     assert not any(place.calls for place in simulation.places)
+    assert simulation.limits.settled()
     assert not any(station.load for station in simulation.stations.all)
     assert ((books.deployment >= 0) == (books.ended == Ended.ANSWERED)).all()
     assert (books.egress_nusd <= books.cost_nusd).all()

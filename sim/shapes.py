@@ -27,6 +27,7 @@ LUCK_BITS = 60
 PURPOSES_APART = 5
 """How many purposes have bits of a call's luck to themselves; further ones take the same bits, STRIDE points on."""
 STRIDE = 1237
+TRIP_STEPS = 64
 POINT_BITS = 12
 
 
@@ -63,9 +64,12 @@ def shape_of(truth: Truth) -> Ints:
 
 
 def shape_of_trip(path: Path) -> Ints:
-    """Return the shape of a way's round trips, int64[SHAPE_POINTS] in 2**20ths of its declared median."""
+    """Return the shape of a way's round trips, int64[SHAPE_POINTS] in 2**20ths of its declared median.
+
+    The ratio of p95 to p50 is rounded to 64ths: a fleet has as many ways as pairs of sites, and they share few shapes.
+    """
     p50_us = max(1, path.rtt_us)
-    return shape_of(Truth(p50_us, p50_us + path.spread_us))
+    return _lognormal((TRIP_STEPS * (p50_us + path.spread_us) + p50_us // 2) // p50_us / TRIP_STEPS)
 
 
 def _frozen(points: list[int]) -> Ints:

@@ -48,6 +48,7 @@ def _run_of(simulation: Simulation) -> Run:
         hedged=books.hedged[:came],
         span_us=span_us,
         busy_us=busy_us,
+        bin_us=bin_us,
         replica_us=replica_us,
         joules=_joules(simulation),
         stopped_early=came < len(world.calls),

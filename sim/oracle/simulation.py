@@ -10,7 +10,6 @@ from infercast.policies.snapshot import Report
 from infercast.policies.units import PPM, US_PER_S, ppm
 
 from ..model import Disturbance, Ended, Truth, World
-from ..shapes import luck_of
 from .agenda import Agenda, Rank
 from .calls import Books, Call, Try
 from .conduct import Conduct
@@ -47,7 +46,6 @@ class Simulation:
         self.stopped = False
         self.stood: list[list[tuple[int, int]]] = [[(0, station.servers)] for station in self.stations.all]
         """By deployment: from when on how many servers stood ready."""
-        self._luck = luck_of(world.seed, len(world.calls))
         self._plan()
 
     def _plan(self) -> None:
@@ -109,7 +107,7 @@ class Simulation:
                 sent_us=self.agenda.now_us,
                 enter_us=enter_us,
                 access_trip_us=trip_us,
-                luck=int(self._luck[number]),
+                luck=int(calls.luck[number]),
                 work_ppm=int(calls.work_ppm[number]),
                 content=int(calls.content[number]),
             )

@@ -43,7 +43,7 @@ def calls_at(*at_us: int, kinds: Sequence[Kind] = (PLAIN,), **columns: Any) -> C
     n = len(at_us)
     whole = {"kind": 0, "payload_bytes": 1_000, "work_ppm": USUAL_PPM, "content": NEVER_EQUAL, "luck": LUCK, **columns}
     types = {"kind": np.int32}
-    made = {
+    made: dict[str, Any] = {
         name: np.array(value if isinstance(value, list) else [value] * n, dtype=types.get(name, np.int64))
         for name, value in whole.items()
     }

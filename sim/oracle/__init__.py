@@ -48,6 +48,7 @@ def _run_of(simulation: Simulation) -> Run:
         hedged=books.hedged[:came],
         span_us=span_us,
         busy_us=busy_us,
+        bin_us=bin_us,
         replica_us=replica_us,
         joules=_joules(simulation),
         stopped_early=came < len(world.calls),
@@ -61,6 +62,7 @@ def _conserved(simulation: Simulation) -> None:
     assert (books.ended[:came] != Ended.RUNNING).all()
     assert (books.ended[came:] == Ended.RUNNING).all()
     assert not any(place.calls for place in simulation.places)
+    assert simulation.limits.settled()
     assert not any(station.load for station in simulation.stations.all)
     assert ((books.deployment >= 0) == (books.ended == Ended.ANSWERED)).all()
     assert (books.egress_nusd <= books.cost_nusd).all()

@@ -1,15 +1,18 @@
 """The way of one call: the same order of things as in the live router's `conduct/caller.py`."""
 
 from dataclasses import replace
+from functools import partial
 
 from infercast.policies.engine import tighter
 from infercast.policies.model import Choice, Outcome
 from infercast.policies.patience import DEADLINE_DEFAULT_US, NOTHING_BEHIND, patience_us
+from infercast.policies.units import US_PER_S
 
-from ..model import Ended, World
+from ..model import NEVER_EQUAL, Ended, World
 from ..shapes import point, trip_purpose
 from .agenda import Agenda, Rank
 from .calls import Books, Call, Try, Where
+from .limits import Limits
 from .place import Place
 from .stations import Stations
 from .ways import Way, Ways
@@ -35,6 +38,7 @@ class Conduct:
         ways: Ways,
         places: list[Place],
         books: Books,
+        limits: Limits,
     ) -> None:
         self._world = world
         self._agenda = agenda
@@ -42,6 +46,7 @@ class Conduct:
         self._ways = ways
         self._places = places
         self._books = books
+        self._limits = limits
         self.stations: Stations
         self._response_bytes = {model.id: model.response_bytes for model in world.fleet.models}
 
@@ -52,7 +57,30 @@ class Conduct:
             self._books.end(call.number, Ended.LOST, self._agenda.now_us - call.sent_us)
             return
         place.calls[call.number] = call
+        if place.may_enter(call.request) and self._cached(call, place):
+            self._end(call, Ended.CACHED)
+            return
+        limit = self._limits.reached(call.kind.tenant, self._agenda.now_us)
+        if limit is not None:
+            self._end(call, Ended.LIMITED, rule=int(limit))
+            return
+        self._limits.let_through(call, self._agenda.now_us)
         self._decide(call, place)
+
+    def _question(self, call: Call) -> tuple[object, ...] | None:
+        """Return what an answer is kept under; None where it is not kept."""
+        cache = self._world.policies[call.kind.tenant].behaviour.cache
+        if cache is None or call.content == NEVER_EQUAL:
+            return None
+        if cache.scope == "key":
+            return call.kind_number, call.content
+        return call.kind.tenant, call.kind.model, call.request.classes, call.content
+
+    def _cached(self, call: Call, place: Place) -> bool:
+        cache, question = self._world.policies[call.kind.tenant].behaviour.cache, self._question(call)
+        if cache is None or question not in place.kept_us:
+            return False
+        return self._agenda.now_us - place.kept_us[question] < cache.ttl_s * US_PER_S
 
     def _decide(self, call: Call, place: Place) -> None:
         call.limit_us = (
@@ -62,6 +90,7 @@ class Conduct:
         if choice.outcome is not Outcome.CHOSEN:
             self._end(call, ENDED_AS[choice.outcome], rule=int(choice.rule))
             return
+        self._limits.reserve(call, choice.price_nusd[0])
         self._send(call, place, choice)
 
     def _left_us(self, call: Call) -> int:
@@ -84,6 +113,7 @@ class Conduct:
         call.out.append(each)
         self._books.attempts[call.number] += 1
         self._agenda.put(now_us + wait_us, Rank.PATIENCE, TRIES_MAX * call.number + number, lambda: self._run_out(each))
+        self._plan_hedge(each, place)
         if not away:
             self.stations.arrive(each)
         elif way.closed(self._weather):
@@ -91,6 +121,26 @@ class Conduct:
         else:
             there_us = now_us + trip_us // 2 + way.transfer_us(call.request.payload_bytes)
             self._agenda.schedule(there_us, lambda: self._arrive(each))
+
+    def _plan_hedge(self, each: Try, place: Place) -> None:
+        """See to it that a first try which takes long gets a second beside it."""
+        hedge, choice = self._world.policies[each.call.kind.tenant].behaviour.hedge, each.choice
+        if hedge is None or each.number > 0 or len(choice.deployments) == 1:
+            return
+        z_milli = place.z_milli(each.deployment, hedge.after_quantile)
+        after_us = max(0, choice.median_us[0] + z_milli * choice.spread_us[0] // 1000)
+        if after_us < each.patience_us:
+            self._agenda.schedule(self._agenda.now_us + after_us, partial(self._hedge, each, place))
+
+    def _hedge(self, first: Try, place: Place) -> None:
+        call = first.call
+        if first not in call.out or not self._limits.may_hedge(call.kind.tenant):
+            return
+        choice = place.choose(replace(call.request, deadline_us=self._left_us(call)), call.tried)
+        if choice.outcome is Outcome.CHOSEN:
+            self._limits.hedge(call.kind.tenant)
+            self._books.hedged[call.number] = True
+            self._send(call, place, choice)
 
     def _point(self, call: Call, number: int) -> int | None:
         return point(call.luck, trip_purpose(number)) if self._world.jitter else None
@@ -127,11 +177,23 @@ class Conduct:
         egress_nusd = way.egress_nusd(sent_bytes, came_bytes) + access.egress_nusd(sent_bytes, came_bytes)
         self._books.egress_nusd[call.number] += egress_nusd
         self.spend(call, egress_nusd)
+        place, now_us = self._places[call.entry], self._agenda.now_us
+        if place.learns:
+            if each.sending is not None:
+                away_us = each.trip_us + way.transfer_us(sent_bytes) + way.transfer_us(came_bytes)
+                site = self._world.fleet.tables.site_index[self._world.fleet.deployments[each.deployment].site]
+                place.estimates.travelled(site, sent_bytes, away_us, now_us)
+            expected = (each.choice.median_us[0], each.choice.spread_us[0])
+            place.estimates.carried(each.deployment, now_us - each.sent_us, *expected)
+        question = self._question(call)
+        if question is not None:
+            place.kept_us[question] = now_us
         self._end(call, Ended.ANSWERED, deployment=each.deployment)
 
     def spend(self, call: Call, nusd: int) -> None:
         """Count money that a call has cost."""
         self._books.cost_nusd[call.number] += nusd
+        self._limits.spend(call.kind.tenant, nusd, self._agenda.now_us)
 
     def _run_out(self, each: Try) -> None:
         """Give a try up because its patience has ended, and try the next."""
@@ -139,7 +201,12 @@ class Conduct:
             return
         call, place = each.call, self._places[each.call.entry]
         self._give_up(each)
+        if place.learns:
+            expected = (each.choice.median_us[0], each.choice.spread_us[0])
+            place.estimates.gave_up(each.deployment, each.patience_us, *expected)
         place.distrust(each.deployment, self._agenda.now_us)
+        if call.out:
+            return  # The other of two tries is still waited for.
         left_us = self._left_us(call)
         if len(call.tries) > self._fallbacks_max(call) or left_us <= 0:
             self._end(call, Ended.LATE)
@@ -162,7 +229,8 @@ class Conduct:
         self.stations.leave(each)
 
     def lose_entered(self, place: Place) -> None:
-        """End the calls that had entered at a place which has gone down."""
+        """End the calls that had entered at a place which has gone down, and forget the answers that were kept there."""
+        place.kept_us.clear()
         for call in sorted(place.calls.values(), key=lambda each: each.number):
             self._drop(call)
             self._books.end(call.number, Ended.LOST, self._agenda.now_us - call.sent_us)
@@ -178,5 +246,6 @@ class Conduct:
 
     def _drop(self, call: Call) -> None:
         del self._places[call.entry].calls[call.number]
+        self._limits.end(call)
         for each in list(call.out):
             self._give_up(each)

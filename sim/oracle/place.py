@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from infercast.policies.engine import Engine
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Choice, Request
+from infercast.policies.model import Choice, Quantile, Request
+from infercast.policies.objectives import QUANTILE_COLUMN
 from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Report, Snapshot
 
@@ -31,6 +32,8 @@ class Place:
     learns: bool
     calls: dict[int, Call] = field(default_factory=dict)
     """Calls that entered here and have not ended, by number."""
+    kept_us: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """When the answers that are kept here came, by what they are kept under."""
     told: Told = field(default_factory=dict)
     told_us: int = 0
 
@@ -59,6 +62,14 @@ class Place:
     def choose(self, request: Request, tried: list[int]) -> Choice:
         """Decide on what is believed now."""
         return self.engine.choose(request, self.snapshot, tried)
+
+    def may_enter(self, request: Request) -> bool:
+        """Return whether a call may have entered here."""
+        return self.engine.compiled(request).gate is None
+
+    def z_milli(self, index: int, quantile: Quantile) -> int:
+        """Return how far a quantile of a deployment's times is from the median, in thousandths of a spread."""
+        return int(self.snapshot.z(self.name)[index, QUANTILE_COLUMN[quantile]])
 
     def sending(self, index: int) -> AbstractContextManager[None] | None:
         """Begin to count a call that goes to another site; None for an own deployment, where arrivals are counted."""

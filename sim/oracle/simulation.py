@@ -10,11 +10,12 @@ from infercast.policies.snapshot import Report
 from infercast.policies.units import PPM, US_PER_S, ppm
 
 from ..model import Disturbance, Ended, Truth, World
-from ..shapes import luck_of
 from .agenda import Agenda, Rank
 from .calls import Books, Call, Try
 from .conduct import Conduct
+from .limits import Limits
 from .place import Place
+from .scaling import TICK_US, Scaler
 from .stations import Station, Stations
 from .ways import Ways
 from .weather import Weather
@@ -33,13 +34,18 @@ class Simulation:
         self.ways = Ways(world.fleet)
         self.places = [Place.of(world, number) for number in range(len(world.fleet.sites))]
         self.books = Books(world)
-        self.conduct = Conduct(world, self.agenda, self.weather, self.ways, self.places, self.books)
+        self.limits = Limits(world.policies, world.starts_at_s)
+        self.conduct = Conduct(world, self.agenda, self.weather, self.ways, self.places, self.books, self.limits)
         self.stations = Stations(self.agenda, _stations(world), self)
+        self.scalers = {
+            index: Scaler(self.stations.all[index], world.scaling[card.id], self.agenda, self._scaled)
+            for index, card in enumerate(world.fleet.deployments)
+            if card.id in world.scaling
+        }
         self.conduct.stations = self.stations
         self.stopped = False
         self.stood: list[list[tuple[int, int]]] = [[(0, station.servers)] for station in self.stations.all]
         """By deployment: from when on how many servers stood ready."""
-        self._luck = luck_of(world.seed, len(world.calls))
         self._plan()
 
     def _plan(self) -> None:
@@ -47,6 +53,8 @@ class Simulation:
         for place in self.places:
             phase_us = self.world.exchange_us * place.number // len(self.places)
             self.agenda.put(phase_us, Rank.EXCHANGE, place.number, partial(self._exchange, place))
+        for index in self.scalers:
+            self.agenda.put(TICK_US, Rank.SCALING, index, partial(self._tick, index))
         for number, at_us in enumerate(self.world.calls.at_us.tolist()):
             self.agenda.put(at_us, Rank.SENDING, number, partial(self._sent, number))
 
@@ -99,7 +107,7 @@ class Simulation:
                 sent_us=self.agenda.now_us,
                 enter_us=enter_us,
                 access_trip_us=trip_us,
-                luck=int(self._luck[number]),
+                luck=int(calls.luck[number]),
                 work_ppm=int(calls.work_ppm[number]),
                 content=int(calls.content[number]),
             )
@@ -119,7 +127,17 @@ class Simulation:
     def _truly(self, index: int, report: Report) -> Report:
         station = self.stations.all[index]
         healthy = not self.weather.deployment_down(station.card.id)
+        if index in self.scalers and station.ready == 0:
+            report = _later(report, self.scalers[index].words.cold_start_us)
         return replace(report, in_flight=station.load, healthy=healthy)
+
+    def _tick(self, index: int) -> None:
+        self.agenda.put(self.agenda.now_us + TICK_US, Rank.SCALING, index, partial(self._tick, index))
+        self.scalers[index].tick()
+
+    def _scaled(self, station: Station) -> None:
+        self.note_ready(station)
+        self.stations.start(station)
 
     def _check(self, place: Place) -> None:
         """Hold what a place believes of its own load against the truth."""
@@ -166,8 +184,16 @@ class Simulation:
         self.conduct.spend(each.call, compute_nusd)
 
     def served(self, station: Station, each: Try, service_us: int) -> None:
-        """Send an answer on its way."""
+        """Learn from a call that did not wait, and send its answer on its way."""
+        place = self.places[station.site]
+        if place.learns and each.began_us == each.arrived_us:
+            place.estimates.served(station.index, each.call.request.payload_bytes, service_us, service_us, waited=False)
         self.conduct.served(each)
+
+
+def _later(report: Report, by_us: int) -> Report:
+    sizes = tuple((p50_us + by_us, p95_us + by_us) for p50_us, p95_us in report.sizes)
+    return replace(report, p50_us=report.p50_us + by_us, p95_us=report.p95_us + by_us, sizes=sizes)
 
 
 def _stations(world: World) -> list[Station]:

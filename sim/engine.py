@@ -6,7 +6,7 @@ from .model import Run, World
 from .oracle import simulate as _simulate
 
 Progress = Callable[[int, int], None]
-"""Told now and then how many calls have ended, and how many there are."""
+"""Told now and then how many calls are done with, and how many there are."""
 Stop = Callable[[], bool]
 """Asked now and then whether to end early."""
 

@@ -68,7 +68,8 @@ def _never() -> bool:
 def run_job(job: Job, progress: Callable[[float], None], stop: Stop) -> Summary:
     """Return the summary of one run. `progress` is told which share of its calls has ended."""
     world = job.scenario.world(job.replication)
-    return summarise(simulate(world, lambda ended, calls: progress(ended / max(1, calls)), stop))
+    run = simulate(world, lambda done, calls: progress(done / max(1, calls)), stop)
+    return summarise(run, job.scenario.seed + job.replication)
 
 
 def _run_here(jobs: Sequence[Job], watch: Watch, stop: Stop) -> list[Summary | None]:

@@ -19,7 +19,7 @@ from .fleet_changes import change_fleet, rebase_cards
 from .happenings import Happenings, happenings_of
 from .model import World
 from .policy_changes import changed_policies
-from .scenario_file import Layer, path_of, read_layers, stated
+from .scenario_file import Layer, changes_said, path_of, read_layers, stated
 from .settings import Setting, put
 from .traffic import Scale, TrafficChange
 from .workload import calls_of
@@ -38,6 +38,8 @@ class Scenario:
 
     path: str
     description: str
+    changes: tuple[str, ...]
+    """What it and its bases change, a line each, for people."""
     fleet: Fleet
     policies: Mapping[str, Policy]
     workload: Workload
@@ -60,7 +62,6 @@ class Scenario:
             fleet=self.fleet,
             policies=self.policies,
             calls=calls_of(self.workload, self.fleet, self.policies, seed, folder, self.traffic, starts_at_s),
-            seed=seed,
             starts_at_s=starts_at_s,
             disturbances=self.happenings.disturbances,
             scaling=self.happenings.scaling,
@@ -101,6 +102,7 @@ def load_scenario(path: Path | str, settings: tuple[Setting, ...] = ()) -> Scena
     return Scenario(
         path=str(path),
         description=layers[-1].says.description,
+        changes=tuple(changes_said(layers)),
         fleet=fleet,
         policies=policies,
         workload=workload,

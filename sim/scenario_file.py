@@ -1,6 +1,7 @@
 """Reading scenario files: each with the file that it builds on, checked for form. Every fault at once."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from re import fullmatch
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
+import yaml
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema
 
@@ -198,3 +200,12 @@ def path_of(layers: list[Layer], key: str) -> Path:
     if layer is None:
         raise LookupError(f"{key} was found missing before")
     return Path(os.path.normpath(layer.folder / layer.part.get(key)))
+
+
+def changes_said(layers: list[Layer]) -> Iterator[str]:
+    """Yield each change as a line: `fail: {site: dub, from: 20m}`."""
+    for layer in layers:
+        for part in layer.part.get("changes") or ():
+            for kind, said in part.items():
+                flow = yaml.safe_dump(said, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+                yield f"{kind}: {flow.strip()}"

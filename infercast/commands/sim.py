@@ -92,9 +92,18 @@ def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def report(path: Path, scenario: Scenario, summaries: Sequence[Summary], *base: Any) -> None:
-    """Write a report of runs, beside those of a base where there is one."""
-    raise NotImplementedError
+def write_report(path: Path, scenario: Scenario, before: Sequence[Summary], after: Sequence[Summary] = ()) -> None:
+    """Write a report for a browser: of runs, or of what differs between two scenarios. Raises BadInput where it cannot."""
+    from infercast.sim.report.page import report
+
+    title = scenario.description or Path(scenario.path).stem
+    text = report(title, before, after, scenario.changes, "")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        remedy = "name a file in a folder that is there"
+        raise BadInput([Fault(str(path), 0, "", f"cannot be written: {error.strerror}", remedy)]) from error
+    err.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def head(scenario: Scenario, summaries: Sequence[Summary], jobs: int) -> dict[str, Any]:
@@ -134,7 +143,8 @@ def run(
     elif done:
         show_run(loaded, done)
     if html is not None and done:
-        report(html, loaded, done)
+        with refusing():
+            write_report(html, loaded, done)
     end_if_stopped(len(jobs), found)
 
 
@@ -171,7 +181,8 @@ def compare(
         else:
             show_comparison(first, second, comparison)
         if html is not None:
-            report(html, second, list(comparison.after), first, list(comparison.before))
+            with refusing():
+                write_report(html, second, comparison.before, comparison.after)
     end_if_stopped(len(jobs), found)
 
 

@@ -138,7 +138,7 @@ def test_traffic_is_scaled_and_shifted_in_the_order_of_the_file(tmp_path: Path) 
 def test_sources_come_change_and_go(tmp_path: Path) -> None:
     more = {**SOURCE, "name": "more"}
     curve = [0.0] * 23 + [24.0]
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"add_source": {"source": more}},
         {"change_source": {"source": "more", "patch": {"day_curve": curve, "rate": {"poisson_per_s": 9}}}},
         {"remove_source": {"source": "wards"}},

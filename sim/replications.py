@@ -132,7 +132,7 @@ def _run_on_ray(jobs: Sequence[Job], watch: Watch, stop: Stop) -> list[Summary |
     import ray
 
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        ray.init(os.environ["RAY_ADDRESS"], log_to_driver=False)
     task = ray.remote(max_retries=1)(_run_whole)
     refs = [task.remote(job) for job in jobs]
     waiting = list(refs)

@@ -145,13 +145,19 @@ def _differences(comparison: Comparison) -> Table:
     table = _table("", ("measure", "before", "after", "difference"))
     sections = {"all calls": comparison.overall, **comparison.tenants}
     for name, differences in sections.items():
-        shown = [each for each in differences if each.before != each.after]
+        shown = [each for each in differences if _differs(each)]
         for index, each in enumerate(shown):
             table.add_row(name if index == 0 else "", *_difference(each))
         if not shown:
-            table.add_row(name, "no difference", "", "", "")
+            table.add_row(name, "no difference to speak of", "", "", "")
         table.add_section()
     return table
+
+
+def _differs(each: Difference) -> bool:
+    """Return whether a measure reads differently before and after."""
+    unit = MEASURE_BY_NAME[each.measure].unit
+    return written(each.before, unit) != written(each.after, unit)
 
 
 def _difference(each: Difference) -> tuple[str, str, str, str]:

@@ -17,7 +17,7 @@ from infercast.sim.scenario import load_scenario
 
 jobs = jobs_of(load_scenario(sys.argv[1]))
 here = run_all(jobs, 1)
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 try:
     shares = []
     there = run_all(jobs, 1, shares.append)

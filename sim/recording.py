@@ -49,7 +49,8 @@ class Rows:
     def __init__(self, path: Path, trace: Trace) -> None:
         self.path, self._trace = path, trace
         self.faults: list[Fault] = []
-        self._columns = {name: array("q") for name in COLUMNS}
+        self._values = array("q")
+        """Row after row, one value for each of COLUMNS."""
         self._models: dict[str, int] = {}
         self._requests: dict[Request, int] = {}
         self._newest_us: int | None = None
@@ -83,23 +84,22 @@ class Rows:
         if self._newest_us is not None and self._newest_us - at_us > self._trace.backwards_max:
             back = in_words(self._newest_us - at_us)
             self.bad(path, line, f"the clock goes back by {back}", "sort the file, or raise `backwards_max`")
-        if len(self._columns["at_us"]) >= ROWS_MAX:
+        if len(self._values) >= ROWS_MAX * len(COLUMNS):
             raise BadInput([Fault(str(path), line, "", f"more than {ROWS_MAX} rows", "split the file")])
         self._newest_us = at_us if self._newest_us is None else max(at_us, self._newest_us)
         number = -1 if request is None else self._requests.setdefault(request, len(self._requests))
         of_model = self._models.setdefault(model, len(self._models))
-        for name, value in zip(COLUMNS, (at_us, line, prompt, generated, content, of_model, number), strict=True):
-            self._columns[name].append(value)
+        self._values.extend((at_us, line, prompt, generated, content, of_model, number))
 
     def recording(self, *, spread_s: bool = False) -> Recording:
         """Return the rows. Raises BadInput with all faults. `spread_s`: times are whole seconds, to be spread evenly."""
-        if not self._columns["at_us"] and not self.faults:
+        if not self._values and not self.faults:
             self.faults.append(Fault(str(self.path), 0, "", "holds no calls", "is it the right file?"))
         if self.faults:
             raise BadInput(self.faults)
-        found = {name: np.frombuffer(column, dtype=np.int64) for name, column in self._columns.items()}
-        order = np.argsort(found["at_us"], kind="stable")
-        found = {name: column[order] for name, column in found.items()}
+        table = np.frombuffer(self._values, dtype=np.int64).reshape(-1, len(COLUMNS))
+        order = np.argsort(table[:, 0], kind="stable")
+        found = {name: table[order, place] for place, name in enumerate(COLUMNS)}
         if spread_s:
             found["at_us"] = _spread(found["at_us"])
         self._check_gaps(found["at_us"], found["line"])

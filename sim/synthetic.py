@@ -30,6 +30,12 @@ class MadeUp:
         who = (index, source.tenant, source.model, source.classes or ())
         self.rows = {origin: book.number(Row(*who, origin, source.entries)) for origin in source.origins}
         self._book = book
+        whole, before = sum(source.origins.values()), 0.0
+        self._share, self._phase = dict[str, float](), dict[str, float]()
+        for origin, weight in source.origins.items():
+            self._share[origin] = weight / whole
+            self._phase[origin] = (before + weight / 2) / whole  # equal origins then follow each other evenly
+            before += weight
 
     def parts(self) -> list[str]:
         """Return the origins that send."""
@@ -61,7 +67,7 @@ class MadeUp:
 
     def _intensity(self, origin: str) -> Intensity:
         source, rate = self._source, self._rate
-        share = source.origins[origin] / sum(source.origins.values())
+        share = self._share[origin]
         if rate.bursty is not None:  # the bursts are the source's: all origins and multiples go through them together
             luck = stream(self._seed, source.name, "bursts")
             found = bursts(rate.bursty, luck, source.from_, self._until_us).scaled(share)
@@ -81,16 +87,10 @@ class MadeUp:
         if expected[-1] <= 0:
             return np.zeros(0, dtype=np.int64)
         if self._rate.even_per_s is not None:
-            phase = (self._phase(origin) + _halving(multiple)) % 1.0
+            phase = (self._phase[origin] + _halving(multiple)) % 1.0
             return intensity.moments(np.arange(phase, expected[-1]), expected)
         luck = stream(self._seed, self._source.name, origin, multiple, "arrivals")
         return intensity.moments(_poisson(float(expected[-1]), luck), expected)
-
-    def _phase(self, origin: str) -> float:
-        """Return where an origin stands among the others: equal ones follow each other at equal distances."""
-        origins = self._source.origins
-        before = sum(list(origins.values())[: list(origins).index(origin)])
-        return (before + origins[origin] / 2) / sum(origins.values())
 
 
 def _poisson(expected: float, luck: np.random.Generator) -> Floats:

@@ -37,20 +37,19 @@ def read_trace(trace: Trace, base_folder: Path) -> Recording:
 
 def _azure_llm(rows: Rows, trace: Trace) -> None:
     """Azure's LLM inference traces of 2023 and 2024: `TIMESTAMP` in UTC, `ContextTokens`, `GeneratedTokens`."""
-    for line, row in _csv(rows, ("TIMESTAMP", "ContextTokens", "GeneratedTokens")):
+    for line, (time, prompt, generated) in _csv(rows, ("TIMESTAMP", "ContextTokens", "GeneratedTokens")):
         with _Row(rows, line):
-            at = datetime.fromisoformat(row["TIMESTAMP"])
+            at = datetime.fromisoformat(time)
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            tokens = _tokens(row["ContextTokens"]), _tokens(row["GeneratedTokens"])
-            rows.add(rows.path, line, (at - EPOCH) // MICROSECOND, *tokens)
+            rows.add(rows.path, line, (at - EPOCH) // MICROSECOND, _tokens(prompt), _tokens(generated))
 
 
 def _burstgpt(rows: Rows, trace: Trace) -> None:
     """BurstGPT: `Timestamp` in seconds, `Model`, `Request tokens`, `Response tokens`."""
-    for line, row in _csv(rows, ("Timestamp", "Model", "Request tokens", "Response tokens")):
+    for line, (time, model, *tokens) in _csv(rows, ("Timestamp", "Model", "Request tokens", "Response tokens")):
         with _Row(rows, line):
-            tokens = _tokens(row["Request tokens"]), _tokens(row["Response tokens"])
-            rows.add(rows.path, line, _us(float(row["Timestamp"]), US_PER_S), *tokens, model=row["Model"])
+            prompt, generated = (_tokens(text) for text in tokens)
+            rows.add(rows.path, line, _us(float(time), US_PER_S), prompt, generated, model=model)
 
 
 def _mooncake(rows: Rows, trace: Trace) -> None:
@@ -164,8 +163,8 @@ def _tokens(value: Any) -> int:
     return value
 
 
-def _csv(rows: Rows, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line and row of a CSV file with a header. Raises BadInput where columns are missing."""
+def _csv(rows: Rows, needed: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Yield line and needed values of each row of a CSV file with a header. Raises BadInput where columns are missing."""
     with _opened(rows.path) as file:
         reader = csv.reader(file)
         try:
@@ -180,7 +179,7 @@ def _csv(rows: Rows, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, s
                 if len(row) != len(header):
                     rows.bad(rows.path, reader.line_num, f"has {len(row)} values, the header has {len(header)}")
                     continue
-                yield reader.line_num, {name: row[place] for name, place in zip(needed, at, strict=True)}
+                yield reader.line_num, [row[place] for place in at]
         except (csv.Error, UnicodeDecodeError) as error:
             raise BadInput(
                 [Fault(str(rows.path), reader.line_num, "", f"is no CSV: {error}", "mend the file")]

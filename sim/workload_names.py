@@ -14,6 +14,8 @@ from .workload_parts import Trace
 
 CALLS_MAX = 100_000_000
 """Most calls of a workload: their arrays take 4.4 GB."""
+TURNS_MAX = 10_000_000
+"""Most bursts of a source."""
 BRINGS_MODELS = ("burstgpt", "decision_log")
 """Formats whose rows name models."""
 
@@ -139,5 +141,11 @@ def _when(document: Document, at: Location, source: Source, workload: Workload) 
         yield document.fault((*at, "until"), "nothing says when it ends", "add `until`, or `duration` to the workload")
     elif end_us is not None and source.from_ >= end_us:
         yield document.fault((*at, "from"), "it begins after the workload has ended", "begin sooner, or last longer")
+    bursty = source.rate.bursty if source.rate is not None else None
+    if bursty is not None and end_us is not None:
+        turns = (end_us - source.from_) / (bursty.calm_mean + bursty.burst_mean)
+        if turns > TURNS_MAX:
+            said = f"about {turns:.3g} bursts, at most {TURNS_MAX:.0e} can be drawn"
+            yield document.fault((*at, "rate", "bursty"), said, "let calm and bursts last longer")
     if source.rate is not None and source.rate.mean_per_s == 0:
         yield document.fault((*at, "rate"), "its rate is 0, so no call would come", "leave the source out")

@@ -90,6 +90,13 @@ def test_calls_are_counted_from_a_source_s_beginning(tmp_path: Path) -> None:
     assert faults(short, path=tmp_path) == []
 
 
+def test_more_bursts_than_can_be_drawn_are_refused(tmp_path: Path) -> None:
+    bursty = {"calm_per_s": 0.01, "burst_per_s": 0.01, "calm_mean": "1ms", "burst_mean": "1ms"}
+    found = faults(source(rate={"bursty": bursty}), path=tmp_path, duration="20001s")
+    assert [fault.message for fault in found] == ["about 1e+07 bursts, at most 1e+07 can be drawn"]
+    assert faults(source(rate={"bursty": bursty}), path=tmp_path, duration="20000s") == []
+
+
 def test_all_sources_are_looked_at(tmp_path: Path) -> None:
     found = faults(source(tenant="x"), source(name="b", model="y"), source(name="c", origins=["z"]), path=tmp_path)
     assert [fault.field.split(".")[1] for fault in found] == ["sources[0]", "sources[1]", "sources[2]"]

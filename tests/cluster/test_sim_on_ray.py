@@ -32,7 +32,9 @@ print(json.dumps({"equal": here == there, "last": shares[-1], "stopped": [each i
 def test_runs_on_a_ray_cluster_are_the_runs_in_this_process(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     path = write_scenario(tmp_path, {"fail": {"site": "dub", "from": "1s"}}, replications=2, duration="2s")
-    found = subprocess.run([sys.executable, "-c", ON_RAY, str(path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", ON_RAY, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stderr[-4000:]
     said = json.loads(found.stdout.splitlines()[-1])
     assert said == {"equal": True, "last": 1.0, "stopped": [True, True]}

@@ -56,8 +56,16 @@ def test_the_schema_knows_what_a_whole_scenario_says_and_nothing_else() -> None:
     assert accepts(RICH)
     assert accepts({**WHOLE, "workload": "traffic.yaml"})
     assert accepts({"version": 1, "base": "base.yaml"})
-    for wrong in ({"versoin": 1}, {"duration": 60}, {"seed": "1"}, {"starts_at": "2026-12-01 09:00"}, {"changes": [{}]},
-                  {"changes": [{"fail": {"site": "fra"}, "slow": {"site": "fra", "factor": 2}}]}):  # fmt: skip
+    both = {"fail": {"site": "fra"}, "slow": {"site": "fra", "factor": 2}}
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"versoin": 1},
+        {"duration": 60},
+        {"seed": "1"},
+        {"starts_at": "2026-12-01 09:00"},
+        {"changes": [{}]},
+        {"changes": [both]},
+    )
+    for wrong in wrongs:
         assert not accepts({**WHOLE, **wrong}), wrong
 
 

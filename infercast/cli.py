@@ -11,6 +11,7 @@ from infercast.commands import (
     policy_verify,
     running,
     sim,
+    sim_calibrate,
     sim_sweep,
 )
 from infercast.commands.app import app
@@ -28,6 +29,7 @@ __all__ = [
     "policy_verify",
     "running",
     "sim",
+    "sim_calibrate",
     "sim_sweep",
 ]
 

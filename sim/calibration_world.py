@@ -7,13 +7,13 @@ from statistics import quantiles
 import numpy as np
 
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Rule, Tier
+from infercast.policies.model import Rule
 from infercast.policies.parts import Limits
 from infercast.policies.policy import Policy
 from infercast.policies.units import US_PER_MS, ms
 
 from .measured import CallEnded, Measured, Profile, Rerun, real_costs_nusd
-from .model import NEVER_EQUAL, SHAPE_POINTS, WORK_USUAL_PPM, Calls, Ended, Ints, Run, Truth, World
+from .model import NEVER_EQUAL, SHAPE_POINTS, WORK_USUAL_PPM, Calls, Ended, Run, Truth, World
 from .shapes import luck_of, point
 
 VALUES_MIN = 20
@@ -142,7 +142,10 @@ def calls_of(rerun: Rerun, seed: int) -> Calls:
 
 def live_outcomes(fleet: Fleet, rerun: Rerun) -> list[Outcome]:
     """Return how a rerun's calls ended, at what they really cost."""
-    return [_outcome(fleet, rerun, call, cost) for call, cost in zip(rerun.calls, real_costs_nusd(fleet, rerun), strict=True)]
+    return [
+        _outcome(fleet, rerun, call, cost)
+        for call, cost in zip(rerun.calls, real_costs_nusd(fleet, rerun), strict=True)
+    ]
 
 
 def _outcome(fleet: Fleet, rerun: Rerun, call: Measured, cost_nusd: int) -> Outcome:
@@ -157,12 +160,13 @@ def simulated_outcomes(run: Run, rerun: Rerun, profile: Profile) -> list[Outcome
     """
     sites = [site.id for site in run.world.fleet.sites]
     places = [run.world.fleet.tables.site_index[deployment.site] for deployment in run.world.fleet.deployments]
-    around_us = _around_us(run, profile)
+    luck = run.world.calls.luck.tolist()
     found = []
     for number, call in enumerate(rerun.calls):
         tenant = rerun.kinds[call.kind].tenant
         ended = Ended(int(run.ended[number]))
-        latency_us = int(run.latency_us[number] + around_us[number])
+        entry = sites[int(run.entry[number])] if run.entry[number] >= 0 else ""
+        latency_us = int(run.latency_us[number]) + _around_us(profile, entry, luck[number])
         if ended in REFUSALS:
             found.append(Outcome(tenant, "", "refused", Rule(int(run.rule[number])).word, latency_us, 0))
         elif ended is Ended.ANSWERED and latency_us <= rerun.patience_us[call.kind]:
@@ -173,13 +177,7 @@ def simulated_outcomes(run: Run, rerun: Rerun, profile: Profile) -> list[Outcome
     return found
 
 
-def _around_us(run: Run, profile: Profile) -> Ints:
-    """Draw what each call's caller waits around its entry, int64[n]; nothing where nobody measured it."""
-    calls = run.world.calls
-    points = point(calls.luck, AROUND_PURPOSE)
-    drawn = np.zeros(len(calls), dtype=np.int64)
-    for number, site in enumerate(run.world.fleet.sites):
-        values = np.array(profile.around_us.get(site.id, (0,)), dtype=np.int64)
-        mine = run.entry == number
-        drawn[mine] = values[points[mine] * len(values) // SHAPE_POINTS]
-    return drawn
+def _around_us(profile: Profile, entry: str, luck: int) -> int:
+    """Draw what a caller waits around an entry; nothing where nobody measured it."""
+    values = profile.around_us.get(entry, (0,))
+    return values[point(luck, AROUND_PURPOSE) * len(values) // SHAPE_POINTS]

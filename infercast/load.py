@@ -27,6 +27,8 @@ from infercast.policies.tables import one_way_us
 
 PATIENCE_S = 5.0
 """How long a client waits where the policy sets no deadline."""
+PAUSE_S = 0.15
+"""Between the end of a stream's call and its next, in the demo's traffic."""
 LOST = "no answer"
 
 

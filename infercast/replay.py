@@ -1,6 +1,6 @@
 """Deciding again what was decided: from the log's record, the signals of its epoch, and the files that were in force."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from infercast.policies.model import Decision
 from infercast.policies.policy import Policy, Terms
 from infercast.policies.record import RECORD_VERSION, request_from_json
 from infercast.policies.snapshot import Snapshot
-from infercast.router.telemetry.log_reader import find
+from infercast.router.telemetry.log_reader import Found, every, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +25,62 @@ class Redecided:
     differs: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class Replayed:
+    """A whole log decided again: how many decisions, which of them differ in what, and how many have been pruned."""
+
+    decisions: int = 0
+    differing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    pruned: int = 0
+
+
 def redecide(folder: Path, decision_id: str) -> Redecided:
     """Decide anew by the log of a state folder. Raises BadInput where the log does not hold what is needed."""
-    record, state, fleet_document, policy_document = find(folder / "decisions", decision_id)
-    if record.get("version") != RECORD_VERSION:
-        raise _unusable(folder, f"the record has version {record.get('version')!r}, this is version {RECORD_VERSION}")
-    try:
-        fleet = Fleet.model_validate(fleet_document)
-        policy = Policy.model_validate(policy_document)
-        request = request_from_json(record["request"])
-        snapshot = Snapshot.restored(fleet, state)
-        snapshot.apply(record["patch"])
-    except (ValidationError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise _unusable(folder, f"the record of {decision_id} cannot be read: {error}") from error
-    engine = Engine(fleet, {policy.tenant: policy})
-    decision = engine.explain(request, snapshot, record["tried"])
-    return Redecided(decision, engine.compiled(request).terms, tuple(_differences(record, decision, policy, fleet)))
+    return _Again(folder).decide(find(folder / "decisions", decision_id))
+
+
+def redecide_all(folder: Path) -> Replayed:
+    """Decide every decision of a log anew. Raises BadInput where the log cannot be read, or documents are missing."""
+    done, again = Replayed(), _Again(folder)
+    for found in every(folder):
+        if found is None:
+            done.pruned += 1
+            continue
+        done.decisions += 1
+        differs = again.decide(found).differs
+        if differs:
+            done.differing[str(found.decision.get("id"))] = differs
+    return done
+
+
+class _Again:
+    """Decides by records; keeps the engines for the next one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._engines: dict[tuple[object, object], Engine] = {}
+
+    def decide(self, found: Found) -> Redecided:
+        """Make one decision again. Raises BadInput for a record that this version cannot read."""
+        record = found.decision
+        if record.get("version") != RECORD_VERSION:
+            message = f"the record has version {record.get('version')!r}, this is version {RECORD_VERSION}"
+            raise _unusable(self._folder, message)
+        try:
+            key = (record["fleet"], record["policy"])
+            if key not in self._engines:
+                policy = Policy.model_validate(found.policy)
+                self._engines[key] = Engine(Fleet.model_validate(found.fleet), {policy.tenant: policy})
+            engine = self._engines[key]
+            request = request_from_json(record["request"])
+            snapshot = Snapshot.restored(engine.fleet, found.snapshot)
+            snapshot.apply(record["patch"])
+        except (ValidationError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise _unusable(self._folder, f"the record of {record.get('id')} cannot be read: {error}") from error
+        decision = engine.explain(request, snapshot, record["tried"])
+        (policy,) = engine.policies.values()
+        differs = _differences(record, decision, policy, engine.fleet)
+        return Redecided(decision, engine.compiled(request).terms, tuple(differs))
 
 
 def _differences(record: dict[str, Any], decision: Decision, policy: Policy, fleet: Fleet) -> list[str]:

@@ -10,14 +10,14 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Rule
 from infercast.policies.parts import Limits
 from infercast.policies.policy import Policy
-from infercast.policies.units import US_PER_MS, ms
+from infercast.policies.units import ms
 
-from .measured import CallEnded, Measured, Profile, Rerun, real_costs_nusd
+from .measured import CallEnded, Measured, Profile, Rerun, middle, real_costs_nusd
 from .model import NEVER_EQUAL, SHAPE_POINTS, WORK_USUAL_PPM, Calls, Ended, Run, Truth, World
 from .shapes import luck_of, point
 
 VALUES_MIN = 20
-"""Times of a deployment count as its own from so many on; with fewer, those of its variant at all sites stand for it."""
+"""So many calls measure a time; with fewer, what the places had learned of it stands."""
 AROUND_PURPOSE = 9
 """Purpose of the draw of what a caller waits around its entry: the fifth try's round trip, which hardly a call comes to."""
 REFUSALS = (Ended.REFUSED, Ended.SATURATED, Ended.UNAVAILABLE)
@@ -44,27 +44,28 @@ def p50_and_p95(values: Sequence[int]) -> tuple[int, int]:
 
 
 def fleet_as_measured(fleet: Fleet, profile: Profile) -> Fleet:
-    """Return the fleet with measured times: cards of the variants that were called, and links between sites.
+    """Return the fleet with measured times: cards of its variants, and links between sites.
 
-    A link that no call crossed is as long as declared, and as much longer as those that calls did cross.
+    What calls measured goes before what places had learned, and that before what files declare.
     """
     document = fleet.model_dump(mode="json", by_alias=True)
-    overhead_ms, document["call_overhead_ms"] = fleet.call_overhead_ms, 0
-    by_accelerator = _by_accelerator(fleet, profile)
+    document["call_overhead_ms"] = 0
+    measured = _by_accelerator(fleet, profile)
+    learned = _learned_by_accelerator(fleet, profile)
     for variant, card in document["cards"].items():
         for accelerator, time_ms in card["service_time_ms"].items():
-            values = by_accelerator.get((variant, accelerator), ())
+            values = measured.get((variant, accelerator), ())
             if len(values) >= VALUES_MIN:
                 time_ms["p50"], time_ms["p95"] = map(ms, p50_and_p95(values))
+            elif (variant, accelerator) in learned:
+                time_ms["p50"], time_ms["p95"] = map(ms, learned[(variant, accelerator)])
             else:
-                time_ms["p50"] += overhead_ms
-                time_ms["p95"] += overhead_ms
-    more = _beyond_declared(fleet, profile)
-    sites = {site.id for site in fleet.sites}
+                time_ms["p50"] += fleet.call_overhead_ms
+                time_ms["p95"] += fleet.call_overhead_ms
     for link in document["links"]:
-        ends = (link["from"], link["to"])
-        if sites.issuperset(ends):
-            link["rtt_ms"], link["rtt_p95_ms"] = _round_trip_ms(link, profile, more)
+        found = _round_trip_us(profile, (link["from"], link["to"]))
+        if found is not None:
+            link["rtt_ms"], link["rtt_p95_ms"] = map(ms, found)
     return Fleet.model_validate(document)
 
 
@@ -76,36 +77,34 @@ def _by_accelerator(fleet: Fleet, profile: Profile) -> dict[tuple[str, str], tup
     return found
 
 
-def _beyond_declared(fleet: Fleet, profile: Profile) -> tuple[int, int]:
-    """Return p50 and p95 of what round trips took beyond the declared ones."""
-    found = []
-    for (entry, site), trips_us in profile.trip_us.items():
-        path = fleet.network.path(entry, site)
-        if path is not None:
-            found += [max(0, trip_us - path.rtt_us) for trip_us in trips_us]
-    return p50_and_p95(found) if found else (0, 0)
+def _learned_by_accelerator(fleet: Fleet, profile: Profile) -> dict[tuple[str, str], tuple[int, int]]:
+    pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for deployment in fleet.deployments:
+        if deployment.id in profile.believed.server_us:
+            key = (deployment.variant, deployment.accelerator)
+            pairs.setdefault(key, []).append(profile.believed.server_us[deployment.id])
+    return middle(pairs)
 
 
-def _round_trip_ms(link: Mapping[str, object], profile: Profile, more: tuple[int, int]) -> tuple[float, float]:
-    ends = (str(link["from"]), str(link["to"]))
+def _round_trip_us(profile: Profile, ends: tuple[str, str]) -> tuple[int, int] | None:
+    """Return p50 and p95 of a link, either way; None where nobody went or probed it."""
     trips_us = sorted(profile.trip_us.get(ends, ()) + profile.trip_us.get(ends[::-1], ()))
     if len(trips_us) >= VALUES_MIN:
-        p50_us, p95_us = p50_and_p95(trips_us)
-        return ms(p50_us), ms(p95_us)
-    rtt_ms = float(str(link["rtt_ms"]))
-    return rtt_ms + more[0] / US_PER_MS, rtt_ms + more[1] / US_PER_MS
+        return p50_and_p95(trips_us)
+    known = profile.believed.trip_us
+    learned = [known[way] for way in (ends, ends[::-1]) if way in known]
+    return middle({ends: learned})[ends] if learned else None
 
 
 def truth_of(fleet: Fleet, profile: Profile) -> dict[str, Truth]:
-    """Return what calls of each deployment take, as measured; those of a variant that nobody called are left out."""
-    by_accelerator = _by_accelerator(fleet, profile)
+    """Return what calls of each deployment take: as calls measured, else as its site had learned, else as declared."""
     truth = {}
     for deployment in fleet.deployments:
         values = profile.server_us.get(deployment.id, ())
-        if len(values) < VALUES_MIN:
-            values = tuple(sorted(by_accelerator[(deployment.variant, deployment.accelerator)]))
         if len(values) >= VALUES_MIN:
             truth[deployment.id] = Truth(*p50_and_p95(values), "empirical", values)
+        elif deployment.id in profile.believed.server_us:
+            truth[deployment.id] = Truth(*profile.believed.server_us[deployment.id])
     return truth
 
 

@@ -4,7 +4,7 @@ A profile holds times as they were, not fitted: at deployments, on the ways betw
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, TypeVar
 
@@ -45,6 +45,17 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Believed:
+    """p50 and p95 in microseconds that places had learned: of deployments, and of round trips by (entry, site).
+
+    Probes keep these known where no call goes.
+    """
+
+    server_us: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    trip_us: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Rerun:
     """The whole workload, sent once. `patience_us[k]` is how long a caller of kind k waits; `calls` in order of sending."""
 
@@ -52,6 +63,7 @@ class Rerun:
     patience_us: tuple[int, ...]
     calls: tuple[Measured, ...]
     starts_at_s: int
+    believed: Believed = Believed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class Profile:
     server_us: Mapping[str, tuple[int, ...]]
     trip_us: Mapping[tuple[str, str], tuple[int, ...]]
     around_us: Mapping[str, tuple[int, ...]]
+    believed: Believed = Believed()
 
 
 def profile_of(fleet: Fleet, reruns: Sequence[Rerun]) -> Profile:
@@ -87,7 +100,24 @@ def profile_of(fleet: Fleet, reruns: Sequence[Rerun]) -> Profile:
                 on_wires_us = transfers_us(fleet, call.entry, site, call.payload_bytes, kind.model)
                 trip_us = max(1, call.ran_us - call.at_site_us - on_wires_us)
                 trips.setdefault((call.entry, site), []).append(trip_us)
-    return Profile(_in_order(server), _in_order(trips), _in_order(around))
+    return Profile(_in_order(server), _in_order(trips), _in_order(around), _believed(reruns))
+
+
+def _believed(reruns: Sequence[Rerun]) -> Believed:
+    """Return what was believed in several reruns, in the median."""
+    servers: dict[str, list[tuple[int, int]]] = {}
+    trips: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for rerun in reruns:
+        for name, pair in rerun.believed.server_us.items():
+            servers.setdefault(name, []).append(pair)
+        for way, pair in rerun.believed.trip_us.items():
+            trips.setdefault(way, []).append(pair)
+    return Believed(middle(servers), middle(trips))
+
+
+def middle(found: Mapping[Key, Sequence[tuple[int, int]]]) -> dict[Key, tuple[int, int]]:
+    """Return the medians of some p50s and of their p95s."""
+    return {key: (int(median(p for p, _ in v)), int(median(q for _, q in v))) for key, v in found.items()}
 
 
 def _in_order(found: Mapping[Key, list[int]]) -> dict[Key, tuple[int, ...]]:

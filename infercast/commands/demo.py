@@ -12,7 +12,7 @@ from rich.table import Table
 
 from infercast import system
 from infercast.audit import Audit, audit
-from infercast.load import LOST, Payloads, Sender, Sent, Traffic, load_traffic
+from infercast.load import LOST, PAUSE_S, Payloads, Sender, Sent, Traffic, load_traffic
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
@@ -43,7 +43,6 @@ from .running import Port, start_with_progress
 
 TrafficPath = Annotated[Path, typer.Option("--traffic", help="The traffic to send.")]
 KILL_AFTER_S = 2.0
-PAUSE_S = 0.15
 FAILED_SHARE_MAX = 0.1
 """Share of calls that may fail while every site is up: a busy machine misses deadlines, a broken one answers nothing."""
 Problems = list[str]

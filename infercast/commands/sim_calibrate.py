@@ -33,7 +33,7 @@ from .app import (
     refusing,
 )
 from .call import addresses
-from .demo import PAUSE_S, TrafficPath
+from .demo import TrafficPath
 from .running import Port, start_with_progress
 from .sim import sim
 from .sim_calibrate_words import Calibrated, as_markdown, machine, profile_rows, show
@@ -75,9 +75,7 @@ def calibrate(
         try:
             sender = Sender(world, tenants, payloads, addresses(running, state, world), lambda: None)
             with err.status("measuring…") as status:
-                runs, alone = measure(
-                    sender, payloads, plan.streams, state / "journal", reruns, PAUSE_S, lambda said: status.update(said)
-                )
+                runs, alone = measure(world, sender, payloads, plan.streams, state, reruns, status.update)
         finally:
             load = os.getloadavg()
             with err.status("ending…"):

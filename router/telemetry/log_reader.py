@@ -174,6 +174,40 @@ def find(folder: Path, decision_id: str) -> Found:
     raise BadInput([Fault(str(folder), 0, "decision", f"no decision {decision_id!r} is in this log{pruned}", remedy)])
 
 
+def signals(folder: Path) -> Iterator[tuple[int, Record]]:
+    """Yield the signals of every epoch that a log keeps, each with when it was written down, in s since 1970 UTC."""
+    for path in log_files(folder):
+        for line in _lines(path, Listing()):
+            if line.kind == SNAPSHOT and line.body is not None:
+                yield line.at_s, line.body
+
+
+def every(folder: Path) -> Iterator[Found | None]:
+    """Yield every decision of a log with what it was made of, file by file; None for one of which a part was pruned.
+
+    Raises BadInput where a document is missing or is not the one that was logged.
+    """
+    for path in log_files(folder):
+        documents: dict[tuple[str, str], Record] = {}
+        snapshots: dict[object, Record] = {}
+        hashes: dict[object, object] = {}
+        for line in _lines(path, Listing()):
+            body = line.body
+            if line.kind == SNAPSHOT and body is not None:
+                snapshots[body.get("epoch")] = body
+            elif line.kind == OBJECT and body is not None:
+                hashes[body.get("digest")] = body.get("sha256")
+            elif line.kind == DECISION and (body is None or body.get("epoch") not in snapshots):
+                yield None
+            elif line.kind == DECISION and body is not None:
+                for kind in ("fleet", "policy"):
+                    key = (kind, str(body.get(kind)))
+                    if key not in documents:
+                        documents[key] = _document(folder, path, kind, body.get(kind), hashes)
+                fleet, policy = (documents[(kind, str(body.get(kind)))] for kind in ("fleet", "policy"))
+                yield Found(body, snapshots[body.get("epoch")], fleet, policy)
+
+
 def _last_with(path: Path, decision_id: str, listing: Listing) -> tuple[Line | None, int]:
     """Return the last decision with an id in one file, and how many decisions are erased there."""
     found, erased = None, 0

@@ -9,7 +9,7 @@ from infercast.policies.policy import Policy
 
 from .calibration_world import live_outcomes, simulated_outcomes, world_of
 from .engine import simulate
-from .measured import Profile, Rerun, profile_of
+from .measured import Profile, Rerun, one_after_the_other, profile_of
 from .side_by_side import Line, figures_of, side_by_side
 
 SEEDS = 20
@@ -35,17 +35,19 @@ class Comparison:
 def compare(fleet: Fleet, policies: Mapping[str, Policy], reruns: Sequence[Rerun], seeds: int = SEEDS) -> Comparison:
     """Compare the simulator with some reruns. Every other rerun gives the profile, the rest is what is held against it.
 
-    So slow drifts of the machine are in both. A single rerun is held against its own profile.
+    So slow drifts of the machine are in both. Before a rerun's calls, those of the rerun before it are simulated, for what
+    they teach. A single rerun is held against its own profile.
     """
     held_out = len(reruns) > 1
     measured = reruns[::2] if held_out else reruns
     compared = reruns[1::2] if held_out else reruns
     profile = profile_of(fleet, measured)
     simulated = []
-    for number, rerun in enumerate(compared):
+    for number, (before, rerun) in enumerate(zip(measured, compared, strict=False)):
+        whole = one_after_the_other(before, rerun)
         for seed in range(number * seeds, (number + 1) * seeds):
-            run = simulate(world_of(fleet, policies, profile, rerun, seed))
-            simulated.append(figures_of(simulated_outcomes(run, rerun, profile)))
+            run = simulate(world_of(fleet, policies, profile, whole, seed))
+            simulated.append(figures_of(simulated_outcomes(run, whole, profile)[len(before.calls) :]))
     outcomes = [live_outcomes(fleet, rerun) for rerun in reruns]
     live = [figures_of(each) for each in outcomes]
     calls = Counter(outcome.tenant for outcome in outcomes[0])

@@ -46,7 +46,7 @@ def p50_and_p95(values: Sequence[int]) -> tuple[int, int]:
 def fleet_as_measured(fleet: Fleet, profile: Profile) -> Fleet:
     """Return the fleet with measured times: cards of its variants, and links between sites.
 
-    What calls measured goes before what places had learned, and that before what files declare.
+    Times at sites are what calls measured, else what the sites had learned; of ways, what the entries had.
     """
     document = fleet.model_dump(mode="json", by_alias=True)
     document["call_overhead_ms"] = 0
@@ -87,13 +87,16 @@ def _learned_by_accelerator(fleet: Fleet, profile: Profile) -> dict[tuple[str, s
 
 
 def _round_trip_us(profile: Profile, ends: tuple[str, str]) -> tuple[int, int] | None:
-    """Return p50 and p95 of a link, either way; None where nobody went or probed it."""
-    trips_us = sorted(profile.trip_us.get(ends, ()) + profile.trip_us.get(ends[::-1], ()))
-    if len(trips_us) >= VALUES_MIN:
-        return p50_and_p95(trips_us)
+    """Return p50 and p95 of a link, either way; None where nobody went or probed it.
+
+    What places had learned goes first: they decide by it, and do not learn from calls with large payloads.
+    """
     known = profile.believed.trip_us
     learned = [known[way] for way in (ends, ends[::-1]) if way in known]
-    return middle({ends: learned})[ends] if learned else None
+    if learned:
+        return middle({ends: learned})[ends]
+    trips_us = sorted(profile.trip_us.get(ends, ()) + profile.trip_us.get(ends[::-1], ()))
+    return p50_and_p95(trips_us) if trips_us else None
 
 
 def truth_of(fleet: Fleet, profile: Profile) -> dict[str, Truth]:

@@ -4,7 +4,7 @@ A profile holds times as they were, not fitted: at deployments, on the ways betw
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal, TypeVar
 
@@ -64,6 +64,28 @@ class Rerun:
     calls: tuple[Measured, ...]
     starts_at_s: int
     believed: Believed = Believed()
+
+
+def one_after_the_other(first: Rerun, second: Rerun) -> Rerun:
+    """Return two runs as one whose calls keep their order; the second begins when the first's last call has had a second."""
+    kinds = {
+        **dict(zip(first.kinds, first.patience_us, strict=True)),
+        **dict(zip(second.kinds, second.patience_us, strict=True)),
+    }
+    number = {kind: place for place, kind in enumerate(kinds)}
+    later_us = max(call.sent_us + call.latency_us for call in first.calls) + US_PER_S
+    calls = [replace(call, kind=number[first.kinds[call.kind]]) for call in first.calls]
+    calls += [
+        replace(
+            call,
+            kind=number[second.kinds[call.kind]],
+            sent_us=call.sent_us + later_us,
+            ended_us=call.ended_us + later_us,
+        )
+        for call in second.calls
+    ]
+    starts_at_s = second.starts_at_s - later_us // US_PER_S
+    return Rerun(tuple(kinds), tuple(kinds.values()), tuple(calls), starts_at_s, second.believed)
 
 
 @dataclass(frozen=True, slots=True)

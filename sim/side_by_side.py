@@ -27,19 +27,23 @@ Figures = dict[tuple[str, str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measure: its unit, and its goal, as a share of the live figure (`relative`) or as it stands."""
+    """One measure: its unit, and its goal, as a share of the live figure (`relative`) or as it stands.
+
+    `least` is the smallest difference that counts as one: whole units of what figures are counted in.
+    """
 
     name: str
     unit: Unit
     goal: float
     relative: bool
+    least: float = 0.0
 
 
 MEASURES = (
     Measure("share", "share", 0.02, relative=False),
     Measure("p50_ms", "ms", 0.10, relative=True),
     Measure("p95_ms", "ms", 0.20, relative=True),
-    Measure("cost_usd_per_1000_calls", "usd", 0.03, relative=True),
+    Measure("cost_usd_per_1000_calls", "usd", 0.03, relative=True, least=1e-6),
     Measure("refused", "calls", 0.0, relative=False),
     Measure("failed", "calls", 0.0, relative=False),
 )
@@ -122,7 +126,7 @@ def side_by_side(
             found = _values(live, key, missing), _values(simulated, key, missing)
             if all(found):
                 mean = fmean(found[0])
-                goal = measure.goal * mean if measure.relative else measure.goal
+                goal = max(measure.least, measure.goal * mean if measure.relative else measure.goal)
                 spread = _spread(_values(all_live, key, missing))
                 lines.append(Line(tenant, place, measure.name, mean, fmean(found[1]), spread, goal))
     return lines

@@ -4,8 +4,13 @@ import pytest
 
 from infercast.audit import audit
 from infercast.policies.engine import Engine
+from infercast.policies.fleet import Fleet
 from infercast.policies.model import STATIC_RULES, Rule
+from infercast.policies.policy import Policy
+from infercast.replay import redecide_all
+from infercast.router.telemetry.log_reader import Found, every
 from tests.cluster.live import CAMERA, Live
+from tests.sim.replaying import unlike
 
 # Tenant, class, entry, origin of the key.
 CALLS = [
@@ -71,3 +76,18 @@ def test_the_journals_of_all_places_hold_to_the_policies(live: Live) -> None:
     assert found.calls >= len(CALLS)
     assert found.payload_bytes > 0
     assert (found.off_policy, found.misplaced, found.ended_twice) == ((), (), ())
+
+
+def test_the_whole_log_is_decided_again_alike(live: Live) -> None:
+    """Every decision that any place has logged until now: by the engine, and by the simulator's compiled loop."""
+    log = live.state / "decisions"
+    done = redecide_all(log)
+    assert done.decisions >= len({call for call in CALLS if call[0] != "hospital"})
+    assert (done.differing, done.pruned) == ({}, 0)
+    by_policy: dict[str, list[Found]] = {}
+    for found in every(log):
+        if found is not None:
+            by_policy.setdefault(found.decision["policy"], []).append(found)
+    for records in by_policy.values():
+        fleet, policy = Fleet.model_validate(records[0].fleet), Policy.model_validate(records[0].policy)
+        assert unlike(fleet, policy, [(found.decision, found.snapshot) for found in records]) == []

@@ -1,4 +1,4 @@
-"""Holding the simulator against measured runs: simulate the arrivals of some with the profile of the others, and compare."""
+"""Holding the simulator against measured runs: simulate the arrivals of each with the profile of the one before, and compare."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ SEEDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of it. `held_out` says that no rerun that is compared with gave any of the profile."""
+    """What came of it. `profile` is that of all runs that gave one; `held_out` says that none of these was compared with."""
 
     lines: tuple[Line, ...]
     profile: Profile
@@ -33,18 +33,17 @@ class Comparison:
 
 
 def compare(fleet: Fleet, policies: Mapping[str, Policy], reruns: Sequence[Rerun], seeds: int = SEEDS) -> Comparison:
-    """Compare the simulator with some reruns. Every other rerun gives the profile, the rest is what is held against it.
+    """Compare the simulator with some reruns: every other one, each simulated with the profile of the one before it.
 
-    So slow drifts of the machine are in both. Before a rerun's calls, those of the rerun before it are simulated, for what
-    they teach. A single rerun is held against its own profile.
+    So no rerun gives the times that it is compared with, and what drifts slowly is in both. The calls of the one before are
+    simulated first, for what they teach. A single rerun is held against its own profile.
     """
     held_out = len(reruns) > 1
     measured = reruns[::2] if held_out else reruns
     compared = reruns[1::2] if held_out else reruns
-    profile = profile_of(fleet, measured)
     simulated = []
     for number, (before, rerun) in enumerate(zip(measured, compared, strict=False)):
-        whole = one_after_the_other(before, rerun)
+        whole, profile = one_after_the_other(before, rerun), profile_of(fleet, [before])
         for seed in range(number * seeds, (number + 1) * seeds):
             run = simulate(world_of(fleet, policies, profile, whole, seed))
             simulated.append(figures_of(simulated_outcomes(run, whole, profile)[len(before.calls) :]))
@@ -54,4 +53,4 @@ def compare(fleet: Fleet, policies: Mapping[str, Policy], reruns: Sequence[Rerun
     lines = side_by_side(live[1::2] if held_out else live, simulated, live, calls)
     told_nusd = sum(call.told_nusd for rerun in reruns for call in rerun.calls)
     real_nusd = sum(outcome.cost_nusd for each in outcomes for outcome in each)
-    return Comparison(tuple(lines), profile, held_out, told_nusd / 1e9, real_nusd / 1e9)
+    return Comparison(tuple(lines), profile_of(fleet, measured), held_out, told_nusd / 1e9, real_nusd / 1e9)

@@ -60,8 +60,8 @@ def calibrate(
     """Hold the simulator against the real system: the demo's workload, live and simulated, side by side.
 
     Starts the fleet on this machine, warms it up, sends the workload --reruns times while every site is up, and ends
-    it. Every other rerun gives the profile (times at sites, on ways, around entries); the arrivals of the others are
-    simulated with it and compared. Takes half a minute a rerun. Exit code 1 where a figure misses its goal.
+    it. Every other rerun is compared, its arrivals simulated with the profile of the one before it (times at sites, on
+    ways, around entries). Takes half a minute a rerun. Exit code 1 where a figure misses its goal.
     """
     with refusing():
         world = load_fleet(fleet)

@@ -17,7 +17,7 @@ LABELS = {
     "share": "share",
     "p50_ms": "p50",
     "p95_ms": "p95",
-    "cost_usd_per_1000_calls": "USD per 1,000 calls",
+    "cost_usd_per_1000_calls": "nUSD a call",
     "refused": "refused",
     "failed": "no answer in time",
 }
@@ -61,7 +61,7 @@ def _plain(value: float, measure: Measure) -> str:
         return f"{100 * value:.1f} points" if value == measure.goal else f"{100 * value:.1f}%"
     if measure.unit == "ms":
         return f"{value:.1f} ms"
-    return f"{value:.5f}" if measure.unit == "usd" else f"{value:.1f}".removesuffix(".0")
+    return f"{value * 1e6:,.1f}" if measure.unit == "usd" else f"{value:.1f}".removesuffix(".0")
 
 
 def _change(line: Line, measure: Measure) -> str:
@@ -105,7 +105,9 @@ def _said(done: Calibrated) -> list[str]:
     misses = sum(not line.passes for line in lines)
     inside = sum(line.in_goal for line in lines)
     halves = (
-        "the odd reruns gave the profile, the even ones are compared" if comparison.held_out else "one rerun for both"
+        "each even one is compared, simulated with the profile of the one before it"
+        if comparison.held_out
+        else "one rerun for both"
     )
     verdict = f"{inside} of {len(lines)} figures are within their goals, {len(lines) - inside - misses} more within 1.5 spreads of the live reruns, {misses} neither."
     cost = f"Answers named {comparison.told_usd:.6f} USD in all, foretold from median times; what they really cost is {comparison.real_usd:.6f} USD."

@@ -1,7 +1,6 @@
 """What callers, journals and the decision log say of a run, put together; and the tables that are made of it."""
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -157,7 +156,7 @@ def test_the_table_says_live_simulated_error_goal_spread_and_verdict() -> None:
     assert rows == [
         ("50.0%", "51.0%", "+1.0 points", "2.0 points", "0.0%", "yes"),
         ("20.0 ms", "23.0 ms", "+15.0%", "10%", "3.0 ms", "by spread"),
-        ("0.00006", "0.00007", "+16.7%", "3%", "0.00000", "no"),
+        ("60.0", "70.0", "+16.7%", "3%", "0.1", "no"),
         ("20", "20", "+0.0", "0", "0", "yes"),
     ]
 
@@ -176,9 +175,8 @@ def test_the_machine_is_said_with_its_load() -> None:
 
 
 @pytest.fixture
-def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    return
 
 
 def run(*words: object) -> Result:

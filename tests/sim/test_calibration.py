@@ -65,7 +65,7 @@ def changed(reruns: list[Rerun], **by: float) -> list[Rerun]:
 
     def of(call: Measured) -> Measured:
         more = {name: round(getattr(call, name) * factor) for name, factor in by.items()}
-        return replace(call, **more) if call.ended == "answered" else call  # type: ignore[arg-type]
+        return replace(call, **more) if call.ended == "answered" else call
 
     return [
         replace(rerun, calls=tuple(map(of, rerun.calls))) if number % 2 else rerun

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from infercast.policies.network import HERE_KBPS, LinkFacts, Network
+from infercast.policies.tables import one_way_us
 
 THROUGH = {"ber": "DE", "par": "FR", "iad": "US"}
 
@@ -80,3 +81,10 @@ def test_egress_is_paid_by_who_sends() -> None:
     assert back is not None
     assert (path.egress_nusd_per_gb, path.egress_back_nusd_per_gb) == (1 + 1000, 10 + 100)
     assert (back.egress_nusd_per_gb, back.egress_back_nusd_per_gb) == (100 + 10, 1000 + 1)
+
+
+def test_bytes_are_on_their_way_for_half_the_round_trip_and_their_transfer() -> None:
+    path = network(facts("ber", "par", 2_000, kbps=8_000)).path("ber", "par")
+    assert one_way_us(path, 0) == 1_000
+    assert one_way_us(path, 500) == 1_000 + 500
+    assert one_way_us(None, 500) == 0

@@ -169,7 +169,7 @@ class FakeRunner:
         if word == "cancelled":
             raise asyncio.CancelledError
         place = self.fleet.deployments[deployment]
-        return Answer(b"answer", None, place.variant, place.site, 1000)
+        return Answer(b"answer", None, place.variant, place.site, 1000, at_site_us=1500)
 
     async def _pass(self, time_s: float) -> None:
         if self.clock is not None:

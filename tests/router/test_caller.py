@@ -49,6 +49,7 @@ def test_a_call_is_answered_by_the_first_choice() -> None:
     assert line["attempts"] == [best]
     assert line["cost_usd"] == answered.cost_usd > 0
     assert line["took_us"] >= 0
+    assert (line["at_site_us"], line["service_us"]) == (1500, 1000)
     assert (line["tenant"], line["model"], line["entry"], line["origin"]) == ("studio", "digits", "fra", "zurich")
     assert line["classes"] == ["gameplay"]
 

@@ -6,10 +6,11 @@ from statistics import quantiles
 
 import numpy as np
 
-from infercast.policies.fleet import Fleet
+from infercast.policies.fleet import Deployment, Fleet
 from infercast.policies.model import Rule
 from infercast.policies.parts import Limits
 from infercast.policies.policy import Policy
+from infercast.policies.tables import prior_us
 from infercast.policies.units import ms
 
 from .measured import CallEnded, Measured, Profile, Rerun, middle, real_costs_nusd
@@ -44,24 +45,21 @@ def p50_and_p95(values: Sequence[int]) -> tuple[int, int]:
 
 
 def fleet_as_measured(fleet: Fleet, profile: Profile) -> Fleet:
-    """Return the fleet with measured times: cards of its variants, and links between sites.
+    """Return the fleet with measured times of its deployments and of the links between sites.
 
-    Times at sites are what calls measured, else what the sites had learned; of ways, what the entries had.
+    Each site gets accelerators of its own, so that a variant's card can say for each site what it takes there: what calls
+    measured, else what the site had learned. Ways are as the entries had learned them. What nobody knows is as declared.
     """
     document = fleet.model_dump(mode="json", by_alias=True)
     document["call_overhead_ms"] = 0
-    measured = _by_accelerator(fleet, profile)
-    learned = _learned_by_accelerator(fleet, profile)
-    for variant, card in document["cards"].items():
-        for accelerator, time_ms in card["service_time_ms"].items():
-            values = measured.get((variant, accelerator), ())
-            if len(values) >= VALUES_MIN:
-                time_ms["p50"], time_ms["p95"] = map(ms, p50_and_p95(values))
-            elif (variant, accelerator) in learned:
-                time_ms["p50"], time_ms["p95"] = map(ms, learned[(variant, accelerator)])
-            else:
-                time_ms["p50"] += fleet.call_overhead_ms
-                time_ms["p95"] += fleet.call_overhead_ms
+    for site in document["sites"]:
+        site["accelerators"] = {_there(name, site["id"]): facts for name, facts in site["accelerators"].items()}
+    for card in document["cards"].values():
+        card["service_time_ms"] = dict(card["service_time_ms"])
+    for deployment, raw in zip(fleet.deployments, document["deployments"], strict=True):
+        raw["accelerator"] = _there(deployment.accelerator, deployment.site)
+        times_ms = document["cards"][deployment.variant]["service_time_ms"]
+        times_ms[raw["accelerator"]] = {**times_ms[deployment.accelerator], **_service_ms(fleet, profile, deployment)}
     for link in document["links"]:
         found = _round_trip_us(profile, (link["from"], link["to"]))
         if found is not None:
@@ -69,21 +67,19 @@ def fleet_as_measured(fleet: Fleet, profile: Profile) -> Fleet:
     return Fleet.model_validate(document)
 
 
-def _by_accelerator(fleet: Fleet, profile: Profile) -> dict[tuple[str, str], tuple[int, ...]]:
-    found: dict[tuple[str, str], tuple[int, ...]] = {}
-    for deployment in fleet.deployments:
-        key = (deployment.variant, deployment.accelerator)
-        found[key] = found.get(key, ()) + profile.server_us.get(deployment.id, ())
-    return found
+def _there(accelerator: str, site: str) -> str:
+    return f"{accelerator}-{site}"
 
 
-def _learned_by_accelerator(fleet: Fleet, profile: Profile) -> dict[tuple[str, str], tuple[int, int]]:
-    pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for deployment in fleet.deployments:
-        if deployment.id in profile.believed.server_us:
-            key = (deployment.variant, deployment.accelerator)
-            pairs.setdefault(key, []).append(profile.believed.server_us[deployment.id])
-    return middle(pairs)
+def _service_ms(fleet: Fleet, profile: Profile, deployment: Deployment) -> dict[str, float]:
+    values = profile.server_us.get(deployment.id, ())
+    if len(values) >= VALUES_MIN:
+        p50_us, p95_us = p50_and_p95(values)
+    elif deployment.id in profile.believed.server_us:
+        p50_us, p95_us = profile.believed.server_us[deployment.id]
+    else:
+        p50_us, p95_us = prior_us(fleet, deployment)
+    return {"p50": ms(p50_us), "p95": ms(p95_us)}
 
 
 def _round_trip_us(profile: Profile, ends: tuple[str, str]) -> tuple[int, int] | None:
@@ -100,10 +96,19 @@ def _round_trip_us(profile: Profile, ends: tuple[str, str]) -> tuple[int, int] |
 
 
 def truth_of(fleet: Fleet, profile: Profile) -> dict[str, Truth]:
-    """Return what calls of each deployment take: as calls measured, else as its site had learned, else as declared."""
+    """Return what calls of each deployment take: what they measured there, else at the same variant elsewhere, else what was learned.
+
+    Where no call goes, only probes say what it takes; they come when little else runs, and know nothing of slow times.
+    """
+    elsewhere: dict[tuple[str, str], list[int]] = {}
+    for deployment in fleet.deployments:
+        values = profile.server_us.get(deployment.id, ())
+        elsewhere.setdefault((deployment.variant, deployment.accelerator), []).extend(values)
     truth = {}
     for deployment in fleet.deployments:
         values = profile.server_us.get(deployment.id, ())
+        if len(values) < VALUES_MIN:
+            values = tuple(sorted(elsewhere[(deployment.variant, deployment.accelerator)]))
         if len(values) >= VALUES_MIN:
             truth[deployment.id] = Truth(*p50_and_p95(values), "empirical", values)
         elif deployment.id in profile.believed.server_us:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from infercast.policies.fleet import Fleet
+from infercast.policies.kernel import L_NUSD_PER_S
 from infercast.sim.calibration_world import calls_of, fleet_as_measured, policy_as_carried, truth_of
 from infercast.sim.measured import (
     Believed,
@@ -97,27 +98,47 @@ def test_one_run_after_the_other_keeps_each_call_its_kind() -> None:
     assert [call.sent_us for call in whole.calls] == [0, 50_000, 1_075_000, 1_075_000]
 
 
+VALUES = tuple(range(1_000, 21_000, 1_000))
+
+
 def test_a_fleet_as_measured_has_the_times_of_calls_else_what_was_learned_else_what_is_declared() -> None:
-    believed = Believed(
-        {"v@cloud": (9_000, 11_000)}, {("edge", "cloud"): (25_000, 31_000), ("cloud", "edge"): (27_000, 33_000)}
-    )
-    measured = fleet_as_measured(fleet(), Profile({"v@edge": tuple(range(1_000, 21_000, 1_000))}, {}, {}, believed))
-    time_ms = measured.cards["v"].service_time_ms["cpu"]
-    assert (time_ms.p50, time_ms.p95) == (10.5, 19.05)
-    few = fleet_as_measured(fleet(), Profile({"v@edge": (1_000,) * 19}, {}, {}, believed))
-    assert few.cards["v"].service_time_ms["cpu"].p50 == 9.0
-    nothing = fleet_as_measured(fleet(), Profile({}, {}, {}))
-    assert nothing.cards["v"].service_time_ms["cpu"].p50 == 4.0
-    ways = {(link.from_, link.to): (link.rtt_ms, link.rtt_p95_ms) for link in measured.links}
-    assert ways[("edge", "cloud")] == (26.0, 32.0)
-    assert ways[("zone", "edge")] == (10, None)
-    assert ways[("cloud", "far")] == (30, None)
+    believed = Believed({"v@cloud": (9_000, 11_000), "v@edge": (1, 2)})
+    measured = fleet_as_measured(fleet(), Profile({"v@edge": VALUES, "v@cloud": (1_000,) * 19}, {}, {}, believed))
+    assert measured.tables.priors_us.tolist() == [[10_500, 19_050], [9_000, 11_000], [4_000, 4_000]]
+    assert [each.id for each in measured.deployments] == ["v@edge", "v@cloud", "v@far"]
+    prices = [fleet_.tables.live[:, L_NUSD_PER_S].tolist() for fleet_ in (fleet(), measured)]
+    assert prices[0] == prices[1]
 
 
-def test_a_truth_is_every_time_that_was_measured() -> None:
-    values = tuple(range(1_000, 21_000, 1_000))
-    truth = truth_of(fleet(), Profile({"v@edge": values}, {}, {}, Believed({"v@far": (5_000, 8_000)})))
-    assert truth == {"v@edge": Truth(10_500, 19_050, "empirical", values), "v@far": Truth(5_000, 8_000)}
+def test_the_fleets_overhead_is_in_what_is_measured_and_is_not_added_again() -> None:
+    raw = {**tiny_fleet({}, {"site": "cloud"}), "call_overhead_ms": 0.5}
+    measured = fleet_as_measured(Fleet.model_validate(raw), Profile({"v@edge": VALUES}, {}, {}))
+    assert measured.tables.priors_us.tolist() == [[10_500, 19_050], [4_500, 4_500]]
+
+
+def test_ways_are_as_long_as_entries_had_learned_else_as_calls_measured_else_as_declared() -> None:
+    believed = Believed({}, {("edge", "cloud"): (25_000, 31_000), ("cloud", "edge"): (27_000, 33_000)})
+    trips = {("edge", "cloud"): (1_000,), ("far", "cloud"): (32_000, 34_000)}
+    links = fleet_as_measured(fleet(), Profile({}, trips, {}, believed)).links
+    assert {(link.from_, link.to): (link.rtt_ms, link.rtt_p95_ms) for link in links} == {
+        ("zone", "edge"): (10, None),
+        ("edge", "cloud"): (26.0, 32.0),
+        ("cloud", "far"): (33.0, 33.9),
+    }
+    assert {link.rtt_p95_ms for link in fleet_as_measured(fleet(), Profile({}, {}, {})).links} == {None}
+
+
+def test_a_truth_is_every_time_that_was_measured_here_or_of_the_same_variant_elsewhere() -> None:
+    profile = Profile({"v@edge": VALUES, "v@cloud": (3_000,)}, {}, {}, Believed({"v@far": (5_000, 8_000)}))
+    both = tuple(sorted((*VALUES, 3_000)))
+    truth = truth_of(fleet(), profile)
+    assert truth["v@edge"] == Truth(10_500, 19_050, "empirical", VALUES)
+    assert truth["v@cloud"] == truth["v@far"] == Truth(10_000, 19_000, "empirical", both)
+
+
+def test_a_truth_that_no_call_told_is_what_was_learned_or_left_as_declared() -> None:
+    profile = Profile({"v@edge": (1_000,) * 19}, {}, {}, Believed({"v@far": (5_000, 8_000)}))
+    assert truth_of(fleet(), profile) == {"v@far": Truth(5_000, 8_000)}
 
 
 def test_a_policy_is_simulated_as_it_is_carried_live() -> None:

@@ -23,7 +23,7 @@ if str(ROOT) not in sys.path:
 from bench.busy import FAR_SITES, World, work_of, write_world  # noqa: E402 - the root had to come first
 from bench.foretold import AFTER_CALLS, NEAR, P95, QUANTILES, Call, Change, Share, calls_of, change_of, share_of  # noqa: E402
 from bench.report import machine  # noqa: E402
-from bench.sending import Stream, Target, send_phase  # noqa: E402
+from bench.sending import Lateness, Stream, Target, send_phase  # noqa: E402
 from bench.svg import Panel, figure  # noqa: E402
 from infercast import system  # noqa: E402
 from infercast.router.serving.cluster import free_ports  # noqa: E402
@@ -53,11 +53,17 @@ def main() -> int:
     load_before = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="calibration-") as folder:
         world = write_world(Path(folder) / "world")
-        calls = run(world, Path(folder) / "state", options)
+        calls, phases = run(world, Path(folder) / "state", options)
     stationary, warm = stationary_shares(calls)
     changes = changes_of(calls, "slow")
     back = changes_of(calls, "back")
-    on = {**machine(PACKAGES), "load_before": load_before, "load_after": os.getloadavg(), "rounds": world.rounds}
+    on = {
+        **machine(PACKAGES),
+        "load_before": load_before,
+        "load_after": os.getloadavg(),
+        "rounds": world.rounds,
+        "phases": phases,
+    }
     print(text(on, stationary, warm, changes, back))
     options.svg.parent.mkdir(parents=True, exist_ok=True)
     options.svg.write_text(drawn(stationary, changes), encoding="utf-8")
@@ -74,23 +80,34 @@ def streams_of(world: World) -> list[Stream]:
     return [*near, *(Stream(site, "far") for site in world.sites if site not in FAR_SITES)]
 
 
-def run(world: World, state: Path, options: argparse.Namespace) -> list[Call]:
-    """Start a cluster, send all phases, end it; return what its journals say of the calls."""
+def run(world: World, state: Path, options: argparse.Namespace) -> tuple[list[Call], list[dict[str, Any]]]:
+    """Start a cluster, send all phases, end it; return what its journals say of the calls, and what the phases were like."""
     streams = streams_of(world)
     running = system.start(
         world.fleet, world.policies, state, free_ports(1)[0], lambda step: print(f"starting: {step}", file=sys.stderr)
     )
     try:
         target = Target(running.url, system.secret_of(state, "bench"))
+        sent: list[dict[str, Any]] = []
         phases = [("stationary", WARM_CALLS + options.calls, 1)]
         for turn in range(TURNS):
             phases += [(f"slow{turn}", options.change_calls, SLOWER), (f"back{turn}", options.change_calls, 1)]
         for number, (phase, count, factor) in enumerate(phases):
             seed = options.seed + 1000 * number
             work = [work_of(world.rounds * factor, count, seed + 100 + at) for at in range(len(streams))]
-            bad = asyncio.run(send_phase(target, phase, streams, work, options.per_s, seed))
-            print(f"{phase}: {count * len(streams)} calls, {sum(bad)} without an answer", file=sys.stderr)
-        return calls_of(read_journal(state / "journal"))
+            with Lateness() as late:
+                bad = asyncio.run(send_phase(target, phase, streams, work, options.per_s, seed))
+            sent.append(
+                {
+                    "phase": phase,
+                    "calls": count * len(streams),
+                    "unanswered": sum(bad),
+                    "late_p99_ms": round(late.percentile(99), 1),
+                    "late_max_ms": round(late.percentile(100), 1),
+                }
+            )
+            print(sent[-1], file=sys.stderr)
+        return calls_of(read_journal(state / "journal")), sent
     finally:
         system.stop(state)
 
@@ -145,6 +162,10 @@ def text(
                 f"load {on['load_before'][0]:.1f} before, {on['load_after'][0]:.1f} after."
             ),
             f"{packages}.",
+            "",
+            "| phase | calls | without an answer | a thread that sleeps wakes late: p99, ms | most, ms |",
+            "|---|--:|--:|--:|--:|",
+            *("| " + " | ".join(str(value) for value in phase.values()) + " |" for phase in on["phases"]),
             "",
             "| stationary | attempts | given up | " + " | ".join(f"under p{share}" for share in QUANTILES) + " |",
             "|---|--:|--:|" + "--:|" * len(QUANTILES),

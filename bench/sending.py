@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import httpx
 import numpy as np
@@ -23,6 +25,34 @@ class Stream:
     def name(self) -> str:
         """How it stands in tables and call ids."""
         return f"{self.model} at {self.entry}"
+
+
+class Lateness:
+    """How late a thread that does nothing wakes up, in ms: what the machine itself has for this bench. For `with`."""
+
+    def __init__(self, nap_s: float = 0.01) -> None:
+        self.late_ms: list[float] = []
+        self._nap_s = nap_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.is_set():
+            due = time.monotonic() + self._nap_s
+            time.sleep(self._nap_s)
+            self.late_ms.append((time.monotonic() - due) * 1000)
+
+    def percentile(self, share: float) -> float:
+        """Return a percentile of the lateness in ms."""
+        return float(np.percentile(self.late_ms, share))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The bench of foretold times counts what it says it counts, and draws what it was given."""
 
 import asyncio
+import time
 from itertools import combinations
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,7 +12,7 @@ import pytest
 from bench.busy import OWN_SITE, World, work_of, write_world
 from bench.calibration import changes_of, drawn, missed, stationary_shares, streams_of
 from bench.foretold import AFTER_CALLS, Call, calls_of, change_of, share_of
-from bench.sending import Stream, Target, call_id, gaps_s, send_phase
+from bench.sending import Lateness, Stream, Target, call_id, gaps_s, send_phase
 from bench.svg import Panel, figure
 from infercast.policies.engine import Engine
 from infercast.policies.fleet_file import load_fleet
@@ -151,3 +152,13 @@ def test_calls_come_when_they_come_and_those_without_an_answer_are_counted() -> 
     assert np.mean(gaps_s(4_000, 8.0, 3)) == pytest.approx(1 / 8, rel=0.1)
     bad = asyncio.run(send_phase(Target("http://127.0.0.1:9", "x"), "p", [STREAM], [[1, 1, 1]], 1_000.0, 1))
     assert bad == [3]
+
+
+def test_lateness_is_measured_for_as_long_as_it_is_asked_for() -> None:
+    with Lateness(0.001) as late:
+        time.sleep(0.05)
+    heard = len(late.late_ms)
+    assert heard >= 2
+    assert 0 <= late.percentile(50) <= late.percentile(100)
+    time.sleep(0.01)
+    assert len(late.late_ms) == heard

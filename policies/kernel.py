@@ -147,14 +147,15 @@ def size_of(payload_bytes: int) -> int:
     return (payload_bytes > 4_096) + (payload_bytes > 65_536) + (payload_bytes > 1_048_576)
 
 
-def _egress(out: int, back: int, sent_bytes: int, received_bytes: int) -> int:
+def egress_nusd(out: int, back: int, sent_bytes: int, received_bytes: int) -> int:
     """Return what traffic costs in nUSD, at rates in nUSD/GB. Split at a thousand bytes, to stay below 2**63."""
     whole = out * (sent_bytes // 1000) + back * (received_bytes // 1000)
     rest = out * (sent_bytes % 1000) + back * (received_bytes % 1000)
     return whole // 1_000_000 + rest // 1_000_000_000
 
 
-def _transfer_us(ps_per_byte: int, total_bytes: int) -> int:
+def transfer_us(ps_per_byte: int, total_bytes: int) -> int:
+    """Return how long so many bytes take on a link, in microseconds, rounded up."""
     return (ps_per_byte * total_bytes + 999_999) // 1_000_000
 
 
@@ -233,8 +234,8 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
     n = view.shape[1]
     payload_bytes, response_bytes = BYTES_LEAST[size], params[P_RESPONSE_BYTES]
     total_bytes = payload_bytes + response_bytes
-    access_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
-    access_nusd = _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
+    access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     least = np.empty(n, dtype=np.int64)
     passing = np.empty(n, dtype=np.int64)
     count = 0
@@ -242,8 +243,8 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         if rules[at] != 0:
             continue
         price = view[V_COMPUTE_FLOOR + size, at] + access_nusd
-        price += _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
-        all_us = access_us + view[V_IDLE_FLOOR + size, at] + _transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+        price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        all_us = access_us + view[V_IDLE_FLOOR + size, at] + transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
         score = params[P_PER_PRICE] * price + params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000
         score += exposure[view[V_SITE, at]] + params[P_PER_S] * min(all_us, LATENCY_MAX_US) // 1_000_000
         least[count] = score if view[V_Z + params[P_WAIT_Z], at] >= 0 else SCORE_MIN
@@ -279,11 +280,11 @@ def evaluate(view: Any, rules: Any, exposure: Any, params: Any, payload_bytes: i
     size = size_of(payload_bytes)
     response_bytes = params[P_RESPONSE_BYTES]
     total_bytes = payload_bytes + response_bytes
-    access_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
-    access_nusd = _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
+    access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     for at in range(view.shape[1]):
         ahead = max(0, view[V_IN_FLIGHT, at] - view[V_FREE, at])
-        alone_us = view[V_IDLE_US + size, at] + _transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+        alone_us = view[V_IDLE_US + size, at] + transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
         median_us = alone_us + view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
         square = _square(view, at, size, ahead)
         whole_us = _isqrt(params[P_ACCESS_SQUARE] + square)
@@ -291,7 +292,7 @@ def evaluate(view: Any, rules: Any, exposure: Any, params: Any, payload_bytes: i
         latency_us = _at_quantile(all_us, view[V_Z + params[P_WAIT_Z], at], whole_us)
         deadline_z = view[V_Z + params[P_DEADLINE_Z], at]
         at_deadline_us = _at_quantile(all_us, deadline_z, whole_us)
-        path_nusd = _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        path_nusd = egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
         price = view[V_COMPUTE_NUSD + size, at] + path_nusd + access_nusd
         out[at, O_LATENCY_US] = latency_us
         out[at, O_DEADLINE_LATENCY_US] = at_deadline_us
@@ -352,8 +353,8 @@ def decide(
     size = size_of(payload_bytes)
     response_bytes = params[P_RESPONSE_BYTES]
     total_bytes = payload_bytes + response_bytes
-    access_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
-    access_nusd = _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
+    access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     access_square, price_max = params[P_ACCESS_SQUARE], params[P_PRICE_MAX]
     per_price, per_s, per_error = params[P_PER_PRICE], params[P_PER_S], params[P_PER_ERROR]
     second_price = params[P_SECOND_PRICE]
@@ -374,14 +375,14 @@ def decide(
                 break
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
-        median_us = idle[at] + _transfer_us(slow[at], total_bytes)
+        median_us = idle[at] + transfer_us(slow[at], total_bytes)
         ahead = busy[at] - free[at]
         if ahead > 0:
             median_us += view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
         else:
             ahead = 0
         price = compute[at] + access_nusd
-        price += _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
         if price_max >= 0 and price > price_max:
             continue
         all_us = access_us + median_us
@@ -490,14 +491,14 @@ def _estimate(view: Any, exposure: Any, params: Any, at: int, payload_bytes: int
     size, response_bytes = size_of(payload_bytes), params[P_RESPONSE_BYTES]
     total_bytes = payload_bytes + response_bytes
     price = view[V_COMPUTE_NUSD + size, at]
-    price += _egress(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
-    price += _egress(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
+    price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+    price += egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     ahead = max(0, view[V_IN_FLIGHT, at] - view[V_FREE, at])
-    median_us = view[V_IDLE_US + size, at] + _transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+    median_us = view[V_IDLE_US + size, at] + transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
     median_us += view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
     square = _square(view, at, size, ahead)
     whole_us = _isqrt(params[P_ACCESS_SQUARE] + square)
-    all_us = params[P_ACCESS_US] + _transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes) + median_us
+    all_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes) + median_us
     latency_us = _at_quantile(all_us, view[V_Z + params[P_WAIT_Z], at], whole_us)
     primary = params[P_PER_PRICE] * price + params[P_PER_S] * latency_us // 1_000_000
     primary += params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000 + exposure[view[V_SITE, at]]
@@ -591,8 +592,8 @@ if COMPILED:
     _isqrt = njit(cache=True, inline="always")(_isqrt)
     _mix = njit(cache=True)(_mix)
     size_of = njit(cache=True, inline="always")(size_of)
-    _egress = njit(cache=True, inline="always")(_egress)
-    _transfer_us = njit(cache=True, inline="always")(_transfer_us)
+    egress_nusd = njit(cache=True, inline="always")(egress_nusd)
+    transfer_us = njit(cache=True, inline="always")(transfer_us)
     _square = njit(cache=True)(_square)
     _at_quantile = njit(cache=True)(_at_quantile)
     _late = njit(cache=True)(_late)

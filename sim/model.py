@@ -18,6 +18,7 @@ from infercast.policies.policy import Policy
 Ints = npt.NDArray[np.int64]
 WORK_USUAL_PPM = 1_000_000
 """The work of a call that takes as long as the card says."""
+WORK_MAX_PPM = 1_000_000_000
 NEVER_EQUAL = -1
 """Content of a call whose answer is of no use to another."""
 SHAPE_POINTS = 4096
@@ -80,8 +81,9 @@ class Calls:
     """A workload: one place per call in every array, in order of time.
 
     `at_us` int64[n]: when the caller sends it. `kind` int32[n]: which of `kinds`. `payload_bytes` int64[n].
-    `work_ppm` int64[n]: its work, as a share of what the card's times are for. `content` int64[n]: equal numbers are equal
-    questions of one tenant (for its cache), NEVER_EQUAL is equal to none.
+    `work_ppm` int64[n]: its work, as a share of what the card's times are for, WORK_MAX_PPM at most. `content` int64[n]: equal numbers are equal
+    questions of one tenant (for its cache), NEVER_EQUAL is equal to none. `luck` int64[n], each below 2**60: what chance has
+    in store for the call (see `shapes.point`); calls with equal luck are the same call in two runs.
     """
 
     kinds: tuple[Kind, ...]
@@ -90,6 +92,7 @@ class Calls:
     payload_bytes: Ints
     work_ppm: Ints
     content: Ints
+    luck: Ints
 
     def __len__(self) -> int:
         return len(self.at_us)
@@ -144,7 +147,6 @@ class World:
     fleet: Fleet
     policies: Mapping[str, Policy]
     calls: Calls
-    seed: int = 1
     starts_at_s: int = 0
     disturbances: tuple[Disturbance, ...] = ()
     scaling: Mapping[str, Scaling] = field(default_factory=dict)
@@ -187,7 +189,9 @@ class Run:
     span_us: int
     """How long the run lasted: to the last call's end."""
     busy_us: Ints
-    """int64[deployments, bins]: server time in use. Bins divide `span_us` evenly."""
+    """int64[deployments, bins]: server time in use, by the bin in which it was."""
+    bin_us: int
+    """Width of a bin; the last one holds whatever comes later."""
     replica_us: Ints
     """int64[deployments, bins]: server time that stood ready."""
     joules: float = 0.0

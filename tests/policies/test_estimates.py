@@ -144,8 +144,8 @@ def test_one_odd_overhead_is_no_habit() -> None:
 
 
 def views(snapshot: Snapshot) -> list[list[int]]:
-    """All that decisions depend on; views are numbered too, so that no plan made for one may pass for one of another."""
-    rows: list[list[int]] = snapshot.view("ber", "digits")[: kernel.V_VERSION].tolist()
+    """What decisions depend on: a view's floors and its version are no two views' the same."""
+    rows: list[list[int]] = snapshot.view("ber", "digits")[: kernel.V_IDLE_FLOOR].tolist()
     return rows
 
 

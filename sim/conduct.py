@@ -1,0 +1,278 @@
+"""The way of one call, as the live router's `Caller` conducts it: decide, send, wait with patience, decide again."""
+
+from typing import Any
+
+from infercast.policies import kernel
+from infercast.policies.model import Rule
+from infercast.policies.patience import NOTHING_BEHIND
+from infercast.policies.patience import patience_us as plain_patience_us
+from infercast.policies.units import LATENCY_MAX_US
+
+from .belief import count, distrust, follow_entry, follow_view, width_of
+from .compiling import apart, inlined
+from .ending import end_call, free_slot, home, take_slot, unanswered_us
+from .heap import schedule
+from .layout import (
+    C_SENT,
+    D_AT,
+    D_SITE,
+    D_WAITING,
+    EV_ARRIVE,
+    GOING,
+    K_ENTRY,
+    K_MODEL,
+    K_RESPONSE_BYTES,
+    K_TERMS,
+    LOST,
+    M_CODES,
+    M_DEADLINE_US,
+    M_EXPOSURE,
+    M_FALLBACKS_MAX,
+    M_LIMIT_US,
+    M_MARGIN,
+    M_PARAMS,
+    M_PLACES,
+    M_PLAN,
+    M_SHUT_RULE,
+    N_GOING,
+    N_JITTER,
+    N_LEARNS,
+    N_PERIOD,
+    NONE,
+    QUEUED,
+    S_DOWN,
+    S_ENTRY,
+    T_ARRIVED_US,
+    T_BACK_US,
+    T_CALL,
+    T_DEP,
+    T_GONE,
+    T_KIND,
+    T_MEDIAN_US,
+    T_NUMBER,
+    T_PATIENCE_US,
+    T_SENT_US,
+    T_SPREAD_US,
+    T_STATE,
+    T_TERMS,
+    T_TIMED,
+    T_TRIED,
+    T_TRIP_US,
+    W_DOWN,
+    W_PS_PER_BYTE,
+    W_SHAPE,
+    W_TRUE_US,
+    State,
+)
+from .learning import gave_up
+from .model import Ended
+from .servers import load, time_out
+from .shapes import ONE_BITS
+from .shapes import point as plain_point
+from .shapes import trip_purpose as plain_trip_purpose
+
+patience_us = inlined(plain_patience_us)
+point, trip_purpose = inlined(plain_point), inlined(plain_trip_purpose)
+decide, evaluate, transfer_us = kernel.decide, kernel.evaluate, kernel.transfer_us
+SIZES, PLAN_ORDER, V_SHUT, SHUT_TRIED = kernel.SIZES, kernel.PLAN_ORDER, kernel.V_SHUT, kernel.SHUT_TRIED
+A_DEPLOYMENT, A_LATENCY_US, A_MEDIAN_US, A_SPREAD_US = (
+    kernel.A_DEPLOYMENT,
+    kernel.A_LATENCY_US,
+    kernel.A_MEDIAN_US,
+    kernel.A_SPREAD_US,
+)
+A_ROWS, V_ROWS, O_COLS, O_RULE = kernel.A_ROWS, kernel.V_ROWS, kernel.O_COLS, kernel.O_RULE
+REFUSED, SATURATED, UNAVAILABLE, LATE, LOST_CALL = (
+    int(Ended.REFUSED),
+    int(Ended.SATURATED),
+    int(Ended.UNAVAILABLE),
+    int(Ended.LATE),
+    int(Ended.LOST),
+)
+DEADLINE_LOAD, CAPACITY, HEALTH, TRIED = (
+    int(Rule.DEADLINE_LOAD),
+    int(Rule.CAPACITY),
+    int(Rule.HEALTH),
+    int(Rule.TRIED),
+)
+
+
+@inlined
+def enter(w: State, call: int, now_us: int) -> int:
+    """A call reaches its entry. Returns its first try's slot, or NONE where the entry is down."""
+    kind = w.call_kind[call]
+    w.clock[N_GOING] += 1
+    w.entry[call] = w.kind[kind, K_ENTRY]
+    if w.site[w.kind[kind, K_ENTRY], S_DOWN]:
+        end_call(w, call, LOST_CALL, 0, now_us - w.at_us[call])
+        return NONE
+    slot = take_slot(w)
+    row = w.tries[slot]
+    row[T_CALL] = call
+    row[T_KIND] = kind
+    row[T_TERMS] = w.kind[kind, K_TERMS] + w.clock[N_PERIOD]
+    row[T_NUMBER] = 0
+    return slot
+
+
+@inlined
+def _mark(w: State, slot: int, view: Any, shut: bool) -> None:
+    """Shut, or open again, what a call was tried on."""
+    row = w.tries[slot]
+    for number in range(row[T_NUMBER]):
+        at = w.dep[row[T_TRIED + number], D_AT]
+        if shut:
+            view[V_SHUT, at] |= SHUT_TRIED
+        else:
+            view[V_SHUT, at] &= ~SHUT_TRIED
+
+
+@inlined
+def place(w: State, slot: int, now_us: int) -> int:
+    """Decide where a call goes, and send it there. Returns the slot if it stands at a deployment of its own site at once."""
+    row = w.tries[slot]
+    call, number, terms = row[T_CALL], row[T_NUMBER], w.terms[row[T_TERMS]]
+    kind = w.kind[row[T_KIND]]
+    site, model = kind[K_ENTRY], kind[K_MODEL]
+    entry = w.site[site, S_ENTRY]
+    left_us = terms[M_LIMIT_US] - (now_us - w.enter_us[call])
+    if number == 0 and terms[M_SHUT_RULE]:
+        _refuse(w, slot, now_us, REFUSED, terms[M_SHUT_RULE])
+        return NONE
+    follow_view(w, entry, site, model)
+    width, begin, places = width_of(w, model), w.view_from[entry, model], terms[M_PLACES]
+    view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
+    codes = w.codes[terms[M_CODES] : terms[M_CODES] + width]
+    exposure, params = w.exposures[terms[M_EXPOSURE]], w.params[terms[M_PARAMS]]
+    plan_width = PLAN_ORDER + 2 * width if terms[M_PLAN] else PLAN_ORDER
+    plan = w.plans[terms[M_PLAN] : terms[M_PLAN] + SIZES * plan_width].reshape((SIZES, plan_width))
+    answer = w.answer[: A_ROWS * places].reshape((A_ROWS, places))
+    deadline_us = terms[M_DEADLINE_US] if number == 0 else left_us
+    draw = w.draw[call] if terms[M_MARGIN] else 0
+    if number:
+        _mark(w, slot, view, True)
+    found = decide(view, codes, exposure, params, plan, answer, w.payload_bytes[call], deadline_us, draw)
+    if number:
+        _mark(w, slot, view, False)
+    if found == 0:
+        if number:
+            _refuse(w, slot, now_us, LATE, 0)
+        else:
+            out = w.out[: width * O_COLS].reshape((width, O_COLS))
+            evaluate(view, codes, exposure, params, w.payload_bytes[call], deadline_us, out)
+            _say_why(w, slot, now_us, out)
+        return NONE
+    last = found == 1 or number >= terms[M_FALLBACKS_MAX]
+    d = answer[A_DEPLOYMENT, 0]
+    wait_us = patience_us(answer[A_LATENCY_US, 0], NOTHING_BEHIND if last else answer[A_LATENCY_US, 1], left_us)
+    row[T_DEP] = d
+    row[T_SENT_US] = now_us
+    row[T_PATIENCE_US] = now_us + wait_us
+    row[T_MEDIAN_US] = answer[A_MEDIAN_US, 0]
+    row[T_SPREAD_US] = answer[A_SPREAD_US, 0]
+    row[T_TIMED] = 0
+    row[T_GONE] = 0
+    row[T_STATE] = GOING
+    w.attempts[call] += 1
+    if w.dep[d, D_SITE] == site:
+        row[T_BACK_US] = 0
+        return slot
+    _send(w, slot, entry, now_us)
+    return NONE
+
+
+@inlined
+def _send(w: State, slot: int, entry: int, now_us: int) -> None:
+    """Put a try on its way to another site."""
+    row = w.tries[slot]
+    call, d = row[T_CALL], row[T_DEP]
+    way = w.way[entry, w.dep[d, D_SITE]]
+    rtt_us = way[W_TRUE_US]
+    if w.clock[N_JITTER]:
+        drawn = w.shapes[way[W_SHAPE], point(w.luck[call], trip_purpose(row[T_NUMBER]))]
+        rtt_us = min((rtt_us * drawn) >> ONE_BITS, LATENCY_MAX_US)
+    out_us = transfer_us(way[W_PS_PER_BYTE], w.payload_bytes[call])
+    back_us = transfer_us(way[W_PS_PER_BYTE], w.kind[row[T_KIND], K_RESPONSE_BYTES])
+    row[T_TRIP_US] = rtt_us + out_us + back_us
+    row[T_BACK_US] = rtt_us - rtt_us // 2 + back_us
+    w.cell[entry, d, C_SENT] += 1
+    count(w, entry, d, 1)
+    if way[W_DOWN]:
+        row[T_STATE] = LOST
+        time_out(w, slot)
+        return
+    there_us = now_us + rtt_us // 2 + out_us
+    schedule(w, there_us, EV_ARRIVE, slot)
+    if there_us > row[T_PATIENCE_US]:
+        time_out(w, slot)
+
+
+@inlined
+def _refuse(w: State, slot: int, now_us: int, ended: int, rule: int) -> None:
+    call = w.tries[slot, T_CALL]
+    end_call(w, call, ended, rule, unanswered_us(w, call, now_us))
+    free_slot(w, slot)
+
+
+@apart
+def _outcome(out: Any) -> tuple[int, int]:
+    """Return how a call ends that no candidate passes, and the rule to say, as `Engine.choose` does."""
+    most, ended = 0, REFUSED
+    for at in range(out.shape[0]):
+        rule = out[at, O_RULE]
+        most = max(most, rule)
+        if rule in (DEADLINE_LOAD, CAPACITY):
+            ended = SATURATED
+        elif rule in (HEALTH, TRIED) and ended != SATURATED:
+            ended = UNAVAILABLE
+    return ended, most
+
+
+@inlined
+def _say_why(w: State, slot: int, now_us: int, out: Any) -> None:
+    ended, rule = _outcome(out)
+    _refuse(w, slot, now_us, ended, rule)
+
+
+@inlined
+def abandon(w: State, slot: int, now_us: int) -> None:
+    """Nobody waits for a try any more: a queued one leaves, one in service keeps its server to the end, for nothing."""
+    row = w.tries[slot]
+    home(w, slot)
+    row[T_GONE] = 1
+    if row[T_STATE] == LOST:
+        free_slot(w, slot)
+    elif row[T_STATE] == QUEUED:
+        d = row[T_DEP]
+        load(w, d, -1)
+        w.dep[d, D_WAITING] -= 1
+        w.wait_us[row[T_CALL]] += now_us - row[T_ARRIVED_US]
+
+
+@inlined
+def lose_patience(w: State, slot: int, now_us: int) -> int:
+    """The end of a try's patience: it is given up, its site distrusted. Returns the call's next try, or NONE where it ends."""
+    row = w.tries[slot]
+    call, d, number = row[T_CALL], row[T_DEP], row[T_NUMBER]
+    site = w.kind[row[T_KIND], K_ENTRY]
+    entry = w.site[site, S_ENTRY]
+    terms = w.terms[row[T_TERMS]]
+    following = take_slot(w)
+    following_row = w.tries[following]
+    for column in (T_CALL, T_KIND, T_TERMS):
+        following_row[column] = row[column]
+    for tried in range(number):
+        following_row[T_TRIED + tried] = row[T_TRIED + tried]
+    following_row[T_TRIED + number] = d
+    following_row[T_NUMBER] = number + 1
+    if w.clock[N_LEARNS]:
+        follow_entry(w, entry, site)
+        patience = row[T_PATIENCE_US] - row[T_SENT_US]
+        gave_up(w, entry, d, patience, row[T_MEDIAN_US], row[T_SPREAD_US])
+    abandon(w, slot, now_us)
+    distrust(w, entry, site, d, now_us)
+    left_us = terms[M_LIMIT_US] - (now_us - w.enter_us[call])
+    if number + 1 > terms[M_FALLBACKS_MAX] or left_us <= 0:
+        _refuse(w, following, now_us, LATE, 0)
+        return NONE
+    return following

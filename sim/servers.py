@@ -1,0 +1,228 @@
+"""What happens at a site: tries take a server or stand in a queue, are served one by one or in batches, and leave."""
+
+from infercast.policies.units import LATENCY_MAX_US
+
+from .belief import count
+from .compiling import inlined
+from .ending import answered, free_slot
+from .heap import schedule, schedule_timer
+from .layout import (
+    BACK,
+    D_BATCH_MAX,
+    D_BUSY,
+    D_DOWN,
+    D_HEAD,
+    D_LOAD,
+    D_MARGINAL_PPM,
+    D_NUSD_PER_S,
+    D_P50_US,
+    D_SERVERS,
+    D_SHAPE,
+    D_SITE,
+    D_TAIL,
+    D_WAITING,
+    EV_FINISH,
+    EV_RETURN,
+    K_ENTRY,
+    K_PRIORITY,
+    LOST,
+    N_BIN_US,
+    N_BINS,
+    N_LEARNS,
+    NONE,
+    PRIORITIES,
+    QUEUED,
+    RUNNING,
+    S_DOWN,
+    S_ENTRY,
+    S_SLOW_PPM,
+    T_ARRIVED_US,
+    T_BACK_US,
+    T_BATCH,
+    T_CALL,
+    T_DEP,
+    T_FINISH,
+    T_GONE,
+    T_KIND,
+    T_LEADS,
+    T_NEXT,
+    T_NUMBER,
+    T_PATIENCE_US,
+    T_SERVICE_US,
+    T_STARTED_US,
+    T_STATE,
+    T_TIMED,
+    State,
+)
+from .learning import served
+from .shapes import ONE_BITS
+from .shapes import point as plain_point
+from .shapes import service_purpose as plain_service_purpose
+
+PPM = 1_000_000
+point, service_purpose = inlined(plain_point), inlined(plain_service_purpose)
+
+
+@inlined
+def time_out(w: State, slot: int) -> None:
+    """See to it that the end of a try's patience comes up."""
+    row = w.tries[slot]
+    if not row[T_TIMED]:
+        row[T_TIMED] = 1
+        schedule_timer(w, row[T_PATIENCE_US], row[T_CALL], row[T_NUMBER], slot)
+
+
+@inlined
+def load(w: State, d: int, calls: int) -> None:
+    """Count tries that came to a deployment or (below 0) left it; its own site sees it at once."""
+    site = w.dep[d, D_SITE]
+    w.dep[d, D_LOAD] += calls
+    if w.site[site, S_ENTRY] != NONE:
+        count(w, w.site[site, S_ENTRY], d, calls)
+
+
+@inlined
+def _first(w: State, d: int) -> int:
+    """Take the next try that nobody has given up out of a deployment's queues: by priority, then in order of coming."""
+    row = w.dep[d]
+    for priority in range(PRIORITIES):
+        while row[D_HEAD + priority] != NONE:
+            slot: int = row[D_HEAD + priority]
+            row[D_HEAD + priority] = w.tries[slot, T_NEXT]
+            if row[D_HEAD + priority] == NONE:
+                row[D_TAIL + priority] = NONE
+            w.tries[slot, T_NEXT] = NONE
+            if not w.tries[slot, T_GONE]:
+                row[D_WAITING] -= 1
+                return slot
+            free_slot(w, slot)
+    return NONE
+
+
+@inlined
+def _service_us(w: State, slot: int, d: int) -> int:
+    """Draw what a try will take by its call's luck."""
+    call = w.tries[slot, T_CALL]
+    at = point(w.luck[call], service_purpose(w.tries[slot, T_NUMBER]))
+    took_us: int = min((w.dep[d, D_P50_US] * w.shapes[w.dep[d, D_SHAPE], at]) >> ONE_BITS, LATENCY_MAX_US)
+    took_us = min(took_us * w.work_ppm[call] // PPM, LATENCY_MAX_US)
+    took_us = min(took_us * w.site[w.dep[d, D_SITE], S_SLOW_PPM] // PPM, LATENCY_MAX_US)
+    return max(1, took_us)
+
+
+@inlined
+def occupy(w: State, d: int, from_us: int, until_us: int, servers: int) -> None:
+    """Count servers in use (below 0: not in use after all) over a time, in the bins that it lies in."""
+    bin_us, last = w.clock[N_BIN_US], w.clock[N_BINS] - 1
+    at = min(from_us // bin_us, last)
+    while at < last and (at + 1) * bin_us < until_us:
+        w.busy_us[d, at] += servers * ((at + 1) * bin_us - from_us)
+        from_us = (at + 1) * bin_us
+        at += 1
+    w.busy_us[d, at] += servers * (until_us - from_us)
+
+
+@inlined
+def _take(w: State, d: int, now_us: int) -> None:
+    """One free server begins on up to `batch_max` waiting tries."""
+    row = w.dep[d]
+    size = min(row[D_WAITING], row[D_BATCH_MAX])
+    leader, last, longest_us = NONE, NONE, 0
+    for _ in range(size):
+        slot = _first(w, d)
+        if leader == NONE:
+            leader = slot
+        else:
+            w.tries[last, T_NEXT] = slot
+        last = slot
+        longest_us = max(longest_us, _service_us(w, slot, d))
+    service_us = longest_us
+    if size > 1:
+        service_us = min(longest_us * (PPM + (size - 1) * row[D_MARGINAL_PPM]) // PPM, LATENCY_MAX_US)
+    row[D_BUSY] += 1
+    sequence = schedule(w, now_us + service_us, EV_FINISH, leader)
+    occupy(w, d, now_us, now_us + service_us, 1)
+    slot = leader
+    while slot != NONE:
+        one = w.tries[slot]
+        one[T_STATE] = RUNNING
+        one[T_LEADS] = slot == leader
+        one[T_FINISH] = sequence
+        one[T_BATCH] = size
+        one[T_STARTED_US] = now_us
+        one[T_SERVICE_US] = service_us
+        w.wait_us[one[T_CALL]] += now_us - one[T_ARRIVED_US]
+        if now_us + service_us + one[T_BACK_US] > one[T_PATIENCE_US]:
+            time_out(w, slot)
+        slot = one[T_NEXT]
+
+
+@inlined
+def serve(w: State, d: int, now_us: int) -> None:
+    """Let free servers of a deployment take what waits."""
+    row = w.dep[d]
+    while row[D_WAITING] > 0 and row[D_BUSY] < row[D_SERVERS]:
+        _take(w, d, now_us)
+
+
+@inlined
+def arrive(w: State, slot: int, now_us: int) -> None:
+    """A try reaches its site: it is served at once, waits, or is lost where all is dark."""
+    row = w.tries[slot]
+    d = row[T_DEP]
+    if row[T_GONE]:
+        free_slot(w, slot)
+        return
+    if w.dep[d, D_DOWN] or w.site[w.dep[d, D_SITE], S_DOWN]:
+        row[T_STATE] = LOST
+        time_out(w, slot)
+        return
+    load(w, d, 1)
+    row[T_ARRIVED_US] = now_us
+    row[T_NEXT] = NONE
+    row[T_STATE] = QUEUED
+    priority = w.kind[row[T_KIND], K_PRIORITY]
+    deployment = w.dep[d]
+    if deployment[D_TAIL + priority] == NONE:
+        deployment[D_HEAD + priority] = slot
+    else:
+        w.tries[deployment[D_TAIL + priority], T_NEXT] = slot
+    deployment[D_TAIL + priority] = slot
+    deployment[D_WAITING] += 1
+    if deployment[D_BUSY] >= deployment[D_SERVERS]:
+        time_out(w, slot)
+    else:
+        serve(w, d, now_us)
+
+
+@inlined
+def charge(w: State, slot: int, ran_us: int) -> None:
+    """Add what a try computed, its share of a batch's time, to its call's cost."""
+    row = w.tries[slot]
+    w.cost_nusd[row[T_CALL]] += w.dep[row[T_DEP], D_NUSD_PER_S] * (ran_us // row[T_BATCH]) // PPM
+
+
+@inlined
+def finish(w: State, leader: int, now_us: int) -> None:
+    """A service ends: its tries leave, their answers go, and the server takes what waits."""
+    d = w.tries[leader, T_DEP]
+    site = w.dep[d, D_SITE]
+    w.dep[d, D_BUSY] -= 1
+    slot = leader
+    while slot != NONE:
+        row = w.tries[slot]
+        following = row[T_NEXT]
+        load(w, d, -1)
+        charge(w, slot, row[T_SERVICE_US])
+        if row[T_GONE]:
+            free_slot(w, slot)
+        else:
+            if w.clock[N_LEARNS] and row[T_ARRIVED_US] == row[T_STARTED_US]:
+                served(w, d, w.payload_bytes[row[T_CALL]], row[T_SERVICE_US])
+            if w.kind[row[T_KIND], K_ENTRY] == site:
+                answered(w, slot, now_us)
+            else:
+                row[T_STATE] = BACK
+                schedule(w, now_us + row[T_BACK_US], EV_RETURN, slot)
+        slot = following
+    serve(w, d, now_us)

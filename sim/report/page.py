@@ -96,10 +96,12 @@ def _ran(sides: Sequence[Side]) -> str:
         else ""
     )
     runs = len(sides[0].runs)
+    stopped = any(run.stopped_early for side in sides for run in side.runs)
     return (
         f"Simulated: fleet {first.fleet}, {starts}{_length(first.span_s)}, "
         f"{runs} {'run' if runs == 1 else 'runs'}{' of each' if len(sides) > 1 else ''}, "
         f"seeds {', '.join(str(run.seed) for run in sides[0].runs[:20])}{'…' if runs > 20 else ''}."
+        f"{' Some runs were stopped before their last call.' if stopped else ''}"
     )
 
 

@@ -217,6 +217,11 @@ def test_an_empty_run_has_a_report() -> None:
     assert "No server stood ready." in words
 
 
+def test_a_run_that_was_stopped_early_says_so() -> None:
+    stopped = summarise(run_of([Call()], stopped_early=True))
+    assert "stopped before their last call" in " ".join(read(report("t", [stopped])).words)
+
+
 def test_there_must_be_runs() -> None:
     with pytest.raises(ValueError, match="no run"):
         report("t", [])

@@ -18,6 +18,7 @@ from .world import world
 TENANTS_MAX = 12
 """Tenants that are drawn: those with most calls."""
 CHANGES_MAX = 200
+WORDS_MAX, WORDS_SHOWN = 200, 90
 
 
 def report(
@@ -116,7 +117,15 @@ def _changes(changes: Sequence[str]) -> Markup | None:
     if not changes:
         return None
     more = [tag("li", f"and {len(changes) - CHANGES_MAX} more")] if len(changes) > CHANGES_MAX else []
-    return section("What the scenario changes", tag("ul", *(tag("li", each) for each in changes[:CHANGES_MAX]), *more))
+    shown = (tag("li", _folded(each)) for each in changes[:CHANGES_MAX])
+    return section("What the scenario changes", tag("ul", *shown, *more))
+
+
+def _folded(words: str) -> Part:
+    """Return words whose rest is closed until it is asked for, where they are many."""
+    if len(words) <= WORDS_MAX:
+        return words
+    return tag("details", tag("summary", f"{words[:WORDS_SHOWN]}…"), words)
 
 
 def _numbers(sides: Sequence[Side], comparison: Comparison | None) -> Markup:

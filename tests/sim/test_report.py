@@ -108,6 +108,14 @@ def test_the_report_has_every_part(story: tuple[list[Summary], list[Summary]]) -
     assert len(page.encode()) < 500_000
 
 
+def test_long_changes_are_folded_and_whole() -> None:
+    long = "add_site: " + "x" * 300 + " the end"
+    words = read(report("t", [summarise(run_of([Call()]))], changes=["short", long])).words
+    assert "short" in words
+    assert long in words
+    assert f"{long[:90]}…" in words
+
+
 def test_every_picture_says_in_words_what_it_shows(story: tuple[list[Summary], list[Summary]]) -> None:
     page = report("t", *story)
     pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)

@@ -19,8 +19,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-
 SIZES = 4
 """Payload sizes that service times are told apart by: up to 4 KiB, 64 KiB, 1 MiB, and above."""
 QUANTILES = 4
@@ -226,6 +224,25 @@ def refloor(view: Any) -> None:
         view[V_VERSION, 0] += 1
 
 
+def _sink(passing: Any, least: Any, root: int, count: int) -> None:
+    """Let a place of a heap sink to where it belongs, the greatest score (then number) on top: heapsort, in place."""
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        if child + 1 < count and _score_before(passing, least, child, child + 1):
+            child += 1
+        if not _score_before(passing, least, root, child):
+            return
+        passing[root], passing[child] = passing[child], passing[root]
+        least[root], least[child] = least[child], least[root]
+        root = child
+
+
+def _score_before(passing: Any, least: Any, one: int, other: int) -> bool:
+    if least[one] != least[other]:
+        return bool(least[one] < least[other])
+    return bool(passing[one] < passing[other])
+
+
 def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: int) -> None:
     """Put a plan's row in order: each candidate that files let pass, by the least score that a call of this size can have.
 
@@ -236,8 +253,7 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
     total_bytes = payload_bytes + response_bytes
     access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
     access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
-    least = np.empty(n, dtype=np.int64)
-    passing = np.empty(n, dtype=np.int64)
+    passing, least = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n :]
     count = 0
     for at in range(n):
         if rules[at] != 0:
@@ -250,10 +266,12 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         least[count] = score if view[V_Z + params[P_WAIT_Z], at] >= 0 else SCORE_MIN
         passing[count] = at
         count += 1
-    by_score = np.argsort(least[:count])
-    for place in range(count):
-        plan[size, PLAN_ORDER + place] = passing[by_score[place]]
-        plan[size, PLAN_ORDER + n + place] = least[by_score[place]]
+    for root in range(count // 2 - 1, -1, -1):
+        _sink(passing, least, root, count)
+    for end in range(count - 1, 0, -1):
+        passing[0], passing[end] = passing[end], passing[0]
+        least[0], least[end] = least[end], least[0]
+        _sink(passing, least, 0, end)
     plan[size, PLAN_COUNT] = count
     plan[size, PLAN_MISSES] = 0
     plan[size, PLAN_VERSION] = view[V_VERSION, 0]
@@ -589,23 +607,29 @@ interpreted: dict[str, Callable[..., Any]] = {
 if COMPILED:
     from numba import njit
 
-    _isqrt = njit(cache=True, inline="always")(_isqrt)
-    _mix = njit(cache=True)(_mix)
-    size_of = njit(cache=True, inline="always")(size_of)
-    egress_nusd = njit(cache=True, inline="always")(egress_nusd)
-    transfer_us = njit(cache=True, inline="always")(transfer_us)
-    _square = njit(cache=True)(_square)
-    _at_quantile = njit(cache=True)(_at_quantile)
-    _late = njit(cache=True)(_late)
-    _before = njit(cache=True)(_before)
-    refloor = njit(cache=True)(refloor)
-    refresh = njit(cache=True)(refresh)
-    evaluate = njit(cache=True)(evaluate)
-    _row_before = njit(cache=True)(_row_before)
-    _spread = njit(cache=True)(_spread)
-    rank = njit(cache=True)(rank)
-    arrange = njit(cache=True)(arrange)
-    _planned = njit(cache=True)(_planned)
-    _estimate = njit(cache=True)(_estimate)
-    _share = njit(cache=True)(_share)
-    decide = njit(cache=True)(decide)
+    # Nothing here allocates, so arrays need not be counted: counting took longer than deciding.
+    fast = njit(cache=True, error_model="numpy", _nrt=False)
+    inline = njit(cache=True, error_model="numpy", _nrt=False, inline="always")
+
+    _isqrt = inline(_isqrt)
+    _mix = fast(_mix)
+    size_of = inline(size_of)
+    egress_nusd = inline(egress_nusd)
+    transfer_us = inline(transfer_us)
+    _square = fast(_square)
+    _at_quantile = fast(_at_quantile)
+    _late = fast(_late)
+    _before = fast(_before)
+    refloor = fast(refloor)
+    refresh = fast(refresh)
+    evaluate = fast(evaluate)
+    _row_before = fast(_row_before)
+    _spread = fast(_spread)
+    rank = fast(rank)
+    _score_before = fast(_score_before)
+    _sink = fast(_sink)
+    arrange = fast(arrange)
+    _planned = fast(_planned)
+    _estimate = fast(_estimate)
+    _share = fast(_share)
+    decide = fast(decide)

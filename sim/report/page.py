@@ -9,9 +9,9 @@ from ..measures import MEASURES, written
 from ..summary import Summary
 from .bars import changed, money_and_deadlines, reasons
 from .curves import curves
-from .markup import Markup, Part, joined, tag, trusted, unbroken
+from .frame import whole
+from .markup import Markup, Part, joined, tag, unbroken
 from .parts import Side, section, table
-from .style import SECURITY, STYLE
 from .use import use
 from .world import world
 
@@ -54,29 +54,7 @@ def report(
         reasons(sides, comparison),
         use(sides),
     ]
-    return _page(title, tag("main", _patterns(), *parts))
-
-
-def _page(title: str, body: Markup) -> str:
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=SECURITY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title),
-        tag("style", trusted(STYLE)),
-    )
-    return f"<!doctype html>\n{tag('html', head, tag('body', body), lang='en')}\n"
-
-
-def _patterns() -> Markup:
-    """Return the hatching of bars, which every picture may use. Not hidden: some browsers then draw none."""
-    lines = tag("path", d="M0 0v6", class_="hatch")
-    hatch = tag(
-        "pattern", lines, id="hatch", width=6, height=6, patternUnits="userSpaceOnUse", patternTransform="rotate(45)"
-    )
-    return tag("svg", tag("defs", hatch), width=0, height=0, aria_hidden="true", class_="none")
+    return whole(title, parts)
 
 
 def _tenants(sides: Sequence[Side]) -> tuple[list[str], int]:

@@ -10,7 +10,7 @@ from typing import Any
 from infercast.policies import calibration, estimator, kernel
 from infercast.policies.snapshot import DEAD_US, FRESH_US, RTT_FRESH_US, Z_MAX
 
-from .compiling import inlined
+from .compiling import apart, inlined
 from .layout import (
     C_HUSH_US,
     C_NEW,
@@ -48,18 +48,17 @@ from .layout import (
 )
 from .telling import told_times
 
-SIZES, QUANTILES = kernel.SIZES, kernel.QUANTILES
+SIZES, QUANTILES, V_ROWS = kernel.SIZES, kernel.QUANTILES, kernel.V_ROWS
 refloor, quantiles = kernel.refloor, estimator.quantiles
 FINE = calibration.FINE
 FIRST_Z = calibration.C_Z
 
 
 @inlined
-def view_of(w: State, entry: int, model: int) -> Any:
-    """Return an entry's view of a model's candidates, int64[V_ROWS, candidates]."""
-    width = w.candidates_from[model + 1] - w.candidates_from[model]
-    begin = w.view_from[entry, model]
-    return w.views[begin : begin + kernel.V_ROWS * width].reshape((kernel.V_ROWS, width))
+def width_of(w: State, model: int) -> int:
+    """Return how many candidates a model has: an entry's view of them is int64[V_ROWS, candidates]."""
+    width: int = w.candidates_from[model + 1] - w.candidates_from[model]
+    return width
 
 
 @inlined
@@ -136,8 +135,10 @@ def follow_view(w: State, entry: int, site: int, model: int) -> None:
     _hear_all(w, entry, site, model, tick_us)
 
 
+@apart
 def _hear_all(w: State, entry: int, site: int, model: int, tick_us: int) -> None:
-    view = view_of(w, entry, model)
+    width, begin = width_of(w, model), w.view_from[entry, model]
+    view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
     changed = False
     first = w.candidates_from[model]
     learns = w.clock[N_LEARNS]
@@ -203,8 +204,7 @@ def count(w: State, entry: int, d: int, calls: int) -> None:
     model = w.dep[d, D_MODEL]
     begin = w.view_from[entry, model]
     if begin != NONE:
-        width = w.candidates_from[model + 1] - w.candidates_from[model]
-        w.views[begin + kernel.V_IN_FLIGHT * width + w.dep[d, D_AT]] += calls
+        w.views[begin + kernel.V_IN_FLIGHT * width_of(w, model) + w.dep[d, D_AT]] += calls
 
 
 @inlined
@@ -217,4 +217,5 @@ def distrust(w: State, entry: int, site: int, d: int, now_us: int) -> None:
         if (other == d or at_site != site) and w.view_from[entry, model] != NONE:
             follow_view(w, entry, site, model)
             w.cell[entry, other, C_HUSH_US] = max(w.cell[entry, other, C_HUSH_US], now_us)
-            view_of(w, entry, model)[kernel.V_SHUT, w.dep[other, D_AT]] |= kernel.SHUT_HEALTH
+            cell = w.view_from[entry, model] + kernel.V_SHUT * width_of(w, model) + w.dep[other, D_AT]
+            w.views[cell] |= kernel.SHUT_HEALTH

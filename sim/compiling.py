@@ -18,7 +18,17 @@ def inlined(function: Function) -> Function:
         return function
     from numba import njit
 
-    compiled: Function = njit(forceinline=True, error_model="numpy")(function)
+    compiled: Function = njit(forceinline=True, error_model="numpy", _nrt=False)(function)
+    return compiled
+
+
+def apart(function: Function) -> Function:
+    """Compile a part of the kernel on its own: what is seldom needed, or takes long anyway, is not copied into its callers."""
+    if not COMPILED:
+        return function
+    from numba import njit
+
+    compiled: Function = njit(error_model="numpy", _nrt=False)(function)
     return compiled
 
 

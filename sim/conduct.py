@@ -8,8 +8,8 @@ from infercast.policies.patience import NOTHING_BEHIND
 from infercast.policies.patience import patience_us as plain_patience_us
 from infercast.policies.units import LATENCY_MAX_US
 
-from .belief import count, distrust, follow_entry, follow_view, view_of
-from .compiling import inlined
+from .belief import count, distrust, follow_entry, follow_view, width_of
+from .compiling import apart, inlined
 from .ending import end_call, free_slot, home, take_slot, unanswered_us
 from .heap import schedule
 from .layout import (
@@ -81,7 +81,7 @@ A_DEPLOYMENT, A_LATENCY_US, A_MEDIAN_US, A_SPREAD_US = (
     kernel.A_MEDIAN_US,
     kernel.A_SPREAD_US,
 )
-A_ROWS, O_COLS, O_RULE = kernel.A_ROWS, kernel.O_COLS, kernel.O_RULE
+A_ROWS, V_ROWS, O_COLS, O_RULE = kernel.A_ROWS, kernel.V_ROWS, kernel.O_COLS, kernel.O_RULE
 REFUSED, SATURATED, UNAVAILABLE, LATE, LOST_CALL = (
     int(Ended.REFUSED),
     int(Ended.SATURATED),
@@ -140,8 +140,8 @@ def place(w: State, slot: int, now_us: int) -> int:
         _refuse(w, slot, now_us, REFUSED, terms[M_SHUT_RULE])
         return NONE
     follow_view(w, entry, site, model)
-    view = view_of(w, entry, model)
-    width, places = view.shape[1], terms[M_PLACES]
+    width, begin, places = width_of(w, model), w.view_from[entry, model], terms[M_PLACES]
+    view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
     codes = w.codes[terms[M_CODES] : terms[M_CODES] + width]
     exposure, params = w.exposures[terms[M_EXPOSURE]], w.params[terms[M_PARAMS]]
     plan_width = PLAN_ORDER + 2 * width if terms[M_PLAN] else PLAN_ORDER
@@ -214,6 +214,7 @@ def _refuse(w: State, slot: int, now_us: int, ended: int, rule: int) -> None:
     free_slot(w, slot)
 
 
+@apart
 def _outcome(out: Any) -> tuple[int, int]:
     """Return how a call ends that no candidate passes, and the rule to say, as `Engine.choose` does."""
     most, ended = 0, REFUSED

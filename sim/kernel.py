@@ -157,5 +157,5 @@ if COMPILED:
 
     from .compiling import sources_digest
 
-    _advance = njit(error_model="numpy")(_advance)
-    advance = njit(cache=True, error_model="numpy")(_with_sources(sources_digest()))
+    _advance = njit(error_model="numpy", _nrt=False)(_advance)
+    advance = njit(cache=True, error_model="numpy", _nrt=False)(_with_sources(sources_digest()))

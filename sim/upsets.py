@@ -1,7 +1,7 @@
 """What happens to the world: sites, deployments and links go down, come back, slow down. Rare, so nothing here is hurried."""
 
 from .belief import count, follow_view
-from .compiling import inlined
+from .compiling import apart, inlined
 from .conduct import abandon
 from .ending import end_call, free_slot
 from .heap import schedule_timer
@@ -53,27 +53,43 @@ from .servers import charge, occupy
 LOST_CALL = int(Ended.LOST)
 
 
-def upset(w: State, now_us: int) -> None:
-    """Let the next change happen."""
-    change = w.changes[w.clock[N_CHANGE]]
-    w.clock[N_CHANGE] += 1
-    what, target, value = change[X_WHAT], change[X_TARGET], change[X_VALUE]
-    if what == CH_SITE_DOWN:
-        if value:
-            _site_dies(w, target, now_us)
-        w.site[target, S_DOWN] = value
-    elif what == CH_DEP_DOWN:
-        if value:
-            _deployment_dies(w, target, now_us)
-        w.dep[target, D_DOWN] = value
-    elif what == CH_SITE_SLOW:
-        w.site[target, S_SLOW_PPM] = value
-    else:
-        entry, site = target // w.site.shape[0], target % w.site.shape[0]
-        w.way[entry, site, W_DOWN if what == CH_WAY_DOWN else W_TRUE_US] = value
-
-
 @inlined
+def _try_dies(w: State, slot: int, now_us: int) -> None:
+    row = w.tries[slot]
+    if row[T_STATE] == RUNNING:
+        charge(w, slot, now_us - row[T_STARTED_US])
+        if row[T_LEADS]:
+            occupy(w, row[T_DEP], now_us, row[T_STARTED_US] + row[T_SERVICE_US], -1)
+    elif not row[T_GONE]:
+        w.wait_us[row[T_CALL]] += now_us - row[T_ARRIVED_US]
+    if row[T_GONE]:
+        free_slot(w, slot)
+        return
+    row[T_STATE] = LOST
+    if not row[T_TIMED]:
+        row[T_TIMED] = 1
+        schedule_timer(w, row[T_PATIENCE_US], row[T_CALL], row[T_NUMBER], slot)
+
+
+@apart
+def _deployment_dies(w: State, d: int, now_us: int) -> None:
+    for slot in range(w.tries.shape[0]):
+        row = w.tries[slot]
+        if row[T_DEP] == d and (row[T_STATE] == QUEUED or row[T_STATE] == RUNNING):
+            _try_dies(w, slot, now_us)
+    row = w.dep[d]
+    entry = w.site[row[D_SITE], S_ENTRY]
+    if entry != NONE:
+        count(w, entry, d, -row[D_LOAD])
+    row[D_LOAD] = 0
+    row[D_BUSY] = 0
+    row[D_WAITING] = 0
+    for priority in range(PRIORITIES):
+        row[D_HEAD + priority] = NONE
+        row[D_TAIL + priority] = NONE
+
+
+@apart
 def _site_dies(w: State, site: int, now_us: int) -> None:
     """Its tries are lost, then the calls that entered there."""
     entry = w.site[site, S_ENTRY]
@@ -93,36 +109,22 @@ def _site_dies(w: State, site: int, now_us: int) -> None:
             end_call(w, call, LOST_CALL, 0, now_us - w.at_us[call])
 
 
-def _deployment_dies(w: State, d: int, now_us: int) -> None:
-    for slot in range(w.tries.shape[0]):
-        row = w.tries[slot]
-        if row[T_DEP] == d and (row[T_STATE] == QUEUED or row[T_STATE] == RUNNING):
-            _try_dies(w, slot, now_us)
-    row = w.dep[d]
-    entry = w.site[row[D_SITE], S_ENTRY]
-    if entry != NONE:
-        count(w, entry, d, -row[D_LOAD])
-    row[D_LOAD] = 0
-    row[D_BUSY] = 0
-    row[D_WAITING] = 0
-    for priority in range(PRIORITIES):
-        row[D_HEAD + priority] = NONE
-        row[D_TAIL + priority] = NONE
-
-
-@inlined
-def _try_dies(w: State, slot: int, now_us: int) -> None:
-    row = w.tries[slot]
-    if row[T_STATE] == RUNNING:
-        charge(w, slot, now_us - row[T_STARTED_US])
-        if row[T_LEADS]:
-            occupy(w, row[T_DEP], now_us, row[T_STARTED_US] + row[T_SERVICE_US], -1)
-    elif not row[T_GONE]:
-        w.wait_us[row[T_CALL]] += now_us - row[T_ARRIVED_US]
-    if row[T_GONE]:
-        free_slot(w, slot)
-        return
-    row[T_STATE] = LOST
-    if not row[T_TIMED]:
-        row[T_TIMED] = 1
-        schedule_timer(w, row[T_PATIENCE_US], row[T_CALL], row[T_NUMBER], slot)
+@apart
+def upset(w: State, now_us: int) -> None:
+    """Let the next change happen."""
+    change = w.changes[w.clock[N_CHANGE]]
+    w.clock[N_CHANGE] += 1
+    what, target, value = change[X_WHAT], change[X_TARGET], change[X_VALUE]
+    if what == CH_SITE_DOWN:
+        if value:
+            _site_dies(w, target, now_us)
+        w.site[target, S_DOWN] = value
+    elif what == CH_DEP_DOWN:
+        if value:
+            _deployment_dies(w, target, now_us)
+        w.dep[target, D_DOWN] = value
+    elif what == CH_SITE_SLOW:
+        w.site[target, S_SLOW_PPM] = value
+    else:
+        entry, site = target // w.site.shape[0], target % w.site.shape[0]
+        w.way[entry, site, W_DOWN if what == CH_WAY_DOWN else W_TRUE_US] = value

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test lint types contracts bench-decide lock clean
+.PHONY: help setup models up down demo test fuzz lint types contracts bench-decide lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,16 @@ down:            ## End it
 test: setup lint types contracts   ## The whole test suite
 	@$(BIN)/infercast check
 	@$(BIN)/python -m pytest
+
+ROUNDS ?= 3
+EXAMPLES ?= 400
+fuzz: $(STAMP)   ## Property tests and fuzzed loaders, ROUNDS=3 times with more examples and fresh seeds, which it prints
+	@for round in $$(seq $(ROUNDS)); do \
+		seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+		echo "round $$round of $(ROUNDS): SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
+		env -u CI INFERCAST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m hypothesis --ignore tests/cluster --ignore tests/bench \
+			--hypothesis-seed=$$seed || { echo "again: make fuzz ROUNDS=1 SEED=$$seed EXAMPLES=$(EXAMPLES)"; exit 1; }; \
+	done
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -155,6 +155,7 @@ def egress_nusd(out: int, back: int, sent_bytes: int, received_bytes: int) -> in
 
 
 def transfer_us(ps_per_byte: int, total_bytes: int) -> int:
+    """Return how long so many bytes take on a link, in microseconds, rounded up."""
     return (ps_per_byte * total_bytes + 999_999) // 1_000_000
 
 

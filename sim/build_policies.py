@@ -14,6 +14,8 @@ from . import layout as at
 from .model import Calls, Ints, World
 from .pool import Pool
 
+PLACES = 2
+"""Of a decision only the best is used, and the time of the next, for patience: fewer places, fewer candidates to look at."""
 NO_PLAN_LENGTH = kernel.SIZES * kernel.PLAN_ORDER
 
 
@@ -74,7 +76,7 @@ class Terms:
         row[at.M_DEADLINE_US] = deadline_us
         row[at.M_LIMIT_US] = deadline_us or DEADLINE_DEFAULT_US
         row[at.M_FALLBACKS_MAX] = compiled.terms.behaviour.fallbacks_max
-        row[at.M_PLACES] = compiled.answer.shape[1]
+        row[at.M_PLACES] = min(PLACES, compiled.answer.shape[1])
         row[at.M_SHUT_RULE] = int(compiled.codes.max(initial=0)) if vetoed else 0
         row[at.M_MARGIN] = compiled.margin
         return row

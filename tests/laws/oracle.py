@@ -6,10 +6,12 @@ from typing import Any
 
 from infercast.policies.fleet import Fleet
 from infercast.policies.network import Path
-from tests.laws.worlds import World
+from tests.laws.worlds import DAY_S, MONDAY_S, World
 
 Raw = dict[str, Any]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+GRID_S = range(MONDAY_S - 7 * DAY_S, MONDAY_S + 21 * DAY_S, 1800)
+"""Four weeks of half hours: the worlds' windows open and close on half hours, and name dates of the second week only."""
 INSIDE = {"eea": {"DE", "FR", "PL"}, "europe": {"DE", "FR", "PL", "CH"}}
 
 
@@ -73,6 +75,15 @@ def objective(world: World) -> Raw:
 def applying(world: World) -> list[Raw]:
     """The overrides that apply to a call."""
     return [override for override in world.policy.get("overrides", []) if _applies(override["when"], world)]
+
+
+def instants(world: World) -> list[int]:
+    """One instant (s since 1970 UTC) for each set of overrides that can veto at once; first 0, the time nobody knows."""
+    timed = [each["when"] for each in world.policy.get("overrides", []) if each["constraints"] is not None]
+    met = {(True,) * len(timed): 0}
+    for at_s in GRID_S if timed else ():
+        met.setdefault(tuple(_open(when, at_s) for when in timed), at_s)
+    return list(met.values())
 
 
 def _applies(when: Raw, world: World) -> bool:

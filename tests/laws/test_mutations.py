@@ -138,7 +138,7 @@ def run_laws(folder: Path, tests: list[str]) -> int:
         env=around,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr

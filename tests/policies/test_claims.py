@@ -1,7 +1,7 @@
 """Claims: what is proved no call breaks, what is broken the engine does decide so, and both are told plainly."""
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -41,9 +41,22 @@ def strict(seed: int, world: World) -> World:
             "operators": dice.of(None, None, {"allow": ["acme"], "deny": []}),
         },
     }
-    if dice.of(True, False):
+    where = dice.of("always", "health", "at times")
+    if where == "always":
         return world.but(policy={**policy, "always": asked})
-    return world.but(policy={**policy, "classes": {**policy["classes"], "health": asked}})
+    if where == "health":
+        return world.but(policy={**policy, "classes": {**policy["classes"], "health": asked}})
+    return world.but(policy={**policy, "overrides": [*policy["overrides"][:1], *at_times(dice, asked)]})
+
+
+def at_times(dice: Dice, asked: Raw) -> list[Raw]:
+    """Overrides that ask at some times only, or in turns at every time."""
+    hours = dice.of(["08:00-18:00"], ["00:00-24:00"], ["08:00-18:00", "18:00-08:00"], ["22:00-06:00", "06:00-22:00"])
+    rest = {"models": None, "origins": None, "zone": dice.of("UTC", "Asia/Kolkata")}
+    dates = dice.of((None, None), (None, None), ("2026-03-04", None), (None, "2026-03-05"))
+    days = dice.of(None, None, ["sat", "sun"])
+    rest |= {"days": days, "since": dates[0], "until": dates[1]}
+    return [{"when": {**rest, "hours": each}, "constraints": asked, "objective": None} for each in hours]
 
 
 def claim_from(seed: int, world: World) -> Raw:
@@ -80,14 +93,16 @@ def named(words: list[str] | None, world: World) -> list[str]:
 
 
 def calls(claim: Raw, world: World) -> Iterator[World]:
-    """Every call that a claim speaks of: all sets of classes with one of the claim's in them, or none named."""
+    """Every call that a claim speaks of, at any time: all sets of classes with one of the claim's in them, or none named."""
+    times = oracle.instants(world)
     for classes in SETS:
         if classes and not set(classes) & set(claim.get("classes", CLASSES)):
             continue
         for model in claim.get("models", [each["id"] for each in world.fleet["models"]]):
             for origin in named(claim.get("origins"), world):
                 for entry in claim.get("entries", [each["id"] for each in world.fleet["sites"]]):
-                    yield world.asking(classes=classes, model=model, origin=origin, entry=entry)
+                    places = {"model": model, "origin": origin, "entry": entry}
+                    yield from (world.asking(classes=classes, at_s=at_s, **places) for at_s in times)
 
 
 def breaks(claim: Raw, call: World, fleet: Fleet, place: str) -> bool:
@@ -190,18 +205,16 @@ def passing(engine: Engine, request: Request, down: str = "") -> int:
     return sum(1 for verdict in verdicts if verdict.rule is Rule.NONE and verdict.site != down)
 
 
-def fewest(engine: Engine, claim: Claim, sets: list[tuple[str, ...]]) -> int:
+def fewest(engine: Engine, claim: Claim, sets: list[tuple[str, ...]], times: list[int]) -> int:
     """The fewest candidates of any call that may enter, asked one by one."""
     found = [1000]
     sites = [site.id for site in engine.fleet.sites]
-    for model in engine.models_of("t"):
-        for origin in places_of(engine.fleet):
-            for entry in sites:
-                for classes in sets:
-                    request = Request("r", "t", model, entry, origin, classes, payload_bytes=claim.payload_bytes)
-                    if engine.compiled(request).gate is None:
-                        downs = [""] if claim.while_ == "all_sites_healthy" else sites
-                        found += [passing(engine, request, down) for down in downs]
+    downs = [""] if claim.while_ == "all_sites_healthy" else sites
+    ways = product(engine.models_of("t"), sites, places_of(engine.fleet), sets, times)
+    for model, entry, origin, classes, at_s in ways:
+        request = Request("r", "t", model, entry, origin, classes, payload_bytes=claim.payload_bytes, at_s=at_s)
+        if engine.compiled(request).gate is None:
+            found += [passing(engine, request, down) for down in downs]
     return min(found)
 
 
@@ -210,10 +223,11 @@ def fewest(engine: Engine, claim: Claim, sets: list[tuple[str, ...]]) -> int:
 def test_candidates_are_counted_as_if_each_call_were_asked(
     world: World, seed: int, classes: tuple[str, ...] | None, one_down: bool
 ) -> None:
-    engine = strict(seed, world).engine()
+    world = strict(seed, world)
+    engine = world.engine()
     raw = {"candidates_min": 1, "while": "any_one_site_down" if one_down else "all_sites_healthy", "classes": classes}
     sets = [classes] if classes else [tuple(each) for each in SETS]
-    least = fewest(engine, Claim.model_validate(raw), sets)
+    least = fewest(engine, Claim.model_validate(raw), sets, oracle.instants(world))
     for wanted in (least, least + 1):
         if wanted in (0, 1000, 1001):
             continue
@@ -436,6 +450,20 @@ def test_too_few_candidates_at_some_hours() -> None:
     claim = {"candidates_min": 3, "origins": ["berlin"], "entries": ["ber"]}
     assert proof_of(claim).holds
     assert not proof_of(claim, **by_time("08:00-18:00")).holds
+
+
+def test_an_entry_that_opens_at_some_hours_is_counted_then() -> None:
+    """By day only the phone takes calls, with all four before it; at night France does too, whence the phone is not reached."""
+    raw = raw_fleet()
+    raw["sites"][1]["country"] = "FR"
+    entry = {"residency": {"entry": {"deny": ["FR", "US"]}}}
+    claim = {"candidates_min": 4, "origins": ["phone"]}
+    assert proof_of(claim, entry, fleet_of(raw)).holds
+    by_day = {"overrides": [{"when": {"hours": "08:00-18:00"}, "constraints": entry}]}
+    broken = proof_of(claim, None, fleet_of(raw), **by_day).counterexample
+    assert broken is not None
+    assert (broken.request.entry, broken.why) == ("ber", "3 candidates, 4 claimed")
+    assert not 8 * 3600 <= broken.request.at_s % 86_400 < 18 * 3600
 
 
 def test_an_override_for_one_origin_counts_for_it_alone() -> None:

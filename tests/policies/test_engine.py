@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from itertools import product
 from typing import Any
 
@@ -210,14 +209,13 @@ def test_a_request_counts_from_zero() -> None:
 
 def test_importing_the_ground_floor_costs_next_to_nothing() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import infercast.policies as p; took = time.perf_counter() - start;"
+        "import sys, time; start = time.process_time(); import infercast.policies as p; took = time.process_time() - start;"
         "heavy = {'ray', 'pydantic', 'numba', 'networkx', 'numpy', 'yaml'} & set(sys.modules);"
-        "print(took, sorted(heavy)); assert not heavy; assert took < 0.5; assert p.Tier.EDGE == 'edge'"
+        "print(took, sorted(heavy)); assert not heavy; assert took < 0.5; assert p.Tier.EDGE == 'edge';"
+        "assert time.process_time() < 5"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.perf_counter() - start < 5
 
 
 def test_public_names_are_found_and_others_are_not() -> None:

@@ -211,7 +211,7 @@ def test_what_nobody_foresaw_is_written_down_once_too() -> None:
 
 
 def test_a_hanging_candidate_is_given_up_in_real_time() -> None:
-    at = scene("hang")
+    at = scene("hang", engine=without_deadline())
     at.caller.admit(ask())  # the kernel is compiled
     began = time.monotonic()
     answered = asyncio.run(at.caller.call(ask(), at.body))
@@ -219,7 +219,7 @@ def test_a_hanging_candidate_is_given_up_in_real_time() -> None:
     (_, _, patience_s) = at.runner.calls[0]
     assert answered.attempts == 2
     assert patience_s == PATIENCE_FLOOR_US / 1_000_000
-    assert PATIENCE_FLOOR_US <= took_us < 300_000
+    assert PATIENCE_FLOOR_US <= took_us < DEADLINE_DEFAULT_US
 
 
 @pytest.mark.parametrize("deadline_us", [0, 100_000])
@@ -262,7 +262,8 @@ def test_a_cancelled_call_is_written_down_as_such() -> None:
 
     async def hang_up() -> None:
         task = asyncio.create_task(at.caller.call(ask(), at.body))
-        await asyncio.sleep(0.02)
+        while not at.runner.tried:  # noqa: ASYNC110 - the runner offers no event
+            await asyncio.sleep(0)
         task.cancel()
         await task
 
@@ -321,10 +322,10 @@ def test_a_body_that_never_comes_ends_at_the_deadline() -> None:
 
     async def carried() -> None:
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(30):
                 await at.caller.call(ask(deadline_us=50_000), never)
         except TimeoutError:
-            pytest.fail("the call was still waiting after 20 times its deadline")
+            pytest.fail("the call was still waiting long after its deadline")
 
     with pytest.raises(Trouble) as caught:
         asyncio.run(carried())

@@ -119,7 +119,8 @@ def test_waiting_for_the_end(children: Children, run_id: str) -> None:
     child = child_of(children, run_id)
     began = time.monotonic()
     assert not wait_gone(child.pid, 0.1)
-    assert 0.1 <= time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.1
+    assert alive(child.pid), "it was not waited for to the end"
     child.kill()
     assert wait_gone(child.pid, 5), "a zombie is gone"
     child.wait()

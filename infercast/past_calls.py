@@ -3,15 +3,11 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.model import Request
-from infercast.policies.record import request_from_json
+from infercast.policies.record import request_as_written
 
-NEEDED = ("tenant", "model", "entry", "origin")
-WORDS = ("id", *NEEDED)
-NUMBERS = ("payload_bytes", "deadline_us", "at_s")
 FAULTS_MAX = 20
 
 
@@ -37,7 +33,7 @@ def calls_of_file(path: Path) -> PastCalls:
         if not line.strip():
             continue
         try:
-            found.requests.append(_request(json.loads(line), f"line {number}"))
+            found.requests.append(request_as_written(json.loads(line), f"line {number}"))
         except (ValueError, RecursionError) as error:
             remedy = 'one call a line: {"tenant": ..., "model": ..., "entry": ..., "origin": ...}'
             faults.append(Fault(str(path), number, "", str(error), remedy))
@@ -63,30 +59,9 @@ def calls_of_log(folder: Path) -> PastCalls:
                     if line.kind == DECISION and line.body is None:
                         found.left_out += 1
                     elif line.kind == DECISION and line.body is not None and not line.body.get("tried"):
-                        found.requests.append(_request(line.body, path.name))
+                        found.requests.append(request_as_written(line.body, path.name))
                 except ValueError:
                     found.left_out += 1
         except (ValueError, OSError):
             found.left_out += 1
     return found
-
-
-def _request(value: Any, name: str) -> Request:
-    """Return a request as it was written. Raises ValueError in words."""
-    asked = value.get("request", value) if isinstance(value, dict) else None
-    if not isinstance(asked, dict):
-        raise ValueError("is no JSON object")  # noqa: TRY004 - a value of the file's, not an argument
-    if missing := [word for word in NEEDED if word not in asked]:
-        raise ValueError(f"lacks {', '.join(missing)}")
-    if unknown := [word for word in asked if word not in (*WORDS, *NUMBERS, "classes")]:
-        raise ValueError(f"has {unknown[0]!r}, which no request has")
-    classes = asked.get("classes", [])
-    if not all(isinstance(asked[word], str) for word in WORDS if word in asked) or not _words(classes):
-        raise ValueError("has a name that is no text")
-    if not all(type(asked[word]) is int for word in NUMBERS if word in asked):
-        raise ValueError("has a number that is not whole")
-    return request_from_json({"id": name, **asked, "classes": classes})
-
-
-def _words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -8,6 +8,9 @@ from .snapshot import Patch
 from .units import PPM, ms, usd
 
 RECORD_VERSION = 2
+NEEDED = ("tenant", "model", "entry", "origin")
+WORDS = ("id", *NEEDED)
+NUMBERS = ("payload_bytes", "deadline_us", "at_s")
 
 
 def request_as_json(request: Request) -> dict[str, Any]:
@@ -28,6 +31,30 @@ def request_as_json(request: Request) -> dict[str, Any]:
 def request_from_json(values: Mapping[str, Any]) -> Request:
     """Return the request that `request_as_json` wrote."""
     return Request(**{**values, "classes": tuple(values["classes"])})
+
+
+def request_as_written(value: Any, name: str) -> Request:
+    """Return the request that somebody wrote, alone or in a decision's record; `name` is its id if it has none.
+
+    Raises ValueError in words.
+    """
+    asked = value.get("request", value) if isinstance(value, dict) else None
+    if not isinstance(asked, dict):
+        raise ValueError("is no JSON object")  # noqa: TRY004 - a value of the file's, not an argument
+    if missing := [word for word in NEEDED if word not in asked]:
+        raise ValueError(f"lacks {', '.join(missing)}")
+    if unknown := [word for word in asked if word not in (*WORDS, *NUMBERS, "classes")]:
+        raise ValueError(f"has {unknown[0]!r}, which no request has")
+    classes = asked.get("classes", [])
+    if not all(isinstance(asked[word], str) for word in WORDS if word in asked) or not _words(classes):
+        raise ValueError("has a name that is no text")
+    if not all(type(asked[word]) is int for word in NUMBERS if word in asked):
+        raise ValueError("has a number that is not whole")
+    return request_from_json({"id": name, **asked, "classes": classes})
+
+
+def _words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def logged(

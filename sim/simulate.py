@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+
+from infercast.policies.estimator import Times
 
 from . import layout as at
 from .build import build, free
@@ -23,6 +26,7 @@ def simulate(
     Stopped early, no more calls enter, those on their way come to their end, and the run holds them only. Raises
     ValueError or policies.engine.Unknown for a world that names what nobody declared.
     """
+    _compile_first()
     state = build(world)
     total = int(state.clock[at.N_CALLS])
     entered = 0
@@ -37,6 +41,14 @@ def simulate(
             state.clock[at.N_CALLS] = entered
         if entered == total:
             return _run_of(world, _run_to(state, total + 1), stopped)
+
+
+@cache
+def _compile_first() -> None:
+    """Have the estimator compiled before the kernel: it allocates, and what the kernel compiles along may not."""
+    times = Times([(1000, 2000)])
+    times.hear(0, 1000)
+    times.quantiles_us(0)
 
 
 def _run_to(state: at.State, until_call: int) -> at.State:

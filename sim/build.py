@@ -60,7 +60,7 @@ def build(world: World) -> at.State:
         deps_from=offsets(deps_of),
         views=laid,
         view_from=begins,
-        view_tick_us=np.zeros_like(begins),
+        view_tick_us=np.full_like(begins, at.NONE),
         candidates=flat(candidates),
         candidates_from=offsets(candidates),
         codes=terms.codes(),

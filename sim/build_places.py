@@ -53,7 +53,7 @@ def sites(world: World, entries: list[str]) -> Ints:
     table = np.zeros((len(fleet.sites), at.S_COLS), dtype=np.int64)
     table[:, at.S_SLOW_PPM] = PPM
     table[:, at.S_ENTRY] = at.NONE
-    table[:, at.S_CLEARED_US] = at.NONE
+    table[:, [at.S_CLEARED_US, at.S_TICK_US, at.S_SYNCED_US]] = at.NONE
     for number, entry in enumerate(entries):
         table[fleet.tables.site_index[entry], at.S_ENTRY] = number
     table[:, at.S_PHASE_US] = world.exchange_us * np.arange(len(table)) // len(table)

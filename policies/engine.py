@@ -159,7 +159,7 @@ class Engine:
         candidates = len(kind.codes)
         if candidates < PLAN_CANDIDATES_MIN:
             return
-        room = PLAN_BYTES_MAX // (kernel.SIZES * 16 * candidates)
+        room = PLAN_BYTES_MAX // (kernel.SIZES * 24 * candidates)
         while len(self._planned) >= room:
             dropped = self._planned.pop(0)
             dropped.plan, dropped.calls = NO_PLAN, 0
@@ -193,7 +193,7 @@ class Engine:
         kernel.evaluate(view, kind.codes, kind.exposure, kind.params, request.payload_bytes, deadline_us, out)
         ranked = kernel.rank(view, out, kind.margin, draw_of(request.id) if kind.margin else 0, order)
         best = order[:ranked].tolist()
-        names = [self.fleet.deployments[index].id for index in kind.deployments]
+        names = self.fleet.tables.standing(request.model)[0]
         verdicts = verdicts_of(self.fleet, kind, out, snapshot, request.payload_bytes, deadline_us)
         scores = out[:, kernel.O_PRIMARY].tolist()
         least = min((scores[row] for row in best), default=0)

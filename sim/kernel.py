@@ -30,6 +30,7 @@ from .layout import (
     N_EXCHANGE_US,
     N_GOING,
     N_HEAP,
+    N_LAST_SENT_US,
     N_NOW_US,
     N_PERIOD,
     N_ROOM,
@@ -116,26 +117,27 @@ def _advance(w: State, until_call: int) -> int:
         if tries_room < clock[N_ROOM] or heap_room < clock[N_ROOM]:
             return FULL
         more = clock[N_CALL] < clock[N_CALLS]
-        if not more and clock[N_GOING] == 0:
-            _wind_up(w)
-            return DONE
         if clock[N_CALL] >= until_call and more:
             return PAUSED
         call_us = w.enter_us[w.order[clock[N_CALL]]] if more else NEVER_US
         event_us = heap[0, 0] if clock[N_HEAP] else NEVER_US
         tick_us = w.site[clock[N_TICK] % sites, S_PHASE_US] + clock[N_TICK] // sites * clock[N_EXCHANGE_US]
         change_us = w.changes[clock[N_CHANGE], X_AT_US]
+        scale_us = clock[N_SCALE_US]
+        if not more and clock[N_GOING] == 0 and min(change_us, tick_us, scale_us) > clock[N_LAST_SENT_US]:
+            _wind_up(w)
+            return DONE
         now_us = min(call_us, event_us)
         slot, arriving = NONE, NONE
-        if change_us <= now_us and change_us <= tick_us:
+        if change_us <= min(now_us, tick_us, scale_us):
             if heap_room < clock[N_ROOM] + clock[N_TRIES]:
                 return FULL
             upset(w, change_us)
-        elif tick_us <= now_us:
+        elif tick_us <= min(now_us, scale_us):
             tick(w, clock[N_TICK] % sites, tick_us)
             clock[N_TICK] += 1
-        elif clock[N_SCALE_US] <= now_us:
-            look(w, clock[N_SCALE_US])
+        elif scale_us <= now_us:
+            look(w, scale_us)
         elif event_us <= call_us:
             code = heap[0, 1]
             drop_first(w)
@@ -151,11 +153,11 @@ def _advance(w: State, until_call: int) -> int:
             arrive(w, arriving, now_us)
 
 
-def _with_sources(sources: int) -> Callable[[State, int], int]:
-    """Return the loop with a digest of all its sources in it: numba's cache watches one file, and what a function encloses."""
+def _with_parts(parts: int) -> Callable[[State, int], int]:
+    """Return the loop with a digest of all its parts in it: numba's cache watches one file, and what a function encloses."""
 
     def advance(w: State, until_call: int) -> int:
-        return _advance(w, until_call) if sources else DONE
+        return _advance(w, until_call) if parts else DONE
 
     return advance
 
@@ -166,7 +168,7 @@ advance = interpreted
 if COMPILED:
     from numba import njit
 
-    from .compiling import sources_digest
+    from .compiling import digest_of
 
     _advance = njit(error_model="numpy", _nrt=False)(_advance)
-    advance = njit(cache=True, error_model="numpy", _nrt=False)(_with_sources(sources_digest()))
+    advance = njit(cache=True, error_model="numpy", _nrt=False)(_with_parts(digest_of(interpreted)))

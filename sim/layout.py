@@ -231,9 +231,11 @@ not. G_FIRST, G_STARTING: where the numbers of those that are awaited begin in t
     N_ROOM,
     N_TELLS,
     N_SCALE_US,
+    N_LAST_SENT_US,
     N_COLS,
-) = range(21)
-"""N_TELLS: whether told times can change. N_SCALE_US: when loads are next looked at for autoscaling. N_CALL: the next call to enter. N_TICK: the next exchange, counted over all sites. N_TRIES: tries
+) = range(22)
+"""N_TELLS: whether told times can change. N_SCALE_US: when loads are next looked at for autoscaling.
+N_LAST_SENT_US: when the last call is sent, even if it finds no entry. N_CALL: the next call to enter. N_TICK: the next exchange, counted over all sites. N_TRIES: tries
 that are not FREE. N_GOING: calls that have entered and not ended."""
 
 # Columns of the table of changes to the world, in order of time.

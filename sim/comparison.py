@@ -13,8 +13,8 @@ from .measures import MEASURES
 from .student import mean_and_half_width
 from .summary import Group, Summary
 
-NOISE = 1e-9
-"""A difference smaller than this share of the values is the rounding of floats, and none."""
+NOISE = 1e-6
+"""A difference smaller than this share of the values is none: a rounding of floats, or nothing that anybody would act on."""
 
 
 @dataclass(frozen=True, slots=True)

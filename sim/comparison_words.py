@@ -12,7 +12,7 @@ TOLD = (
     "p95_ms", "p50_ms", "in_time_share", "answered_share", "accuracy", "cost_usd_per_day", "cost_usd_per_1000_calls",
     "egress_usd_per_day",
 )  # fmt: skip
-OF_TENANTS = ("p95_ms", "in_time_share", "answered_share", "cost_usd_per_day")
+OF_TENANTS = ("p95_ms", "p50_ms", "in_time_share", "answered_share", "cost_usd_per_day")
 TENANTS_MAX = 3
 REASONS_MAX = 6
 LAWS = ("entry", "residency", "privacy")
@@ -58,9 +58,9 @@ def _changes(shown: Sequence[Difference], *, alone: bool) -> str:
     still = [each for each in shown if each not in moved and (each.before, each.after) != (None, None)]
     names = ", ".join(MEASURE_BY_NAME[each.measure].label for each in still)
     if not moved:
-        return "No change." if alone else "No change that could be told from chance."
+        return f"Over all calls, no change{'' if alone else ' that could be told from chance'}."
     rest = f" No change{'' if alone else ' that could be told from chance'} in {names}." if names else ""
-    return f"What changed: {'; '.join(said(each) for each in moved)}.{rest}"
+    return f"Over all calls: {'; '.join(said(each) for each in moved)}.{rest}"
 
 
 def _moved(difference: Difference, *, alone: bool) -> bool:

@@ -19,7 +19,7 @@ def within(t: float, freedom: int) -> float:
     term, total = (cosine, cosine) if odd else (1.0, 1.0)
     if freedom == 1:
         total = 0.0
-    for power in range(2 + odd, freedom - 1, 2):
+    for power in range(2 + odd, freedom, 2):
         term *= (power - 1) / power * cosine * cosine
         total += term
     return 2 / math.pi * (angle + sine * total) if odd else sine * total

@@ -66,7 +66,8 @@ def _picture(key: str, sides: Sequence[Side], name: str) -> Markup:
     def at(point: tuple[float, float]) -> tuple[float, float]:
         return LEFT + width * _log_share(point[0], low, high), TOP + height * (1 - point[1])
 
-    lines = [path(map(at, _stairs(curve)), f"line {side}") for side, curve in drawn.items() if curve]
+    # Dashes on top: where both are the same, both are seen.
+    lines = [path(map(at, _stairs(curve)), f"line {side}") for side, curve in reversed(drawn.items()) if curve]
     axes = []
     for share in SHARES:
         _, y = at((low, share))

@@ -9,15 +9,16 @@ from ..measures import MEASURES, written
 from ..summary import Summary
 from .bars import changed, money_and_deadlines, reasons
 from .curves import curves
-from .markup import Markup, Part, joined, tag, trusted, unbroken
+from .frame import whole
+from .markup import Markup, Part, joined, tag, unbroken
 from .parts import Side, section, table
-from .style import SECURITY, STYLE
 from .use import use
 from .world import world
 
 TENANTS_MAX = 12
 """Tenants that are drawn: those with most calls."""
 CHANGES_MAX = 200
+WORDS_MAX, WORDS_SHOWN = 200, 90
 
 
 def report(
@@ -53,29 +54,7 @@ def report(
         reasons(sides, comparison),
         use(sides),
     ]
-    return _page(title, tag("main", _patterns(), *parts))
-
-
-def _page(title: str, body: Markup) -> str:
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=SECURITY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title),
-        tag("style", trusted(STYLE)),
-    )
-    return f"<!doctype html>\n{tag('html', head, tag('body', body), lang='en')}\n"
-
-
-def _patterns() -> Markup:
-    """Return the hatching of bars, which every picture may use. Not hidden: some browsers then draw none."""
-    lines = tag("path", d="M0 0v6", class_="hatch")
-    hatch = tag(
-        "pattern", lines, id="hatch", width=6, height=6, patternUnits="userSpaceOnUse", patternTransform="rotate(45)"
-    )
-    return tag("svg", tag("defs", hatch), width=0, height=0, aria_hidden="true", class_="none")
+    return whole(title, parts)
 
 
 def _tenants(sides: Sequence[Side]) -> tuple[list[str], int]:
@@ -96,10 +75,12 @@ def _ran(sides: Sequence[Side]) -> str:
         else ""
     )
     runs = len(sides[0].runs)
+    stopped = any(run.stopped_early for side in sides for run in side.runs)
     return (
         f"Simulated: fleet {first.fleet}, {starts}{_length(first.span_s)}, "
         f"{runs} {'run' if runs == 1 else 'runs'}{' of each' if len(sides) > 1 else ''}, "
         f"seeds {', '.join(str(run.seed) for run in sides[0].runs[:20])}{'…' if runs > 20 else ''}."
+        f"{' Some runs were stopped before their last call.' if stopped else ''}"
     )
 
 
@@ -114,7 +95,15 @@ def _changes(changes: Sequence[str]) -> Markup | None:
     if not changes:
         return None
     more = [tag("li", f"and {len(changes) - CHANGES_MAX} more")] if len(changes) > CHANGES_MAX else []
-    return section("What the scenario changes", tag("ul", *(tag("li", each) for each in changes[:CHANGES_MAX]), *more))
+    shown = (tag("li", _folded(each)) for each in changes[:CHANGES_MAX])
+    return section("What the scenario changes", tag("ul", *shown, *more))
+
+
+def _folded(words: str) -> Part:
+    """Return words whose rest is closed until it is asked for, where they are many."""
+    if len(words) <= WORDS_MAX:
+        return words
+    return tag("details", tag("summary", f"{words[:WORDS_SHOWN]}…"), words)
 
 
 def _numbers(sides: Sequence[Side], comparison: Comparison | None) -> Markup:

@@ -21,7 +21,7 @@ h1,h3,li,td,th,figcaption{unicode-bidi:isolate}
 figure{margin:0 0 1rem;min-width:0}
 svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 .grid{display:grid;gap:1rem 1.5rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}
-.grid>figure{max-width:28rem}
+.grid>figure,.lone{max-width:28rem}
 .legend{width:22.5rem;max-width:100%;margin:.2rem 0 .6rem}
 .wide{overflow-x:auto;max-width:100%;border:1px solid var(--line);border-radius:4px;margin:.3rem 0 1rem}
 .wide>svg{min-width:44rem;max-width:64rem;margin:0 auto}

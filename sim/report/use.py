@@ -22,13 +22,13 @@ def use(sides: Sequence[Side]) -> Markup:
     ready.sort(key=lambda name: -max(_busy(side, name).busy_s for side in sides))
     if not ready:
         return section("Use of servers", tag("p", "No server stood ready."))
-    hidden = len(ready) - SITES_MAX
-    note = "Server time in use, as a share of what stood ready." + (
-        f" The {SITES_MAX} busiest of {len(ready)} sites; the table has {'all' if len(ready) <= ROWS_MAX else ROWS_MAX}."
-        if hidden > 0
-        else ""
+    used = [name for name in ready if any(_busy(side, name).busy_s for side in sides)][:SITES_MAX]
+    pictures = [_picture(f"use{index}", sides, name) for index, name in enumerate(used)]
+    note = (
+        "Server time in use, as a share of what stood ready. "
+        f"{len(used)} of {len(ready)} sites are drawn: the busiest, of those that were used at all. "
+        f"The table has {'all' if len(ready) <= ROWS_MAX else ROWS_MAX}."
     )
-    pictures = [_picture(f"use{index}", sides, name) for index, name in enumerate(ready[:SITES_MAX])]
     rows = [_row(sides, name) for name in ready[:ROWS_MAX]]
     head = ["Site", *(f"{what}, {side.label}" for what in ("mean", "highest", "servers") for side in sides)]
     return section(
@@ -92,7 +92,7 @@ def _picture(key: str, sides: Sequence[Side], name: str) -> Markup:
     top = steps(high, 2)[-1]
     lines = [
         path(((LEFT + width * x, TOP + height * (1 - y / top)) for x, y in piece), f"line {side.key}")
-        for side in sides
+        for side in reversed(sides)  # dashes on top: where both are the same, both are seen
         for piece in _pieces(side, name, span_s)
     ]
     words = "; ".join(f"{side.label}: mean {written(_busy(side, name).utilisation, 'share')}" for side in sides)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from infercast.sim.comparison import compare
 from infercast.sim.comparison_words import in_words
+from infercast.sim.frontier import Point
 from infercast.sim.model import Kind
 from infercast.sim.report.land import LAND
 from infercast.sim.report.markup import VOID, Markup, tag, text, unbroken
@@ -20,6 +21,7 @@ from infercast.sim.report.page import report
 from infercast.sim.report.parts import decades, steps
 from infercast.sim.report.projection import ASPECT, MAP_WIDTH, View
 from infercast.sim.report.style import SECURITY, STYLE
+from infercast.sim.report.sweep import sweep_report
 from infercast.sim.results import summarise
 from infercast.sim.summary import Flow, Place, Stopped, Summary
 from tests.sim.runs import Call, run_of
@@ -106,6 +108,14 @@ def test_the_report_has_every_part(story: tuple[list[Summary], list[Summary]]) -
     for tenant in story[0][0].tenants:
         assert f"Latency of {tenant}" in words
     assert len(page.encode()) < 500_000
+
+
+def test_long_changes_are_folded_and_whole() -> None:
+    long = "add_site: " + "x" * 300 + " the end"
+    words = read(report("t", [summarise(run_of([Call()]))], changes=["short", long])).words
+    assert "short" in words
+    assert long in words
+    assert f"{long[:90]}…" in words
 
 
 def test_every_picture_says_in_words_what_it_shows(story: tuple[list[Summary], list[Summary]]) -> None:
@@ -217,6 +227,11 @@ def test_an_empty_run_has_a_report() -> None:
     assert "No server stood ready." in words
 
 
+def test_a_run_that_was_stopped_early_says_so() -> None:
+    stopped = summarise(run_of([Call()], stopped_early=True))
+    assert "stopped before their last call" in " ".join(read(report("t", [stopped])).words)
+
+
 def test_there_must_be_runs() -> None:
     with pytest.raises(ValueError, match="no run"):
         report("t", [])
@@ -239,6 +254,23 @@ def test_a_large_world_stays_below_half_a_megabyte() -> None:
     words = " ".join(read(page).words)
     assert "Of 60 tenants, the 12 with most calls" in words
     assert "400 of 1500 places are drawn." in words
+
+
+def test_a_sweep_has_a_page_with_its_frontier() -> None:
+    points = [Point("two replicas", 2.0, 50.0), Point(HOSTILE[0], 3.0, 40.0), Point("four, slower", 4.0, 45.0)]
+    page = sweep_report("How many replicas?", points, about="A sweep.")
+    reader = read(page)
+    words = " ".join(reader.words)
+    assert "2 of 3 points are beaten by no other in both cost and p95 latency" in words
+    assert f"{HOSTILE[0]}: $3 a day, 40 ms" in words
+    marks = re.findall(r'<(rect|circle) x?c?x="([\d.]+)"', page.split("</defs>")[1])
+    assert [shape for shape, _ in marks] == ["rect", "rect", "circle"]
+    assert re.findall(r"<td class=\"word\">(.*?)</td>", page) == ["no other", "no other", "another"]
+    ET.fromstring(re.findall(r"<svg.*?</svg>", page, re.DOTALL)[1])
+    many = sweep_report("t", [Point(f"point {n}", float(n % 70), float(n % 90)) for n in range(3000)])
+    assert len(many.encode()) < 500_000
+    with pytest.raises(ValueError, match="no point"):
+        sweep_report("t", [])
 
 
 def test_the_land_is_where_it_is() -> None:

@@ -94,11 +94,21 @@ def test_a_deadline_holds_in_its_window_only() -> None:
     override = {"when": {"hours": "01:00-02:00"}, "constraints": {"deadline_ms": 15}}
     policies = {"t": policy_of({"deadline_ms": 50}, overrides=[override])}
     hour_us = 3_600_000_000
-    at = [0, hour_us - 1, hour_us, 2 * hour_us - 1, 2 * hour_us, 25 * hour_us, 49 * hour_us + 1, 50 * hour_us]
     kinds = (Kind("t", "digits", "berlin", ("ber",)),)
-    late = [Call(at_us=at_us, latency_us=20_000) for at_us in at]
-    found = summarise(run_of(late, kinds, policies, starts_at_s=midnight)).overall
-    assert (found.with_deadline, found.in_time) == (8, 4)
+    outside = [0, hour_us - 1, 2 * hour_us, 25 * hour_us - 1, 50 * hour_us]
+    inside = [hour_us, 2 * hour_us - 1, 25 * hour_us, 49 * hour_us + 1, 50 * hour_us - 1]
+    for at, kept in ((outside, 5), ([0, *inside], 1), (inside, 0)):
+        calls = [Call(at_us=at_us, latency_us=20_000) for at_us in at]
+        found = summarise(run_of(calls, kinds, policies, starts_at_s=midnight)).overall
+        assert (found.with_deadline, found.in_time) == (len(at), kept)
+
+
+def test_a_callers_own_deadline_counts_where_the_policy_has_none_or_a_later_one() -> None:
+    hasty = (Kind("t", "digits", "berlin", ("ber",), deadline_us=9_999),)
+    for always in ({}, {"deadline_ms": 20}):
+        calls = [Call(latency_us=9_999), Call(latency_us=10_000), Call(latency_us=30_000)]
+        found = summarise(run_of(calls, hasty, {"t": policy_of(always)})).overall
+        assert (found.with_deadline, found.in_time) == (3, 1)
 
 
 def test_a_call_belongs_to_the_site_where_it_ended() -> None:
@@ -259,6 +269,19 @@ def test_a_table_of_the_cells_in_use_says_the_same(run: Run) -> None:
         patch.setattr(tally, "BINS_MIN", 0)
         patch.setattr(tally, "BINS_PER_CALL", 0)
         assert summarise(run) == dense
+
+
+def test_an_answer_that_came_from_nowhere_is_no_sites() -> None:
+    summary = summarise(run_of([Call(), Call(ended=Ended.CACHED, entry="", **STOPPED)]))
+    assert sum(summary.served["t"].values()) == 1
+    assert summary.flows == (Flow("berlin", "", 1), Flow("berlin", "ber", 1))
+    assert summary.overall.answered == 2
+
+
+def test_a_long_curve_keeps_its_ends_and_few_points_between() -> None:
+    curve = summarise(run_of([Call(latency_us=1000 * n) for n in range(1, 1001)])).curves["t"]
+    assert len(curve) == 200
+    assert (curve[0], curve[1], curve[-1]) == ((1.0, 0.001), (10.0, 0.01), (1000.0, 1.0))
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=1000))

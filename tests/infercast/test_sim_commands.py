@@ -89,6 +89,22 @@ def test_compare_pairs_the_runs_and_says_what_differs(tmp_path: Path) -> None:
     assert "hospital" in told.stdout
 
 
+def test_reports_are_written_where_asked_and_say_what_was_changed(tmp_path: Path) -> None:
+    base, other = (
+        write_scenario(tmp_path, name="b.yaml"),
+        write_scenario(tmp_path, DOWN, description="Frankfurt <is> down"),
+    )
+    for words in (("run", other), ("compare", base, other)):
+        page = tmp_path / f"{words[0]}.html"
+        assert run(*words, "--html", page).exit_code == 0
+        text = page.read_text(encoding="utf-8")
+        assert "Frankfurt &lt;is&gt; down" in text
+        assert "fail: {site: fra, from: 1s}" in text
+    told = run("run", base, "--html", tmp_path / "none" / "r.html")
+    assert told.exit_code == 2
+    assert "cannot be written" in told.stderr
+
+
 def test_a_scenario_does_not_differ_from_itself(tmp_path: Path) -> None:
     path = write_scenario(tmp_path)
     told = run("compare", path, path)
@@ -124,9 +140,11 @@ def test_sweep_goes_over_a_grid_and_marks_the_frontier(tmp_path: Path) -> None:
         pair = (point["cost_usd_per_day"], point["p95_ms"])
         beaten = any(a <= pair[0] and b <= pair[1] and (a, b) != pair for a, b in best)
         assert beaten is not point["on_frontier"]
-    told = run("sweep", path, "--over", scale)
+    page = tmp_path / "sweep.html"
+    told = run("sweep", path, "--over", scale, "--html", page)
     assert "★" in told.stdout
     assert "traffic.scale" in told.stdout
+    assert "traffic.scale = 2" in page.read_text(encoding="utf-8")
 
 
 def test_sweep_refuses_points_that_cannot_be(tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ def _roomier(state: at.State) -> at.State:
 
 
 def _run_of(world: World, state: at.State, stopped: bool) -> Run:
-    state.ended[(state.call_kind < 0) & (state.at_us <= state.clock[at.N_NOW_US])] = Ended.LOST
+    outside = state.call_kind < 0
+    if stopped:
+        outside &= state.at_us <= state.clock[at.N_NOW_US]
+    state.ended[outside] = Ended.LOST
     came = state.ended != Ended.RUNNING if stopped else np.ones(len(world.calls), dtype=np.bool_)
     if stopped:
         world = replace(world, calls=_some(world.calls, came))

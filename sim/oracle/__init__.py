@@ -5,10 +5,11 @@ event over a heap. `kernel.py` does the same compiled, and a test holds the two 
 """
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import numpy as np
 
-from ..model import Ended, Ints, Run, World
+from ..model import Calls, Ended, Ints, Run, World
 from .series import bin_us_of, spread_over, stretches
 from .simulation import Simulation
 
@@ -35,7 +36,7 @@ def _run_of(simulation: Simulation) -> Run:
     bin_us = bin_us_of(int(books.enter_us.max(initial=0)), world.bins)
     busy_us, replica_us = _series(simulation, bin_us, span_us)
     return Run(
-        world=world,
+        world=replace(world, calls=_first(world.calls, came)),
         ended=books.ended[:came],
         rule=books.rule[:came],
         deployment=books.deployment[:came],
@@ -53,6 +54,11 @@ def _run_of(simulation: Simulation) -> Run:
         joules=_joules(simulation),
         stopped_early=came < len(world.calls),
     )
+
+
+def _first(calls: Calls, came: int) -> Calls:
+    columns = {column.name: getattr(calls, column.name) for column in fields(calls) if column.name != "kinds"}
+    return Calls(kinds=calls.kinds, **{name: column[:came] for name, column in columns.items()})
 
 
 def _conserved(simulation: Simulation) -> None:

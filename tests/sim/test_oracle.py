@@ -230,6 +230,17 @@ def test_limits_count_calls_and_money() -> None:
     assert ends(month) == ["ANSWERED", "LIMITED", "LIMITED"]
 
 
+def test_the_last_try_that_a_policy_allows_is_waited_for_to_the_end() -> None:
+    fleet = tiny_fleet({}, {"site": "cloud"}, {"site": "far"})
+    slow = {"v@cloud": Truth(900_000, 900_000)}
+    gone = (Disturbance("deployment_down", "v@edge", 1, S),)
+    for fallbacks, deployment, attempts in ((1, 1, 2), (2, 2, 3)):
+        policy = {"behaviour": {"fallbacks_max": fallbacks}}
+        run = simulate(tiny(0, fleet=fleet, truth=slow, disturbances=gone, policy=policy))
+        assert ends(run) == ["ANSWERED"]
+        assert (run.deployment[0], run.attempts[0]) == (deployment, attempts)
+
+
 HEDGED = {"behaviour": {"hedge": {"after_quantile": "p95", "budget_share": 1.0}}}
 
 

@@ -53,7 +53,7 @@ def test_the_mean_wait_is_what_queueing_theory_says(shape: str, servers: int, lo
     run = simulate(queue(shape, servers, load))
     mean_us, margin_us = mean_and_margin(run.wait_us)
     assert abs(mean_us - expected_us) < margin_us
-    assert margin_us < 0.35 * expected_us  # else it would say nothing
+    assert margin_us < 0.4 * expected_us  # else it would say nothing
     in_use = run.busy_us.sum() / run.replica_us.sum()
     assert in_use == pytest.approx(load, rel=0.05)
     assert run.latency_us.mean() == pytest.approx(run.wait_us.mean() + SERVICE_US + 10_017, rel=0.01)

@@ -174,6 +174,15 @@ def test_a_time_limit_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert "0 of 3 runs are whole" in told.stderr
 
 
+def test_a_time_limit_reaches_the_processes_too(tmp_path: Path) -> None:
+    told = run("run", write_scenario(tmp_path), "-n", 3000, "--processes", 2, "--time-limit", 2, "--json")
+    assert told.exit_code == 130
+    value = json.loads(told.stdout)
+    assert value["stopped_early"] is True
+    assert value["seeds"] == [each["seed"] for each in value["runs"]]
+    assert len(value["runs"]) < 3000
+
+
 def test_an_interrupt_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     path = write_scenario(tmp_path, replications=2000, duration="2s")
     command = [sys.executable, "-m", "infercast.cli", "sim", "run", str(path), "--json", "--processes", "1"]

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test fuzz lint types contracts bench-decide lock clean
+.PHONY: help setup models up down demo test fuzz lint types contracts bench-decide bench-calibration lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ $(BENCHED): $(STAMP) requirements-bench.lock
 MILLIONS ?= 1
 bench-decide: $(BENCHED)   ## Time the decision, beside LiteLLM's Router (MILLIONS=10: the published growth check)
 	@$(BIN)/python bench/report.py --millions $(MILLIONS) --json .venv/bench-decide.json
+
+bench-calibration: $(STAMP)   ## Hold foretold times against a real cluster (ten minutes)
+	@$(BIN)/python bench/calibration.py --json .venv/bench-calibration.json
 
 lock: $(STAMP)   ## Renew requirements.lock and requirements-bench.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \

@@ -122,8 +122,8 @@ def missed(rows: Sequence[Row], compiled: dict[str, Any]) -> list[str]:
     return words
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Return what figures were measured on, with the versions of packages."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -133,7 +133,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: version(package) for package in packages},
     }
 
 

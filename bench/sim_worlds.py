@@ -1,0 +1,119 @@
+"""Worlds for timing the simulator: the benches' fleets with calls, at a load that is told."""
+
+from dataclasses import dataclass, replace
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.worlds import CLASS_NAMES, ENTRY, Size, fleet_of, flat_world, policies_of
+from infercast.policies.fleet import Fleet
+from infercast.policies.policy import Policy
+from infercast.sim.model import NEVER_EQUAL, WORK_USUAL_PPM, Calls, Kind, World
+from infercast.sim.shapes import luck_of
+
+Ints = npt.NDArray[np.int64]
+TENANTS = 10
+LOAD = 0.3
+"""Calls come so fast that they would use this share of all servers if they were spread by speed."""
+MARGIN_USD = 0.00001
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is in use in a world beside what cannot be left out."""
+
+    margins: bool = False
+    learned: bool = False
+    jitter: bool = True
+
+    def words(self) -> str:
+        """Name them."""
+        said = [
+            "estimates learned" if self.learned else "estimates declared",
+            "round trips vary" if self.jitter else "round trips do not vary",
+            "near-ties share calls" if self.margins else "no near-ties",
+        ]
+        return ", ".join(said)
+
+
+HEADLINE = Features()
+OTHERS = (Features(jitter=False), Features(margins=True), Features(learned=True), Features(margins=True, learned=True))
+
+
+def many_candidates(candidates: int, calls: int, features: Features, seed: int = 1) -> World:
+    """Return a world in which each call has so many candidates, that no rule of the files vetoes.
+
+    Ten tenants of ten policies call from four zones with one class or all, and enter at one site.
+    """
+    flat = flat_world(candidates, TENANTS, requests=1)
+    policies = {name: _with_margin(policy, MARGIN_USD if features.margins else 0.0) for name, policy in flat.policies.items()}
+    kinds = tuple(
+        Kind(tenant, "m00", zone.id, (ENTRY,), classes)
+        for tenant in policies
+        for zone in flat.fleet.zones
+        for classes in ((), ("personal",))
+    )
+    made = calls_of(flat.fleet, kinds, calls, seed)
+    return World(
+        flat.fleet, policies, made, estimates="learned" if features.learned else "declared", jitter=features.jitter
+    )
+
+
+def _with_margin(policy: Policy, usd: float) -> Policy:
+    behaviour = policy.behaviour.model_copy(update={"spread_margin_usd": usd})
+    return policy.model_copy(update={"behaviour": behaviour})
+
+
+def continent(sites: int, tenants: int, calls: int, seed: int = 1) -> World:
+    """Return a world of so many sites, one model and a variant of it at each, in which calls enter near their callers.
+
+    Half the calls of each tenant come from one of its three zones. Estimates are learned and round trips vary.
+    """
+    size = Size(sites=sites, models=1, variants=1, zones=sites, tenants=tenants, policies=50)
+    fleet, dice = fleet_of(size), Random(seed)
+    near = {zone.id: _nearest(fleet, zone.id) for zone in fleet.zones}
+    kinds = []
+    for tenant in policies_of(size):
+        for zone in dice.sample(fleet.zones, 3):
+            for classes in (("public",), (dice.choice(CLASS_NAMES[1:]),)):
+                kinds.append(Kind(tenant, "m00", zone.id, (near[zone.id], ENTRY), classes))
+    return World(fleet, policies_of(size), calls_of(fleet, tuple(kinds), calls, seed))
+
+
+def _nearest(fleet: Fleet, zone: str) -> str:
+    """Return the site of the least round trip among those that a zone has a link to."""
+    linked = [(link.rtt_ms, {link.from_, link.to} - {zone}) for link in fleet.links if zone in (link.from_, link.to)]
+    return min((rtt_ms, name) for rtt_ms, names in linked for name in names)[1]
+
+
+def calls_of(fleet: Fleet, kinds: tuple[Kind, ...], calls: int, seed: int) -> Calls:
+    """Return Poisson arrivals at LOAD, of all kinds alike, with payloads between 100 bytes and 4 kB."""
+    rng = np.random.default_rng(seed)
+    gap_us = 1 / (LOAD * served_per_us(fleet).sum())
+    return Calls(
+        kinds=kinds,
+        at_us=np.cumsum(rng.exponential(gap_us, calls)).astype(np.int64),
+        kind=rng.integers(0, len(kinds), calls, dtype=np.int32),
+        payload_bytes=rng.integers(100, 4_000, calls),
+        work_ppm=np.full(calls, WORK_USUAL_PPM, dtype=np.int64),
+        content=np.full(calls, NEVER_EQUAL, dtype=np.int64),
+        luck=luck_of(seed, calls),
+    )
+
+
+def servers_of(fleet: Fleet) -> Ints:
+    """Return how many calls each deployment serves at once, int64[deployments]."""
+    return np.array([each.replicas * each.concurrency for each in fleet.deployments], dtype=np.int64)
+
+
+def served_per_us(fleet: Fleet) -> npt.NDArray[np.float64]:
+    """Return how many calls a microsecond each deployment can serve, by its declared median."""
+    return servers_of(fleet) / fleet.tables.priors_us[:, 0]
+
+
+def part_of(world: World, calls: int) -> World:
+    """Return the world with its first calls only."""
+    made = world.calls
+    some = {name: getattr(made, name)[:calls].copy() for name in ("at_us", "kind", "payload_bytes", "work_ppm", "content", "luck")}
+    return replace(world, calls=replace(made, **some))

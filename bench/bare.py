@@ -51,7 +51,7 @@ def _drop(heap: Any, size: int) -> None:
 
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _shortest(load: Any) -> int:
-    """Return the first place with the fewest calls. (A loop that vector instructions can take was slower.)"""
+    """Return the first place with the fewest calls; a loop that vector instructions can take was slower."""
     least, least_at = load[0], 0
     for at in range(1, load.shape[0]):
         if load[at] < least:

@@ -27,6 +27,4 @@ def described(on: Mapping[str, Any], packages: Sequence[str]) -> str:
     """Return the machine in two lines; `on` holds what `machine` gave, and `load_before` and `load_after`."""
     load = f"load {on['load_before'][0]:.1f} before, {on['load_after'][0]:.1f} after"
     versions = ", ".join(f"{name} {on[name]}" for name in packages)
-    return (
-        f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}, Python {on['python']}; {load}.\n{versions}."
-    )
+    return f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}, Python {on['python']}; {load}.\n{versions}."

@@ -21,7 +21,7 @@ if str(ROOT) not in sys.path:
 
 import numpy as np  # noqa: E402 - the root had to come first
 
-from bench.sim_worlds import HEADLINE, continent, many_candidates, part_of  # noqa: E402
+from bench.sim_worlds import HEADLINE, continents, many_candidates, part_of  # noqa: E402
 from bench.timing import Watch, peak_mb  # noqa: E402
 from infercast.sim.model import Ended  # noqa: E402
 from infercast.sim.simulate import simulate  # noqa: E402
@@ -61,18 +61,12 @@ def main() -> None:
     for name in ("sites", "tenants", "calls"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
-    world = _phase("calls drawn", lambda: continent(options.sites, options.tenants, options.calls))
+    world = _phase("calls drawn", lambda: continents(options.sites, options.tenants, options.calls))
     _phase("kernel loaded", lambda: simulate(part_of(world, FEW)))
-    first: list[Watch] = []
-
-    def progress(entered: int, total: int) -> None:
-        if not first:
-            first.append(Watch())
-
-    run = _phase("run", lambda: simulate(world, progress))
+    run = _phase("run", lambda: simulate(world))
     came = np.bincount(run.ended, minlength=len(Ended)) / len(run)
     ended = {Ended(at).name.lower(): round(float(share), 4) for at, share in enumerate(came) if share}
-    _say("ended", Watch(), **ended, tries=round(float(run.attempts.mean()), 3), span_s=round(run.span_us / 1e6, 1))
+    _say("of them", Watch(), **ended, tries=round(float(run.attempts.mean()), 3), span_s=round(run.span_us / 1e6, 1))
     summarise = _summary()
     if summarise is not None:
         _phase("summary", lambda: summarise(run))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -92,3 +93,13 @@ def bare_loop(world: World) -> Took:
     heap = bare.room(servers)
     bare.run(at_us[:1], service_us, servers, heap)  # compiled or loaded here
     return Took.of(lambda: bare.run(at_us, service_us, servers, heap))
+
+
+def linear(candidates: int, sizes: Sequence[int], runs: int = 2) -> list[dict[str, float]]:
+    """Return what a call took in the better of some runs of so many calls, `{"calls", "ns_per_call"}` each; all of a run counts."""
+    rows = []
+    for calls in sizes:
+        world = many_candidates(candidates, calls, Features())
+        took_s = min(Took.of(partial(simulate, world)).cpu_s for _ in range(runs))
+        rows.append({"calls": calls, "ns_per_call": round(took_s / calls * 1e9, 1)})
+    return rows

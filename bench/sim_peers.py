@@ -105,7 +105,7 @@ def with_ciw(servers: int, load: float, calls: int) -> Made:
     made = ciw.Simulation(network)
 
     def mean_us() -> float:
-        waits = [record.waiting_time for record in made.get_all_records()]
+        waits: list[float] = [record.waiting_time for record in made.get_all_records()]
         return sum(waits) / len(waits) * US_PER_S
 
     return lambda: made.simulate_until_max_customers(calls), mean_us

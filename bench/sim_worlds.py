@@ -1,14 +1,18 @@
 """Worlds for timing the simulator: the benches' fleets with calls, at a load that is told."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from random import Random
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.worlds import CLASS_NAMES, ENTRY, Size, fleet_of, flat_world, policies_of
+from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
+from infercast.policies.model import Outcome, Request
 from infercast.policies.policy import Policy
+from infercast.policies.snapshot import Snapshot
 from infercast.sim.model import NEVER_EQUAL, WORK_USUAL_PPM, Calls, Kind, World
 from infercast.sim.shapes import luck_of
 
@@ -17,6 +21,8 @@ TENANTS = 10
 LOAD = 0.3
 """Calls come so fast that they would use this share of all servers if they were spread by speed."""
 MARGIN_USD = 0.00001
+KINDS_EACH = 6
+DRAWS_MAX = 500
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ def many_candidates(candidates: int, calls: int, features: Features, seed: int =
     Ten tenants of ten policies call from four zones with one class or all, and enter at one site.
     """
     flat = flat_world(candidates, TENANTS, requests=1)
-    policies = {name: _with_margin(policy, MARGIN_USD if features.margins else 0.0) for name, policy in flat.policies.items()}
+    policies = {
+        name: _with_margin(policy, MARGIN_USD if features.margins else 0.0) for name, policy in flat.policies.items()
+    }
     kinds = tuple(
         Kind(tenant, "m00", zone.id, (ENTRY,), classes)
         for tenant in policies
@@ -65,20 +73,27 @@ def _with_margin(policy: Policy, usd: float) -> Policy:
     return policy.model_copy(update={"behaviour": behaviour})
 
 
-def continent(sites: int, tenants: int, calls: int, seed: int = 1) -> World:
-    """Return a world of so many sites, one model and a variant of it at each, in which calls enter near their callers.
+def continents(sites: int, tenants: int, calls: int, seed: int = 1) -> World:
+    """Return a world of mixed sites, one model and a variant of it at each, whose calls enter near their callers.
 
-    Half the calls of each tenant come from one of its three zones. Estimates are learned and round trips vary.
+    Fifty policies of four classes. Each tenant has six kinds of calls, for which the files leave a candidate: of a zone
+    and a class, entering at the site nearest to the zone or at ENTRY. Estimates are learned and round trips vary.
     """
     size = Size(sites=sites, models=1, variants=1, zones=sites, tenants=tenants, policies=50)
-    fleet, dice = fleet_of(size), Random(seed)
+    fleet, policies, dice = fleet_of(size), policies_of(size), Random(seed)
+    engine, idle = Engine(fleet, policies), Snapshot.declared(fleet)
     near = {zone.id: _nearest(fleet, zone.id) for zone in fleet.zones}
     kinds = []
-    for tenant in policies_of(size):
-        for zone in dice.sample(fleet.zones, 3):
-            for classes in (("public",), (dice.choice(CLASS_NAMES[1:]),)):
-                kinds.append(Kind(tenant, "m00", zone.id, (near[zone.id], ENTRY), classes))
-    return World(fleet, policies_of(size), calls_of(fleet, tuple(kinds), calls, seed))
+    for tenant in policies:
+        drawn = ((dice.choice(fleet.zones).id, dice.choice(CLASS_NAMES)) for _ in range(DRAWS_MAX))
+        found = (
+            Kind(tenant, "m00", zone, (entry,), (name,))
+            for zone, name in drawn
+            for entry in (near[zone], ENTRY)
+            if engine.choose(Request("r", tenant, "m00", entry, zone, (name,)), idle).outcome is Outcome.CHOSEN
+        )
+        kinds += list(islice(found, KINDS_EACH))
+    return World(fleet, policies, calls_of(fleet, tuple(kinds), calls, seed))
 
 
 def _nearest(fleet: Fleet, zone: str) -> str:
@@ -115,5 +130,8 @@ def served_per_us(fleet: Fleet) -> npt.NDArray[np.float64]:
 def part_of(world: World, calls: int) -> World:
     """Return the world with its first calls only."""
     made = world.calls
-    some = {name: getattr(made, name)[:calls].copy() for name in ("at_us", "kind", "payload_bytes", "work_ppm", "content", "luck")}
+    some = {
+        name: getattr(made, name)[:calls].copy()
+        for name in ("at_us", "kind", "payload_bytes", "work_ppm", "content", "luck")
+    }
     return replace(world, calls=replace(made, **some))

@@ -141,4 +141,3 @@ def _one_place(servers: int) -> dict[str, object]:
 
 def _lenient() -> Policy:
     return policy_of(objective={"preference": "fastest"})
-

@@ -34,9 +34,7 @@ def answered(run: Run) -> Run:
     return run
 
 
-@pytest.mark.parametrize(
-    ("servers", "load"), [(1, 0.3), (1, 0.6), (1, 0.8), (2, 0.7), (5, 0.8), (16, 0.9), (64, 0.95)]
-)
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.3), (1, 0.6), (1, 0.8), (2, 0.7), (5, 0.8), (16, 0.9), (64, 0.95)])
 def test_mmc_waits_as_erlang_says(servers: int, load: float) -> None:
     run = answered(simulate(queue(EXPONENTIAL, servers, load, CALLS)))
     waits = estimate(run.wait_us)
@@ -68,9 +66,7 @@ def test_mg1_waits_as_pollaczek_and_khinchine_say(truth: Truth, load: float) -> 
 
 
 def test_waits_with_constant_times_are_half_of_those_with_exponential_ones() -> None:
-    constant, exponential = (
-        simulate(queue(truth, 1, 0.7, CALLS)).wait_us.mean() for truth in (CONSTANT, EXPONENTIAL)
-    )
+    constant, exponential = (simulate(queue(truth, 1, 0.7, CALLS)).wait_us.mean() for truth in (CONSTANT, EXPONENTIAL))
     assert constant / exponential == pytest.approx(0.5, rel=0.05)
 
 

@@ -54,11 +54,13 @@ V_P50_US = V_IDLE_US + SIZES
 V_SQUARE = V_P50_US + SIZES
 V_COMPUTE_NUSD = V_SQUARE + SIZES
 V_IDLE_FLOOR = V_COMPUTE_NUSD + SIZES
-V_COMPUTE_FLOOR = V_IDLE_FLOOR + SIZES
-V_VERSION = V_COMPUTE_FLOOR + SIZES
+V_SQUARE_FLOOR = V_IDLE_FLOOR + SIZES
+V_COMPUTE_FLOOR = V_SQUARE_FLOOR + SIZES
+V_Z_FLOOR = V_COMPUTE_FLOOR + SIZES
+V_VERSION = V_Z_FLOOR + QUANTILES
 V_ROWS = V_VERSION + 1
-"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle time and compute have not been below since
-V_VERSION (its first place) last counted up; plans are made from them."""
+"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute and z
+have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
 SHUT_HEALTH, SHUT_TRIED = 1, 2
 """Why a candidate is shut for the time being: bits of V_SHUT."""
 # What a kind of call brings along, worked out once.
@@ -80,7 +82,8 @@ SHUT_HEALTH, SHUT_TRIED = 1, 2
     P_COLS,
 ) = range(15)
 # Columns of a plan, one row per payload size: the candidates that files let pass, least possible score first (numbers, then
-# scores), as of a view's version; and how often the row was out of date when it was asked for.
+# scores, then what decides between equal scores), as of a view's version; and how often the row was out of date when it
+# was asked for.
 PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_ORDER = range(4)
 PLAN_AFTER = 4
 """A row is put in order the fourth time that it is missed: what is asked for less often is not worth sorting for."""
@@ -207,53 +210,72 @@ def refresh(fixed: Any, live: Any, rtt: Any, z: Any, view: Any) -> None:
 def refloor(view: Any) -> None:
     """Set the floors anew where a value has come below its floor, or gone far above: plans made on the old ones are void.
 
-    A floor is seven eighths of what it bounds, so that signals may waver without any plan's becoming void.
+    A floor is fifteen sixteenths of what it bounds, so that signals may waver without any plan's becoming void.
     """
     stale = False
     for at in range(view.shape[1]):
         for size in range(SIZES):
-            idle_us, floor_us = view[V_IDLE_US + size, at], view[V_IDLE_FLOOR + size, at]
-            compute, least = view[V_COMPUTE_NUSD + size, at], view[V_COMPUTE_FLOOR + size, at]
-            if idle_us < floor_us or compute < least or idle_us > 4 * floor_us + 8 or compute > 4 * least + 8:
-                stale = True
+            square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
+            stale |= _off(view[V_IDLE_US + size, at], view[V_IDLE_FLOOR + size, at])
+            stale |= _off(square, view[V_SQUARE_FLOOR + size, at])
+            stale |= _off(view[V_COMPUTE_NUSD + size, at], view[V_COMPUTE_FLOOR + size, at])
+        for q in range(QUANTILES):
+            stale |= _off(view[V_Z + q, at], view[V_Z_FLOOR + q, at])
     if stale:
         for at in range(view.shape[1]):
             for size in range(SIZES):
-                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * 7 // 8
-                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * 7 // 8
+                square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
+                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * 15 // 16
+                view[V_SQUARE_FLOOR + size, at] = square // 16 * 15
+                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * 15 // 16
+            for q in range(QUANTILES):
+                view[V_Z_FLOOR + q, at] = max(0, view[V_Z + q, at]) * 15 // 16
         view[V_VERSION, 0] += 1
 
 
-def _sink(passing: Any, least: Any, root: int, count: int) -> None:
-    """Let a place of a heap sink to where it belongs, the greatest score (then number) on top: heapsort, in place."""
+def _off(value: int, floor: int) -> bool:
+    """A value is off its floor when it is below it, or so far above that the floor says little."""
+    return value < floor or value // 2 - 8 > floor
+
+
+def _sink(passing: Any, least: Any, second: Any, root: int, count: int) -> None:
+    """Let a place of a heap sink to where it belongs, the last in order on top: heapsort, in place."""
     while 2 * root + 1 < count:
         child = 2 * root + 1
-        if child + 1 < count and _score_before(passing, least, child, child + 1):
+        if child + 1 < count and _sooner(passing, least, second, child, child + 1):
             child += 1
-        if not _score_before(passing, least, root, child):
+        if not _sooner(passing, least, second, root, child):
             return
-        passing[root], passing[child] = passing[child], passing[root]
-        least[root], least[child] = least[child], least[root]
+        _swap(passing, least, second, root, child)
         root = child
 
 
-def _score_before(passing: Any, least: Any, one: int, other: int) -> bool:
+def _swap(passing: Any, least: Any, second: Any, one: int, other: int) -> None:
+    passing[one], passing[other] = passing[other], passing[one]
+    least[one], least[other] = least[other], least[one]
+    second[one], second[other] = second[other], second[one]
+
+
+def _sooner(passing: Any, least: Any, second: Any, one: int, other: int) -> bool:
     if least[one] != least[other]:
         return bool(least[one] < least[other])
+    if second[one] != second[other]:
+        return bool(second[one] < second[other])
     return bool(passing[one] < passing[other])
 
 
 def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: int) -> None:
     """Put a plan's row in order: each candidate that files let pass, by the least score that a call of this size can have.
 
-    `plan` int64[SIZES, PLAN_ORDER + 2n]. Everything in a score but its floors grows with load, payload and age.
+    `plan` int64[SIZES, PLAN_ORDER + 3n]. Everything in a score but its floors grows with load, payload and age.
     """
     n = view.shape[1]
     payload_bytes, response_bytes = BYTES_LEAST[size], params[P_RESPONSE_BYTES]
     total_bytes = payload_bytes + response_bytes
     access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
     access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
-    passing, least = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n :]
+    passing, least = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n : PLAN_ORDER + 2 * n]
+    second = plan[size, PLAN_ORDER + 2 * n :]
     count = 0
     for at in range(n):
         if rules[at] != 0:
@@ -261,17 +283,20 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         price = view[V_COMPUTE_FLOOR + size, at] + access_nusd
         price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
         all_us = access_us + view[V_IDLE_FLOOR + size, at] + transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
+        whole_us = _isqrt(params[P_ACCESS_SQUARE] + view[V_SQUARE_FLOOR + size, at])
+        latency_us = _at_quantile(all_us, view[V_Z_FLOOR + params[P_WAIT_Z], at], whole_us)
         score = params[P_PER_PRICE] * price + params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000
-        score += exposure[view[V_SITE, at]] + params[P_PER_S] * min(all_us, LATENCY_MAX_US) // 1_000_000
-        least[count] = score if view[V_Z + params[P_WAIT_Z], at] >= 0 else SCORE_MIN
+        score += exposure[view[V_SITE, at]] + params[P_PER_S] * latency_us // 1_000_000
+        known = view[V_Z + params[P_WAIT_Z], at] >= 0
         passing[count] = at
+        least[count] = score if known else SCORE_MIN
+        second[count] = (price if params[P_SECOND_PRICE] else latency_us) if known else SCORE_MIN
         count += 1
     for root in range(count // 2 - 1, -1, -1):
-        _sink(passing, least, root, count)
+        _sink(passing, least, second, root, count)
     for end in range(count - 1, 0, -1):
-        passing[0], passing[end] = passing[end], passing[0]
-        least[0], least[end] = least[end], least[0]
-        _sink(passing, least, 0, end)
+        _swap(passing, least, second, 0, end)
+        _sink(passing, least, second, 0, end)
     plan[size, PLAN_COUNT] = count
     plan[size, PLAN_MISSES] = 0
     plan[size, PLAN_VERSION] = view[V_VERSION, 0]
@@ -382,14 +407,16 @@ def decide(
     room, slow, error_ppm = view[V_QUEUE_MAX], view[V_PS_PER_BYTE], view[V_ERROR_PPM]
     places = answer.shape[1]
     found = 0
-    worst = 0
+    worst, worst_secondary = 0, 0
     n = view.shape[1]
     planned = _planned(view, rules, exposure, params, plan, size)
     for turn in range(plan[size, PLAN_COUNT] if planned else n):
         at = turn
         if planned:
             at = plan[size, PLAN_ORDER + turn]
-            if found == places and plan[size, PLAN_ORDER + n + turn] > worst:
+            least = plan[size, PLAN_ORDER + n + turn]
+            second = plan[size, PLAN_ORDER + 2 * n + turn]
+            if found == places and (least > worst or (least == worst and second > worst_secondary)):
                 break
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
@@ -447,6 +474,7 @@ def decide(
         answer[A_TIE, place] = tie
         answer[A_AT, place] = at
         worst = answer[A_PRIMARY, found - 1]
+        worst_secondary = answer[A_SECONDARY, found - 1]
     if params[P_MARGIN] > 0 and found > 0:
         _share(view, rules, exposure, params, plan, answer, payload_bytes, deadline_us, draw, planned, found)
     for place in range(found):
@@ -620,13 +648,15 @@ if COMPILED:
     _at_quantile = fast(_at_quantile)
     _late = fast(_late)
     _before = fast(_before)
+    _off = inline(_off)
     refloor = fast(refloor)
     refresh = fast(refresh)
     evaluate = fast(evaluate)
     _row_before = fast(_row_before)
     _spread = fast(_spread)
     rank = fast(rank)
-    _score_before = fast(_score_before)
+    _sooner = fast(_sooner)
+    _swap = fast(_swap)
     _sink = fast(_sink)
     arrange = fast(arrange)
     _planned = fast(_planned)

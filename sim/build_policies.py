@@ -96,7 +96,7 @@ class Terms:
         if key not in self._plans:
             self._plans[key] = self._plan_end
             self._plan_widths.append((self._plan_end, candidates))
-            self._plan_end += kernel.SIZES * (kernel.PLAN_ORDER + 2 * candidates)
+            self._plan_end += kernel.SIZES * (kernel.PLAN_ORDER + 3 * candidates)
         return self._plans[key]
 
     def table(self) -> Ints:
@@ -111,7 +111,7 @@ class Terms:
         """Return room for all plans, none of which agrees with a view yet."""
         plans = np.zeros(self._plan_end, dtype=np.int64)
         for begin, candidates in self._plan_widths:
-            width = kernel.PLAN_ORDER + 2 * candidates
+            width = kernel.PLAN_ORDER + 3 * candidates
             for size in range(kernel.SIZES):
                 plans[begin + size * width + kernel.PLAN_VERSION] = -1
         return plans

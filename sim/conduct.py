@@ -144,7 +144,7 @@ def place(w: State, slot: int, now_us: int) -> int:
     view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
     codes = w.codes[terms[M_CODES] : terms[M_CODES] + width]
     exposure, params = w.exposures[terms[M_EXPOSURE]], w.params[terms[M_PARAMS]]
-    plan_width = PLAN_ORDER + 2 * width if terms[M_PLAN] else PLAN_ORDER
+    plan_width = PLAN_ORDER + 3 * width if terms[M_PLAN] else PLAN_ORDER
     plan = w.plans[terms[M_PLAN] : terms[M_PLAN] + SIZES * plan_width].reshape((SIZES, plan_width))
     answer = w.answer[: A_ROWS * places].reshape((A_ROWS, places))
     deadline_us = terms[M_DEADLINE_US] if number == 0 else left_us

@@ -24,6 +24,7 @@ import numpy as np  # noqa: E402 - the root had to come first
 from bench.sim_worlds import HEADLINE, continents, many_candidates, part_of  # noqa: E402
 from bench.timing import Watch, peak_mb  # noqa: E402
 from infercast.sim.model import Ended  # noqa: E402
+from infercast.sim.results import summarise  # noqa: E402
 from infercast.sim.simulate import simulate  # noqa: E402
 
 FEW = 1_000
@@ -67,17 +68,7 @@ def main() -> None:
     came = np.bincount(run.ended, minlength=len(Ended)) / len(run)
     ended = {Ended(at).name.lower(): round(float(share), 4) for at, share in enumerate(came) if share}
     _say("of them", Watch(), **ended, tries=round(float(run.attempts.mean()), 3), span_s=round(run.span_us / 1e6, 1))
-    summarise = _summary()
-    if summarise is not None:
-        _phase("summary", lambda: summarise(run))
-
-
-def _summary() -> Callable[[Any], Any] | None:
-    try:
-        from infercast.sim.results import summarise
-    except ModuleNotFoundError:
-        return None
-    return summarise
+    _phase("summary", lambda: summarise(run))
 
 
 def _phase(name: str, work: Callable[[], Any]) -> Any:

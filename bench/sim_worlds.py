@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from bench.worlds import CLASS_NAMES, ENTRY, Size, fleet_of, flat_world, policies_of
+from bench.worlds import CLASS_NAMES, ENTRY, Size, flat_world, fleet_of, policies_of
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Outcome, Request

@@ -39,7 +39,7 @@ MG1 = {
     "M/G/1, two peaks": Truth(2_000, 20_000, "empirical", (1_000, 2_000, 2_000, 3_000, 20_000)),
 }
 LOAD = 0.7
-PRIORITIES = (Class(0, 0.5, 0.5), Class(1, 0.2, 2.0), Class(3, 0.3, 1.0))
+PRIORITIES = (Class(0, 0.5, 0.3), Class(1, 0.2, 3.0), Class(3, 0.3, 1.0))
 
 
 @dataclass(frozen=True)

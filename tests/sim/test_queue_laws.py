@@ -72,7 +72,7 @@ def test_waits_with_constant_times_are_half_of_those_with_exponential_ones() -> 
 
 def test_priorities_wait_as_cobham_says() -> None:
     """Three classes that differ in how much there is to do; the last stands first in the list of kinds."""
-    classes = [Class(3, 0.3, 1.0), Class(0, 0.5, 0.5), Class(1, 0.2, 2.0)]
+    classes = [Class(3, 0.3, 1.0), Class(0, 0.5, 0.3), Class(1, 0.2, 3.0)]
     load = 0.75
     run = answered(simulate(queue(LOGNORMAL, 1, load, 2 * CALLS, classes=classes)))
     mean_us, second_us2 = moments_us(LOGNORMAL)

@@ -93,7 +93,7 @@ def test_choose_with_tenants(benchmark: BenchmarkFixture, tenants: int) -> None:
 def test_explain(benchmark: BenchmarkFixture) -> None:
     """Every candidate's verdict in words."""
     world = flat_world(1000, TENANTS)
-    _timed(benchmark, world, _ready(world).explain, rounds=100)
+    _timed(benchmark, world, _ready(world).explain, rounds=1000)
     _named(benchmark, "explain", 1000)
 
 

@@ -41,6 +41,10 @@ SCALE_CALLS = 64
 """Memory of the mean distance of u from its median."""
 CHECKPOINT_CALLS = 32
 """How often what is known is put aside, to step back to."""
+RELAX_SHARE = 32
+RELAX_SPREADS = 8
+"""A quantile that is n spreads above the normal one comes n thirty-seconds of the way back at a time, a quarter at most: what
+calls that were given up left behind goes quickly, what answered calls said of an ordinary day hardly at all."""
 
 
 def track(state: Any, series: int, u_milli: int) -> None:
@@ -82,8 +86,23 @@ def step_back(state: Any, series: int) -> None:
         state[series, column + 5] = state[series, column + 10]
 
 
+def relax(state: Any, series: int, normal: Any) -> bool:
+    """Bring what is above `normal` int64[5] (mean distance, four quantiles) a part of the way back. True when any of it moved.
+
+    What was put aside comes along: stepping back is no way back to what has been let go.
+    """
+    moved = False
+    for column in range(C_SCALE, C_COLS):
+        excess = state[series, column] - normal[(column - C_SCALE) % 5]
+        back = excess * min(excess, RELAX_SPREADS * 1000 * FINE) // (RELAX_SHARE * 1000 * FINE)
+        if excess > 0 and back > 0:
+            state[series, column] -= back
+            moved = True
+    return moved
+
+
 COMPILED = find_spec("numba") is not None
-interpreted: dict[str, Callable[..., Any]] = {"track": track, "step_back": step_back}
+interpreted: dict[str, Callable[..., Any]] = {"track": track, "step_back": step_back, "relax": relax}
 """The functions as written, for the test that compares compiled with interpreted."""
 
 if COMPILED:
@@ -91,6 +110,10 @@ if COMPILED:
 
     track = njit(cache=True)(track)
     step_back = njit(cache=True)(step_back)
+    relax = njit(cache=True)(relax)
+
+NORMAL: Table = np.array([SCALE_MILLI * FINE, *(z * FINE for z in Z_MILLI)], dtype=np.int64)
+"""Where a series starts, and what it relaxes to."""
 
 
 class Calibration:
@@ -103,8 +126,7 @@ class Calibration:
         """Start `count` series at the normal distribution's quantiles."""
         self.state: Table = np.zeros((count, C_COLS), dtype=np.int64)
         for column in range(C_SCALE, C_COLS, 5):
-            self.state[:, column] = SCALE_MILLI * FINE
-            self.state[:, column + 1 : column + 5] = [z * FINE for z in Z_MILLI]
+            self.state[:, column : column + 5] = NORMAL
 
     def hear(self, series: int, u_milli: int) -> None:
         """Take in a finished call's u; beyond U_MAX_MILLI it counts as that."""
@@ -115,6 +137,14 @@ class Calibration:
         """Forget the latest calls, because the base that they were foretold from was found to have changed."""
         self._known(series)
         step_back(self.state, series)
+
+    def relax(self, series: int) -> bool:
+        """Bring quantiles that are above the normal ones nearer to them: nobody calls the series any more, yet all is well with it.
+
+        True when any of them moved. It is the caller's to have evidence of that: time alone is none.
+        """
+        self._known(series)
+        return bool(relax(self.state, series, NORMAL))
 
     def z_milli(self, series: int) -> tuple[int, int, int, int]:
         """Return p50, p90, p95 and p99 of u, in order of size, in thousandths of the expected spread."""

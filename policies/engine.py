@@ -193,7 +193,7 @@ class Engine:
         kernel.evaluate(view, kind.codes, kind.exposure, kind.params, request.payload_bytes, deadline_us, out)
         ranked = kernel.rank(view, out, kind.margin, draw_of(request.id) if kind.margin else 0, order)
         best = order[:ranked].tolist()
-        names = [self.fleet.deployments[index].id for index in kind.deployments]
+        names = self.fleet.tables.standing(request.model)[0]
         verdicts = verdicts_of(self.fleet, kind, out, snapshot, request.payload_bytes, deadline_us)
         scores = out[:, kernel.O_PRIMARY].tolist()
         least = min((scores[row] for row in best), default=0)

@@ -20,6 +20,8 @@ SIZE_TRIP_MAX_BYTES = 65_536
 """Round trips are learned from calls up to this size: the transfer of larger ones is estimated apart."""
 TIMED_OUT_FACTOR = 2
 """A call that was given up took at least this many times its patience, for all we know."""
+SLOW_FACTOR = 3
+"""A deployment is believed much slower than declared from this multiple of its declared p95 on, or of a normal spread."""
 
 
 class Estimates:
@@ -66,6 +68,26 @@ class Estimates:
     def gave_up(self, index: int, patience_us: int, median_us: int, spread_us: int) -> None:
         """Learn from a call that gave no answer while it was waited for: it would have taken longer than that."""
         self.carried(index, TIMED_OUT_FACTOR * patience_us, median_us, spread_us)
+
+    def reassured(self, index: int) -> None:
+        """Learn that all is well with a deployment that nobody here calls: a probe came back as soon as one may expect.
+
+        Calls that were given up, or stuck in what is over now, taught that it is slow; who is taken for slow is not called,
+        so no call will ever say otherwise.
+        """
+        if self._surprise.relax(index):
+            self._new_surprises.add(index)
+
+    def slow(self, index: int) -> bool:
+        """Return whether a deployment is believed to be much slower than declared."""
+        if self._surprise.z_milli(index)[2] > SLOW_FACTOR * kernel.Z_NORMAL[2]:
+            return True
+        declared = self._priors.get(index)
+        return declared is not None and max(p95 for _, p95 in self.sizes_us(index)) > SLOW_FACTOR * declared[1]
+
+    def p95_us(self, index: int, payload_bytes: int) -> int:
+        """Return the p95 of calls of a size at an own deployment."""
+        return self.sizes_us(index)[int(kernel.size_of(payload_bytes))][1]
 
     def report(self, index: int, in_flight: int, healthy: bool = True) -> Report:
         """Return what to tell the others of an own deployment."""

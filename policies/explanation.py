@@ -1,6 +1,8 @@
 """Candidates' verdicts in words, read off the very arrays that the kernel filled."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 
 import numpy as np
 
@@ -21,67 +23,82 @@ SHARE_OF = {
 }
 LEFT_OUT = ("accuracy unmeasured: its share is left out",)
 AS_WORST = ("accuracy unmeasured: scored as the worst measured variant",)
+BALANCED = {
+    "price": kernel.O_PRICE,
+    "waiting": kernel.O_WAITING,
+    "error": kernel.O_ERROR,
+    "exposure": kernel.O_EXPOSURE,
+}
+ESTIMATES = (kernel.O_LATENCY_US, kernel.O_DEADLINE_LATENCY_US, kernel.O_PRICE, kernel.O_PRIMARY)
+RULES = tuple(sorted(Rule))
+_verdict = partial(tuple.__new__, Verdict)
 
 
 def verdicts_of(
     fleet: Fleet, kind: Compiled, out: Table, snapshot: Snapshot, payload_bytes: int, deadline_us: int
 ) -> tuple[Verdict, ...]:
-    """Return the verdict on every candidate of a call that `kernel.evaluate` has filled `out` for."""
-    candidates = kind.deployments
-    size = int(kernel.size_of(payload_bytes))
-    columns = [kernel.L_IN_FLIGHT, kernel.L_P50_US + size, kernel.L_SPREAD_US + size, kernel.L_QUEUE_MAX]
-    numbers = np.array(candidates, dtype=np.intp)
-    lives = snapshot.live[numbers[:, None], columns].tolist()
-    ages_us = snapshot.age_us[numbers].tolist()
-    reached = (fleet.tables.fixed(kind.entry, kind.model)[kernel.F_PS_PER_BYTE] != 0).tolist()
+    """Return the verdict on every candidate of a call that `kernel.evaluate` has filled `out` for.
+
+    They are put together from columns: a thousand rows read one by one would take twice as long.
+    """
+    columns: list[list[int]] = out.T.tolist()
+    rules = [RULES[code] for code in columns[kernel.O_RULE]]
+    signals = _signals(kind, snapshot, payload_bytes)
+    shares = list(_labelled({name: columns[at] for name, at in _shares_of(kind).items()}))
+    for at in np.flatnonzero(fleet.tables.fixed(kind.entry, kind.model)[kernel.F_PS_PER_BYTE] == 0).tolist():
+        shares[at] = ()  # no way leads there: what the kernel made of it means nothing
+        for column in ESTIMATES:
+            columns[column][at] = 0
+    latencies_us, deadline_latencies_us, prices, scores = (columns[column] for column in ESTIMATES)
+    *names, accuracies_ppm = fleet.tables.standing(kind.model)
     unmeasured = LEFT_OUT if kind.assumed_error_ppm is None else AS_WORST
-    shares_of = _shares_of(kind)
-    said = _Words(kind, deadline_us)
-    found = []
-    for at, (index, row) in enumerate(zip(candidates, out.tolist(), strict=True)):
-        deployment, accuracy_ppm, live = fleet.deployments[index], fleet.tables.accuracy_ppm(index), lives[at]
-        rule, way = RULES[row[kernel.O_RULE]], reached[at]
-        found.append(
-            Verdict(
-                deployment.id,
-                deployment.variant,
-                deployment.site,
-                fleet.site_by_id[deployment.site].tier,
-                rule,
-                "eligible" if rule is Rule.NONE else said.detail(rule, index, row, ages_us[at], live[3]),
-                row[kernel.O_LATENCY_US] if way else 0,
-                row[kernel.O_DEADLINE_LATENCY_US] if way else 0,
-                row[kernel.O_PRICE] if way else 0,
-                accuracy_ppm,
-                row[kernel.O_PRIMARY] if way else 0,
-                shares_of(row) if way else (),
-                (
-                    ("age_us", ages_us[at]),
-                    ("in_flight", live[0]),
-                    ("service_p50_us", live[1]),
-                    ("service_spread_us", live[2]),
-                ),
-                () if accuracy_ppm is not None else unmeasured,
-            )
-        )
-    return tuple(found)
+    columns_said = (
+        *names,
+        rules,
+        _details(kind, rules, out, snapshot, deadline_us),
+        latencies_us,
+        deadline_latencies_us,
+        prices,
+        accuracies_ppm,
+        scores,
+        shares,
+        _labelled(signals),
+        [unmeasured if accuracy_ppm is None else () for accuracy_ppm in accuracies_ppm],
+    )
+    return tuple(map(_verdict, zip(*columns_said, strict=True)))
 
 
-RULES = tuple(sorted(Rule))
+def _labelled(columns: dict[str, list[int]]) -> Iterator[Shares]:
+    """Give each row of some columns as pairs of a column's name and its value."""
+    pairs = [zip(repeat(name), column, strict=False) for name, column in columns.items()]
+    return zip(*pairs, strict=True)
 
 
-def _shares_of(kind: Compiled) -> Callable[[list[int]], Shares]:
-    """Return how a row of the outcome table is split into what its score is the sum of."""
+def _signals(kind: Compiled, snapshot: Snapshot, payload_bytes: int) -> dict[str, list[int]]:
+    """Return what is believed of each candidate, by its name in the record."""
+    numbers = np.array(kind.deployments, dtype=np.intp)
+    size = int(kernel.size_of(payload_bytes))
+    columns = [kernel.L_IN_FLIGHT, kernel.L_P50_US + size, kernel.L_SPREAD_US + size]
+    in_flight, p50_us, spread_us = snapshot.live[numbers[:, None], columns].T.tolist()
+    ages_us = snapshot.age_us[numbers].tolist()
+    return {"age_us": ages_us, "in_flight": in_flight, "service_p50_us": p50_us, "service_spread_us": spread_us}
+
+
+def _shares_of(kind: Compiled) -> dict[str, int]:
+    """Return the columns of the outcome table that a score is the sum of, by their names in the record."""
     preference = kind.terms.objective.preference
-    if preference is Preference.BALANCED:
-        return lambda row: (
-            ("price", row[kernel.O_PRICE]),
-            ("waiting", row[kernel.O_WAITING]),
-            ("error", row[kernel.O_ERROR]),
-            ("exposure", row[kernel.O_EXPOSURE]),
-        )
-    name = SHARE_OF[preference]
-    return lambda row: ((name, row[kernel.O_PRIMARY]),)
+    return BALANCED if preference is Preference.BALANCED else {SHARE_OF[preference]: kernel.O_PRIMARY}
+
+
+def _details(kind: Compiled, rules: list[Rule], out: Table, snapshot: Snapshot, deadline_us: int) -> list[str]:
+    """Return why each candidate is vetoed."""
+    details = ["eligible"] * len(rules)
+    said = _Words(kind, deadline_us)
+    for at in np.flatnonzero(out[:, kernel.O_RULE]).tolist():
+        index = kind.deployments[at]
+        queue_max = int(snapshot.live[index, kernel.L_QUEUE_MAX])
+        details[at] = said.detail(rules[at], index, out[at].tolist(), int(snapshot.age_us[index]), queue_max)
+    return details
 
 
 class _Words:

@@ -145,7 +145,7 @@ def _mix(draw: int, tie: int) -> int:
 
 def size_of(payload_bytes: int) -> int:
     """Return the size class of a payload, 0 to SIZES - 1."""
-    return (payload_bytes > 4_096) + (payload_bytes > 65_536) + (payload_bytes > 1_048_576)
+    return int(payload_bytes > 4_096) + int(payload_bytes > 65_536) + int(payload_bytes > 1_048_576)
 
 
 def egress_nusd(out: int, back: int, sent_bytes: int, received_bytes: int) -> int:

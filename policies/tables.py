@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernel
+from .model import Tier
 from .network import Path
 from .units import NUSD_PER_USD, PPM, ppm, us_from_ms
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .fleet import Deployment, Fleet
 
 Table = npt.NDArray[np.int64]
+Names = tuple[str, ...]
+Standing = tuple[Names, Names, Names, tuple[Tier, ...], tuple[int | None, ...]]
 PS_PER_BYTE_AT_1_KBPS = 8_000_000_000
 
 
@@ -49,6 +52,7 @@ class Tables:
         self._rows: dict[str, dict[int, int]] = {}
         self._fixed: dict[tuple[str, str], Table] = {}
         self._sites: dict[str, npt.NDArray[np.intp]] = {}
+        self._standing: dict[str, Standing] = {}
         variants = [variant.id for model in fleet.models for variant in model.variants]
         self._accuracies = {variant: _accuracy_ppm(fleet, variant) for variant in variants}
         self._errors = {model.id: _assumed_error_ppm(fleet, model.id) for model in fleet.models}
@@ -83,6 +87,20 @@ class Tables:
     def variant_accuracy_ppm(self, variant: str) -> int | None:
         """Return the measured accuracy of a variant."""
         return self._accuracies[variant]
+
+    def standing(self, model: str) -> Standing:
+        """Return what each candidate of a model is, in columns: id, variant, site, tier, measured accuracy in ppm."""
+        found = self._standing.get(model)
+        if found is None:
+            deployments = [self._fleet.deployments[index] for index in self._candidates[model]]
+            found = self._standing[model] = (
+                tuple(deployment.id for deployment in deployments),
+                tuple(deployment.variant for deployment in deployments),
+                tuple(deployment.site for deployment in deployments),
+                tuple(self._fleet.site_by_id[deployment.site].tier for deployment in deployments),
+                tuple(self._accuracies[deployment.variant] for deployment in deployments),
+            )
+        return found
 
     def fixed(self, entry: str, model: str) -> Table:
         """Return what never changes of a model's candidates seen from an entry: int64[F_ROWS, n]."""

@@ -25,12 +25,17 @@ from .layout import (
     D_NUSD_PER_S,
     D_PRIOR_P50_US,
     D_PRIOR_P95_US,
+    D_SCALED,
     D_SITE,
     D_TOLD_DOWN,
+    D_TOLD_EXTRA_US,
     D_TOLD_LOAD,
     D_TOLD_P50,
     D_TOLD_P95,
+    G_COLD_US,
+    G_READY,
     N_LEARNS,
+    N_TELLS,
     NONE,
     S_DOWN,
     S_SYNCED_US,
@@ -79,6 +84,10 @@ def tick(w: State, site: int, now_us: int) -> None:
         row[D_TOLD_DOWN] = row[D_DOWN]
         if w.clock[N_LEARNS]:
             told_times(w, d)
+        if row[D_SCALED] != NONE:
+            row[D_TOLD_EXTRA_US + 1] = row[D_TOLD_EXTRA_US]
+            scaled = w.scaled[row[D_SCALED]]
+            row[D_TOLD_EXTRA_US] = scaled[G_COLD_US] if scaled[G_READY] == 0 else 0
 
 
 @inlined
@@ -141,7 +150,7 @@ def _hear_all(w: State, entry: int, site: int, model: int, tick_us: int) -> None
     view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
     changed = False
     first = w.candidates_from[model]
-    learns = w.clock[N_LEARNS]
+    tells = w.clock[N_TELLS]
     for at in range(view.shape[1]):
         d = w.candidates[first + at]
         s = w.dep[d, D_SITE]
@@ -161,7 +170,7 @@ def _hear_all(w: State, entry: int, site: int, model: int, tick_us: int) -> None
                 in_flight = max(in_flight, w.cell[entry, d, C_SENT])
             view[kernel.V_IN_FLIGHT, at] = in_flight
         old = age_us > FRESH_US
-        if learns or old or w.cell[entry, d, C_OLD]:
+        if tells or old or w.cell[entry, d, C_OLD]:
             changed = True
             w.cell[entry, d, C_OLD] = old
             if said:
@@ -175,10 +184,11 @@ def _hear_all(w: State, entry: int, site: int, model: int, tick_us: int) -> None
 def _hear_times(w: State, view: Any, at: int, d: int, back: int, old: bool) -> None:
     """Believe told service times; old ones are never better than those declared, nor than the declared p95."""
     row = w.dep[d]
+    extra_us = row[D_TOLD_EXTRA_US + back]
     prior_p50_us, prior_p95_us = row[D_PRIOR_P50_US], row[D_PRIOR_P95_US]
     for size in range(SIZES):
-        p50_us = row[D_TOLD_P50 + SIZES * back + size]
-        spread_us = row[D_TOLD_P95 + SIZES * back + size] - p50_us
+        p50_us = min(row[D_TOLD_P50 + SIZES * back + size] + extra_us, kernel.LATENCY_MAX_US)
+        spread_us = min(row[D_TOLD_P95 + SIZES * back + size] + extra_us, kernel.LATENCY_MAX_US) - p50_us
         if old:
             p50_us = max(p50_us, prior_p95_us)
             spread_us = max(spread_us, prior_p95_us - prior_p50_us)

@@ -8,12 +8,17 @@ from infercast.policies.estimator import Times
 from . import layout as at
 from .build_places import changes, deployments, sites, views, ways
 from .build_policies import Terms
+from .build_scaling import scaled_tables
+from .build_tenants import NEVER_US, questions, tenants, tenants_of
 from .entering import Entering, entering, rows_of
 from .model import SHAPE_POINTS, Ints, World
 from .pool import Pool, flat, offsets
 from .upheaval import Upheaval
 
 TRIES_AT_FIRST = 1024
+LOOK_US = 1_000_000
+"""How often loads are looked at for autoscaling."""
+NEVER_COMES_US = 1 << 62
 
 
 def build(world: World) -> at.State:
@@ -34,12 +39,14 @@ def build(world: World) -> at.State:
     for d, site in enumerate(dep[:, at.D_SITE].tolist()):
         deps_of[site].append(d)
     batch_max = int(dep[:, at.D_BATCH_MAX].max())
-    tries = np.zeros((TRIES_AT_FIRST + 4 * batch_max, at.T_COLS), dtype=np.int64)
+    clock = _clock(world, come, last_us, batch_max)
+    tries = np.zeros((TRIES_AT_FIRST + 2 * int(clock[at.N_ROOM]), at.T_COLS), dtype=np.int64)
     free(tries, 0)
     learned = _learned(world, way)
+    question = questions(calls, rows, come.row, world.policies)
     n, count = len(calls), len(fleet.deployments)
     return at.State(
-        clock=_clock(world, come, last_us, batch_max),
+        clock=clock,
         dep=dep,
         site=sites(world, entries),
         way=way,
@@ -53,7 +60,7 @@ def build(world: World) -> at.State:
         deps_from=offsets(deps_of),
         views=laid,
         view_from=begins,
-        view_tick_us=np.zeros_like(begins),
+        view_tick_us=np.full_like(begins, at.NONE),
         candidates=flat(candidates),
         candidates_from=offsets(candidates),
         codes=terms.codes(),
@@ -82,7 +89,13 @@ def build(world: World) -> at.State:
         cost_nusd=np.zeros(n, dtype=np.int64),
         egress_nusd=np.zeros(n, dtype=np.int64),
         attempts=np.zeros(n, dtype=np.uint8),
+        hedged=np.zeros(n, dtype=np.bool_),
         busy_us=np.zeros((count, world.bins), dtype=np.int64),
+        replica_us=np.zeros((count, world.bins), dtype=np.int64),
+        tenant=tenants(world),
+        question=question,
+        kept_us=np.full(max(1, int(question.max(initial=-1)) + 1), NEVER_US, dtype=np.int64),
+        **scaled_tables(world),
         **learned,
     )
 
@@ -104,14 +117,17 @@ def _clock(world: World, come: Entering, last_us: int, batch_max: int) -> Ints:
     clock[at.N_BINS] = world.bins
     clock[at.N_BIN_US] = max(1, -(-(last_us + 1) // world.bins))
     clock[at.N_STARTS_AT_S] = world.starts_at_s
-    clock[at.N_ROOM] = 8 + 2 * batch_max
+    clock[at.N_TELLS] = clock[at.N_LEARNS] or bool(world.scaling)
+    clock[at.N_SCALE_US] = LOOK_US if world.scaling else NEVER_COMES_US
+    grown = max((scaling.replicas_max for scaling in world.scaling.values()), default=0)
+    clock[at.N_ROOM] = 8 + 2 * batch_max + len(world.scaling) * grown
     return clock
 
 
 def _kinds(world: World, rows: list[tuple[int, str]], terms: Terms) -> Ints:
     fleet = world.fleet
     numbers = {model.id: number for number, model in enumerate(fleet.models)}
-    tenants = {tenant: number for number, tenant in enumerate(sorted({kind.tenant for kind in world.calls.kinds}))}
+    numbers_of_tenants = {tenant: number for number, tenant in enumerate(tenants_of(world))}
     table = np.zeros((max(1, len(rows)), at.K_COLS), dtype=np.int64)
     for number, (kind_number, entry) in enumerate(rows):
         kind = world.calls.kinds[kind_number]
@@ -122,7 +138,7 @@ def _kinds(world: World, rows: list[tuple[int, str]], terms: Terms) -> Ints:
         row[at.K_PRIORITY] = kind.priority
         row[at.K_RESPONSE_BYTES] = fleet.model_by_id[kind.model].response_bytes
         row[at.K_ACCESS_PS_PER_BYTE], row[at.K_ACCESS_EGRESS], row[at.K_ACCESS_EGRESS_BACK] = ps_per_byte, egress, back
-        row[at.K_TENANT] = tenants[kind.tenant]
+        row[at.K_TENANT] = numbers_of_tenants[kind.tenant]
         row[at.K_TERMS] = terms.first(number)
     return table
 

@@ -8,6 +8,7 @@ from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.units import PPM
 
 from . import layout as at
+from .build_scaling import replicas_at_first, scaled_of
 from .model import Ints, Truth, World
 from .pool import Pool
 from .shapes import shape_of, shape_of_trip
@@ -20,6 +21,7 @@ def deployments(world: World, shapes: Pool) -> Ints:
     """Return the deployments' table, int64[deployments, D_COLS]; each tells the declared times, and that it is idle."""
     fleet, tables = world.fleet, world.fleet.tables
     numbers = {model.id: number for number, model in enumerate(fleet.models)}
+    scaled = {name: number for number, name in enumerate(scaled_of(world))}
     table = np.zeros((len(fleet.deployments), at.D_COLS), dtype=np.int64)
     table[:, at.D_HEAD : at.D_TAIL + at.PRIORITIES] = at.NONE
     for d, deployment in enumerate(fleet.deployments):
@@ -31,7 +33,8 @@ def deployments(world: World, shapes: Pool) -> Ints:
         row[at.D_SITE] = tables.site_index[deployment.site]
         row[at.D_MODEL] = numbers[model]
         row[at.D_AT] = tables.row_of(model)[d]
-        row[at.D_SERVERS] = deployment.replicas * deployment.concurrency
+        row[at.D_SERVERS] = row[at.D_STOOD] = replicas_at_first(world, deployment) * deployment.concurrency
+        row[at.D_SCALED] = scaled.get(deployment.id, at.NONE)
         row[at.D_BATCH_MAX] = deployment.batch_max
         row[at.D_MARGINAL_PPM] = round(world.batch_marginal.get(deployment.variant, 1.0) * PPM)
         row[at.D_SHAPE] = shapes.place(shape.tobytes(), shape)
@@ -50,6 +53,7 @@ def sites(world: World, entries: list[str]) -> Ints:
     table = np.zeros((len(fleet.sites), at.S_COLS), dtype=np.int64)
     table[:, at.S_SLOW_PPM] = PPM
     table[:, at.S_ENTRY] = at.NONE
+    table[:, [at.S_CLEARED_US, at.S_TICK_US, at.S_SYNCED_US]] = at.NONE
     for number, entry in enumerate(entries):
         table[fleet.tables.site_index[entry], at.S_ENTRY] = number
     table[:, at.S_PHASE_US] = world.exchange_us * np.arange(len(table)) // len(table)

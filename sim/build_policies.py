@@ -79,6 +79,7 @@ class Terms:
         row[at.M_PLACES] = min(PLACES, compiled.answer.shape[1])
         row[at.M_SHUT_RULE] = int(compiled.codes.max(initial=0)) if vetoed else 0
         row[at.M_MARGIN] = compiled.margin
+        row[at.M_OPEN] = compiled.gate is None
         return row
 
     def _place_codes(self, compiled: Compiled) -> int:

@@ -10,18 +10,21 @@ from infercast.policies.units import LATENCY_MAX_US
 
 from .belief import count, distrust, follow_entry, follow_view, width_of
 from .compiling import apart, inlined
-from .ending import end_call, free_slot, home, take_slot, unanswered_us
+from .ending import abandon, end_call, free_slot, take_slot, unanswered_us
 from .heap import schedule
 from .layout import (
     C_SENT,
     D_AT,
     D_SITE,
-    D_WAITING,
     EV_ARRIVE,
+    EV_HEDGE,
+    FREE,
     GOING,
+    K_ACCESS_PS_PER_BYTE,
     K_ENTRY,
     K_MODEL,
     K_RESPONSE_BYTES,
+    K_TENANT,
     K_TERMS,
     LOST,
     M_CODES,
@@ -30,6 +33,7 @@ from .layout import (
     M_FALLBACKS_MAX,
     M_LIMIT_US,
     M_MARGIN,
+    M_OPEN,
     M_PARAMS,
     M_PLACES,
     M_PLAN,
@@ -39,25 +43,32 @@ from .layout import (
     N_LEARNS,
     N_PERIOD,
     NONE,
-    QUEUED,
+    S_CLEARED_US,
     S_DOWN,
     S_ENTRY,
-    T_ARRIVED_US,
     T_BACK_US,
     T_CALL,
     T_DEP,
     T_GONE,
+    T_HEDGE,
     T_KIND,
     T_MEDIAN_US,
     T_NUMBER,
     T_PATIENCE_US,
+    T_RESERVED_NUSD,
     T_SENT_US,
+    T_SIBLING,
     T_SPREAD_US,
     T_STATE,
     T_TERMS,
     T_TIMED,
     T_TRIED,
+    T_TRIES,
     T_TRIP_US,
+    U_HEDGE_Z,
+    U_HEDGES,
+    U_TRACKED,
+    U_TTL_US,
     W_DOWN,
     W_PS_PER_BYTE,
     W_SHAPE,
@@ -65,8 +76,9 @@ from .layout import (
     State,
 )
 from .learning import gave_up
+from .limits import let_through, may_hedge, reserve, settle
 from .model import Ended
-from .servers import load, time_out
+from .servers import time_out
 from .shapes import ONE_BITS
 from .shapes import point as plain_point
 from .shapes import trip_purpose as plain_trip_purpose
@@ -75,6 +87,7 @@ patience_us = inlined(plain_patience_us)
 point, trip_purpose = inlined(plain_point), inlined(plain_trip_purpose)
 decide, evaluate, transfer_us = kernel.decide, kernel.evaluate, kernel.transfer_us
 SIZES, PLAN_ORDER, V_SHUT, SHUT_TRIED = kernel.SIZES, kernel.PLAN_ORDER, kernel.V_SHUT, kernel.SHUT_TRIED
+V_Z, A_AT, A_PRICE = kernel.V_Z, kernel.A_AT, kernel.A_PRICE
 A_DEPLOYMENT, A_LATENCY_US, A_MEDIAN_US, A_SPREAD_US = (
     kernel.A_DEPLOYMENT,
     kernel.A_LATENCY_US,
@@ -82,7 +95,9 @@ A_DEPLOYMENT, A_LATENCY_US, A_MEDIAN_US, A_SPREAD_US = (
     kernel.A_SPREAD_US,
 )
 A_ROWS, V_ROWS, O_COLS, O_RULE = kernel.A_ROWS, kernel.V_ROWS, kernel.O_COLS, kernel.O_RULE
-REFUSED, SATURATED, UNAVAILABLE, LATE, LOST_CALL = (
+CACHED, LIMITED, REFUSED, SATURATED, UNAVAILABLE, LATE, LOST_CALL = (
+    int(Ended.CACHED),
+    int(Ended.LIMITED),
     int(Ended.REFUSED),
     int(Ended.SATURATED),
     int(Ended.UNAVAILABLE),
@@ -99,20 +114,63 @@ DEADLINE_LOAD, CAPACITY, HEALTH, TRIED = (
 
 @inlined
 def enter(w: State, call: int, now_us: int) -> int:
-    """A call reaches its entry. Returns its first try's slot, or NONE where the entry is down."""
-    kind = w.call_kind[call]
+    """A call reaches its entry. Returns its first try, or NONE where it ends at once: in the dark, by the cache, by a limit."""
+    kind_row = w.call_kind[call]
+    kind = w.kind[kind_row]
+    site = kind[K_ENTRY]
+    terms = kind[K_TERMS] + w.clock[N_PERIOD]
     w.clock[N_GOING] += 1
-    w.entry[call] = w.kind[kind, K_ENTRY]
-    if w.site[w.kind[kind, K_ENTRY], S_DOWN]:
+    w.entry[call] = site
+    if w.site[site, S_DOWN]:
         end_call(w, call, LOST_CALL, 0, now_us - w.at_us[call])
         return NONE
+    if w.question[call] != NONE and w.terms[terms, M_OPEN] and _kept(w, call, site, now_us):
+        back_us = transfer_us(kind[K_ACCESS_PS_PER_BYTE], kind[K_RESPONSE_BYTES])
+        end_call(w, call, CACHED, 0, unanswered_us(w, call, now_us) + back_us)
+        return NONE
+    limit = let_through(w, kind[K_TENANT], now_us)
+    if limit:
+        end_call(w, call, LIMITED, limit, unanswered_us(w, call, now_us))
+        return NONE
     slot = take_slot(w)
+    _begin(w, slot, call, kind_row, terms)
+    return slot
+
+
+@inlined
+def _kept(w: State, call: int, site: int, now_us: int) -> bool:
+    """Return whether the entry has an answer to a call's question that may be given again."""
+    kept_us = w.kept_us[w.question[call]]
+    tenant = w.kind[w.call_kind[call], K_TENANT]
+    return bool(kept_us > w.site[site, S_CLEARED_US] and now_us - kept_us < w.tenant[tenant, U_TTL_US])
+
+
+@inlined
+def _begin(w: State, slot: int, call: int, kind: int, terms: int) -> None:
     row = w.tries[slot]
     row[T_CALL] = call
     row[T_KIND] = kind
-    row[T_TERMS] = w.kind[kind, K_TERMS] + w.clock[N_PERIOD]
+    row[T_TERMS] = terms
     row[T_NUMBER] = 0
-    return slot
+    row[T_TRIES] = 0
+    row[T_RESERVED_NUSD] = 0
+    row[T_SIBLING] = NONE
+    row[T_HEDGE] = NONE
+
+
+@inlined
+def _follow_on(w: State, slot: int) -> int:
+    """Return a place for a further try of a call, made from what one of its tries knows."""
+    row = w.tries[slot]
+    following = take_slot(w)
+    new = w.tries[following]
+    _begin(w, following, row[T_CALL], row[T_KIND], row[T_TERMS])
+    new[T_RESERVED_NUSD] = row[T_RESERVED_NUSD]
+    new[T_NUMBER] = row[T_TRIES]
+    new[T_TRIES] = row[T_TRIES]
+    for number in range(row[T_TRIES]):
+        new[T_TRIED + number] = row[T_TRIED + number]
+    return following
 
 
 @inlined
@@ -155,7 +213,10 @@ def place(w: State, slot: int, now_us: int) -> int:
     if number:
         _mark(w, slot, view, False)
     if found == 0:
-        if number:
+        if row[T_SIBLING] != NONE:
+            w.tries[row[T_SIBLING], T_SIBLING] = NONE
+            free_slot(w, slot)
+        elif number:
             _refuse(w, slot, now_us, LATE, 0)
         else:
             out = w.out[: width * O_COLS].reshape((width, O_COLS))
@@ -173,7 +234,23 @@ def place(w: State, slot: int, now_us: int) -> int:
     row[T_TIMED] = 0
     row[T_GONE] = 0
     row[T_STATE] = GOING
+    row[T_TRIED + number] = d
+    row[T_TRIES] = number + 1
     w.attempts[call] += 1
+    tenant = w.tenant[kind[K_TENANT]]
+    if tenant[U_TRACKED]:
+        if number == 0:
+            reserve(w, slot, answer[A_PRICE, 0])
+            if tenant[U_HEDGE_Z] != NONE and found > 1:
+                z_milli = view[V_Z + tenant[U_HEDGE_Z], answer[A_AT, 0]]
+                after_us = max(0, answer[A_MEDIAN_US, 0] + z_milli * answer[A_SPREAD_US, 0] // 1000)
+                if after_us < wait_us:
+                    row[T_HEDGE] = schedule(w, now_us + after_us, EV_HEDGE, slot)
+        if row[T_SIBLING] != NONE:
+            tenant[U_HEDGES] += 1
+            w.hedged[call] = 1
+            w.tries[row[T_SIBLING], T_TRIED + number] = d
+            w.tries[row[T_SIBLING], T_TRIES] = number + 1
     if w.dep[d, D_SITE] == site:
         row[T_BACK_US] = 0
         return slot
@@ -210,6 +287,7 @@ def _send(w: State, slot: int, entry: int, now_us: int) -> None:
 @inlined
 def _refuse(w: State, slot: int, now_us: int, ended: int, rule: int) -> None:
     call = w.tries[slot, T_CALL]
+    settle(w, slot)
     end_call(w, call, ended, rule, unanswered_us(w, call, now_us))
     free_slot(w, slot)
 
@@ -235,36 +313,14 @@ def _say_why(w: State, slot: int, now_us: int, out: Any) -> None:
 
 
 @inlined
-def abandon(w: State, slot: int, now_us: int) -> None:
-    """Nobody waits for a try any more: a queued one leaves, one in service keeps its server to the end, for nothing."""
-    row = w.tries[slot]
-    home(w, slot)
-    row[T_GONE] = 1
-    if row[T_STATE] == LOST:
-        free_slot(w, slot)
-    elif row[T_STATE] == QUEUED:
-        d = row[T_DEP]
-        load(w, d, -1)
-        w.dep[d, D_WAITING] -= 1
-        w.wait_us[row[T_CALL]] += now_us - row[T_ARRIVED_US]
-
-
-@inlined
 def lose_patience(w: State, slot: int, now_us: int) -> int:
-    """The end of a try's patience: it is given up, its site distrusted. Returns the call's next try, or NONE where it ends."""
+    """The end of a try's patience: it is given up, its site distrusted. Returns the call's next try, or NONE for none."""
     row = w.tries[slot]
-    call, d, number = row[T_CALL], row[T_DEP], row[T_NUMBER]
+    call, d, tries = row[T_CALL], row[T_DEP], row[T_TRIES]
     site = w.kind[row[T_KIND], K_ENTRY]
     entry = w.site[site, S_ENTRY]
     terms = w.terms[row[T_TERMS]]
-    following = take_slot(w)
-    following_row = w.tries[following]
-    for column in (T_CALL, T_KIND, T_TERMS):
-        following_row[column] = row[column]
-    for tried in range(number):
-        following_row[T_TRIED + tried] = row[T_TRIED + tried]
-    following_row[T_TRIED + number] = d
-    following_row[T_NUMBER] = number + 1
+    following = _follow_on(w, slot) if row[T_SIBLING] == NONE else NONE
     if w.clock[N_LEARNS]:
         follow_entry(w, entry, site)
         patience = row[T_PATIENCE_US] - row[T_SENT_US]
@@ -272,7 +328,21 @@ def lose_patience(w: State, slot: int, now_us: int) -> int:
     abandon(w, slot, now_us)
     distrust(w, entry, site, d, now_us)
     left_us = terms[M_LIMIT_US] - (now_us - w.enter_us[call])
-    if number + 1 > terms[M_FALLBACKS_MAX] or left_us <= 0:
+    if following != NONE and (tries > terms[M_FALLBACKS_MAX] or left_us <= 0):
         _refuse(w, following, now_us, LATE, 0)
         return NONE
+    return following
+
+
+@inlined
+def hedge(w: State, slot: int, sequence: int) -> int:
+    """A hedge is due. Returns a second try to be placed beside the first, or NONE where it is not wanted any more."""
+    row = w.tries[slot]
+    if row[T_STATE] == FREE or row[T_GONE] or row[T_HEDGE] != sequence:
+        return NONE
+    if not may_hedge(w, w.kind[row[T_KIND], K_TENANT]):
+        return NONE
+    following = _follow_on(w, slot)
+    w.tries[following, T_SIBLING] = slot
+    row[T_SIBLING] = following
     return following

@@ -6,26 +6,33 @@ from .belief import count, follow_entry, follow_view
 from .compiling import inlined
 from .layout import (
     C_SENT,
+    D_LOAD,
     D_MODEL,
     D_SITE,
+    D_WAITING,
     FREE,
     K_ACCESS_EGRESS,
     K_ACCESS_EGRESS_BACK,
     K_ACCESS_PS_PER_BYTE,
     K_ENTRY,
     K_RESPONSE_BYTES,
+    LOST,
     N_FREE,
     N_GOING,
     N_LEARNS,
     N_TRIES,
     NONE,
+    QUEUED,
     S_ENTRY,
+    T_ARRIVED_US,
     T_CALL,
     T_DEP,
+    T_GONE,
     T_KIND,
     T_MEDIAN_US,
     T_NEXT,
     T_SENT_US,
+    T_SIBLING,
     T_SPREAD_US,
     T_STATE,
     T_TRIP_US,
@@ -34,6 +41,7 @@ from .layout import (
     State,
 )
 from .learning import carried, travelled
+from .limits import settle, spend
 from .model import Ended
 
 ANSWERED = int(Ended.ANSWERED)
@@ -91,6 +99,33 @@ def home(w: State, slot: int) -> None:
 
 
 @inlined
+def load(w: State, d: int, calls: int) -> None:
+    """Count tries that came to a deployment or (below 0) left it; its own site sees it at once."""
+    site = w.dep[d, D_SITE]
+    w.dep[d, D_LOAD] += calls
+    if w.site[site, S_ENTRY] != NONE:
+        count(w, w.site[site, S_ENTRY], d, calls)
+
+
+@inlined
+def abandon(w: State, slot: int, now_us: int) -> None:
+    """Nobody waits for a try any more: a queued one leaves, one in service keeps its server to the end, for nothing."""
+    row = w.tries[slot]
+    home(w, slot)
+    row[T_GONE] = 1
+    if row[T_SIBLING] != NONE:
+        w.tries[row[T_SIBLING], T_SIBLING] = NONE
+        row[T_SIBLING] = NONE
+    if row[T_STATE] == LOST:
+        free_slot(w, slot)
+    elif row[T_STATE] == QUEUED:
+        d = row[T_DEP]
+        load(w, d, -1)
+        w.dep[d, D_WAITING] -= 1
+        w.wait_us[row[T_CALL]] += now_us - row[T_ARRIVED_US]
+
+
+@inlined
 def answered(w: State, slot: int, now_us: int) -> None:
     """A try's answer is back at its entry: the call ends, and its entry learns."""
     row = w.tries[slot]
@@ -98,6 +133,8 @@ def answered(w: State, slot: int, now_us: int) -> None:
     site, at_site = kind[K_ENTRY], w.dep[d, D_SITE]
     entry = w.site[site, S_ENTRY]
     payload_bytes, response_bytes = w.payload_bytes[call], kind[K_RESPONSE_BYTES]
+    if row[T_SIBLING] != NONE:
+        abandon(w, row[T_SIBLING], now_us)
     home(w, slot)
     if w.clock[N_LEARNS]:
         follow_entry(w, entry, site)
@@ -108,7 +145,10 @@ def answered(w: State, slot: int, now_us: int) -> None:
     egress = egress_nusd(way[W_EGRESS], way[W_EGRESS_BACK], payload_bytes, response_bytes)
     egress += egress_nusd(kind[K_ACCESS_EGRESS], kind[K_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     w.egress_nusd[call] = egress
-    w.cost_nusd[call] += egress
+    spend(w, slot, egress, now_us)
+    if w.question[call] != NONE:
+        w.kept_us[w.question[call]] = now_us
+    settle(w, slot)
     w.deployment[call] = d
     back_us = transfer_us(kind[K_ACCESS_PS_PER_BYTE], response_bytes)
     end_call(w, call, ANSWERED, 0, unanswered_us(w, call, now_us) + back_us)

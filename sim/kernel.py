@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .belief import tick
 from .compiling import COMPILED, inlined
-from .conduct import enter, lose_patience, place
+from .conduct import enter, hedge, lose_patience, place
 from .ending import answered, free_slot
 from .heap import drop_first
 from .layout import (
@@ -17,7 +17,9 @@ from .layout import (
     EV_ARRIVE,
     EV_BITS,
     EV_FINISH,
+    EV_HEDGE,
     EV_MASK,
+    EV_READY,
     EV_RETURN,
     FREE,
     FULL,
@@ -31,6 +33,7 @@ from .layout import (
     N_NOW_US,
     N_PERIOD,
     N_ROOM,
+    N_SCALE_US,
     N_STARTS_AT_S,
     N_TICK,
     N_TRIES,
@@ -50,6 +53,7 @@ from .layout import (
     X_AT_US,
     State,
 )
+from .scaling import look, ready
 from .servers import arrive, charge, finish
 from .upsets import upset
 
@@ -61,9 +65,14 @@ NUMBER_MASK = (1 << (CALL_SHIFT - SEQUENCE_SHIFT)) - 1
 def _happen(w: State, code: int, now_us: int) -> tuple[int, int]:
     """Let a scheduled event happen. Returns a try that is to be placed, and one that arrives at a site; NONE for none."""
     event, slot = code & EV_MASK, (code >> EV_BITS) & SLOT_MASK
+    if event == EV_READY:
+        ready(w, slot, now_us)
+        return NONE, NONE
     row = w.tries[slot]
     if event == EV_ARRIVE:
         return NONE, slot
+    if event == EV_HEDGE:
+        return hedge(w, slot, code >> SEQUENCE_SHIFT), NONE
     if event == EV_FINISH:
         if row[T_STATE] == RUNNING and row[T_FINISH] == code >> SEQUENCE_SHIFT:
             finish(w, slot, now_us)
@@ -93,7 +102,7 @@ def _wind_up(w: State) -> None:
     for slot in range(w.tries.shape[0]):
         row = w.tries[slot]
         if row[T_STATE] == RUNNING:
-            charge(w, slot, row[T_SERVICE_US])
+            charge(w, slot, row[T_SERVICE_US], w.clock[N_NOW_US])
         if row[T_STATE] != FREE:
             free_slot(w, slot)
 
@@ -125,6 +134,8 @@ def _advance(w: State, until_call: int) -> int:
         elif tick_us <= now_us:
             tick(w, clock[N_TICK] % sites, tick_us)
             clock[N_TICK] += 1
+        elif clock[N_SCALE_US] <= now_us:
+            look(w, clock[N_SCALE_US])
         elif event_us <= call_us:
             code = heap[0, 1]
             drop_first(w)

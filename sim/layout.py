@@ -44,11 +44,16 @@ D_TOLD_P50_OLD = D_TOLD_P50 + SIZES
 D_TOLD_P95 = D_TOLD_P50_OLD + SIZES
 D_TOLD_P95_OLD = D_TOLD_P95 + SIZES
 D_TAUGHT = D_TOLD_P95_OLD + SIZES
-D_COLS = D_TAUGHT + 1
-"""D_TAUGHT: whether its estimates have changed since they were told."""
+D_TOLD_EXTRA_US, D_TOLD_EXTRA_OLD_US, D_SCALED, D_STOOD, D_STOOD_US, D_COLS = range(D_TAUGHT + 1, D_TAUGHT + 7)
+"""D_TAUGHT: whether its estimates have changed since they were told. D_TOLD_EXTRA_US: what the times that are told have on top
+while no replica is ready. D_SCALED: its row in the table of scaled deployments. D_STOOD: how many servers stand ready since
+D_STOOD_US."""
 
 # Columns of the sites' table. `S_ENTRY` numbers the entries, NONE for a site that no call enters at.
-S_DOWN, S_SLOW_PPM, S_ENTRY, S_TOLD_US, S_TOLD_US_OLD, S_TICK_US, S_SYNCED_US, S_PHASE_US, S_COLS = range(9)
+S_DOWN, S_SLOW_PPM, S_ENTRY, S_TOLD_US, S_TOLD_US_OLD, S_TICK_US, S_SYNCED_US, S_PHASE_US, S_CLEARED_US, S_COLS = range(
+    10
+)
+"""S_CLEARED_US: when its cache was last lost."""
 
 # Columns of the table of ways, one row per (entry, site).
 (
@@ -103,9 +108,10 @@ was heard of it was old then."""
     M_PLACES,
     M_SHUT_RULE,
     M_MARGIN,
+    M_OPEN,
     M_COLS,
-) = range(11)
-"""M_DEADLINE_US: the stricter of the policy's and the kind's; M_LIMIT_US: that, or what nothing waits longer than. M_SHUT_RULE: the rule to say where files veto every candidate, 0 where they do not."""
+) = range(12)
+"""M_OPEN: whether such calls may enter here. M_DEADLINE_US: the stricter of the policy's and the kind's; M_LIMIT_US: that, or what nothing waits longer than. M_SHUT_RULE: the rule to say where files veto every candidate, 0 where they do not."""
 
 # Columns of the tries' table.
 (
@@ -130,17 +136,22 @@ was heard of it was old then."""
     T_TIMED,
     T_MEDIAN_US,
     T_SPREAD_US,
+    T_TRIES,
+    T_RESERVED_NUSD,
+    T_SIBLING,
+    T_HEDGE,
     T_TRIED,
-) = range(22)
+) = range(26)
 """T_NUMBER counts a call's tries from 0. T_LEADS: it is the first of its batch, whose further tries hang on T_NEXT; T_FINISH
-is the sequence number of its end. T_TIMED: the end of its patience is scheduled."""
+is the sequence number of its end. T_TIMED: the end of its patience is scheduled. T_TRIES, T_TRIED: how many tries the call has
+had, and where. T_SIBLING: the other of two tries that are both waited for; T_HEDGE: the sequence number of the hedge that is due."""
 T_COLS = T_TRIED + TRIED_MAX
 FREE, GOING, QUEUED, RUNNING, BACK, LOST = range(6)
 """A try's state: no try; on its way; in a queue; in service; its answer on its way; lost, with nothing to come but the end
 of its caller's patience. T_GONE: it was given up, and what is still to come of it is nobody's."""
 
 # Scheduled events: the lowest three bits of the second number of a heap entry.
-EV_ARRIVE, EV_FINISH, EV_RETURN, EV_TIMER = range(4)
+EV_ARRIVE, EV_FINISH, EV_RETURN, EV_TIMER, EV_HEDGE, EV_READY = range(6)
 EV_BITS, SLOT_BITS, NUMBER_BITS = 3, 24, 4
 EV_MASK, SLOT_MASK = (1 << EV_BITS) - 1, (1 << SLOT_BITS) - 1
 SEQUENCE_SHIFT = EV_BITS + SLOT_BITS
@@ -148,6 +159,55 @@ CALL_SHIFT = SEQUENCE_SHIFT + NUMBER_BITS
 CALLS_MAX = 1 << (62 - CALL_SHIFT)
 LATE_BIT = 1 << 62
 """Ends of patience come after all else that is scheduled for their time."""
+
+# Columns of the tenants' table: limits (NONE for none) and what is used of them.
+(
+    U_TRACKED,
+    U_PER_MINUTE_MAX,
+    U_RUNNING_MAX,
+    U_DAY_MAX_NUSD,
+    U_MONTH_MAX_NUSD,
+    U_CALLS,
+    U_MINUTE,
+    U_IN_MINUTE,
+    U_RUNNING,
+    U_RESERVED_NUSD,
+    U_DAY,
+    U_DAY_NUSD,
+    U_MONTH,
+    U_MONTH_NUSD,
+    U_HEDGES,
+    U_HEDGE_PPM,
+    U_HEDGE_Z,
+    U_TTL_US,
+    U_COLS,
+) = range(19)
+"""U_TRACKED: whether anything of it is asked for. U_HEDGE_Z: the quantile after which a hedge is due, NONE for no hedges."""
+
+# Columns of the table of scaled deployments.
+(
+    G_DEP,
+    G_MIN,
+    G_MAX,
+    G_TARGET_PPM,
+    G_LOOKS,
+    G_UP_US,
+    G_DOWN_US,
+    G_COLD_US,
+    G_CONCURRENCY,
+    G_READY,
+    G_ABOVE_US,
+    G_BELOW_US,
+    G_SUM,
+    G_SAMPLES,
+    G_BEGUN,
+    G_CAME,
+    G_FIRST,
+    G_STARTING,
+    G_COLS,
+) = range(19)
+"""G_LOOKS: how many looks at the load count. G_BEGUN, G_CAME: replicas ever begun, and those whose cold start is over, wanted or
+not. G_FIRST, G_STARTING: where the numbers of those that are awaited begin in their ring, and how many they are."""
 
 # Places of the clock.
 (
@@ -169,9 +229,11 @@ LATE_BIT = 1 << 62
     N_BINS,
     N_STARTS_AT_S,
     N_ROOM,
+    N_TELLS,
+    N_SCALE_US,
     N_COLS,
-) = range(19)
-"""N_CALL: the next call to enter. N_TICK: the next exchange, counted over all sites. N_TRIES: tries
+) = range(21)
+"""N_TELLS: whether told times can change. N_SCALE_US: when loads are next looked at for autoscaling. N_CALL: the next call to enter. N_TICK: the next exchange, counted over all sites. N_TRIES: tries
 that are not FREE. N_GOING: calls that have entered and not ended."""
 
 # Columns of the table of changes to the world, in order of time.
@@ -238,7 +300,18 @@ class State(NamedTuple):
     cost_nusd: Any
     egress_nusd: Any
     attempts: Any
+    hedged: Any
     busy_us: Any
+    replica_us: Any
+    tenant: Any
+    scaled: Any
+    loads: Any
+    """int64[scaled, looks]: what the load was at the latest looks; `starting` int64[scaled, replicas]: replicas awaited."""
+    starting: Any
+    question: Any
+    """int32: for each call, which question it is at its entry, NONE for one whose answer is not kept; `kept_us` when the
+    answer to each came."""
+    kept_us: Any
     service_bins: Any
     service_meta: Any
     service_recent: Any

@@ -2,9 +2,8 @@
 
 from infercast.policies.units import LATENCY_MAX_US
 
-from .belief import count
 from .compiling import inlined
-from .ending import answered, free_slot
+from .ending import answered, free_slot, load
 from .heap import schedule, schedule_timer
 from .layout import (
     BACK,
@@ -12,7 +11,6 @@ from .layout import (
     D_BUSY,
     D_DOWN,
     D_HEAD,
-    D_LOAD,
     D_MARGINAL_PPM,
     D_NUSD_PER_S,
     D_P50_US,
@@ -26,15 +24,12 @@ from .layout import (
     K_ENTRY,
     K_PRIORITY,
     LOST,
-    N_BIN_US,
-    N_BINS,
     N_LEARNS,
     NONE,
     PRIORITIES,
     QUEUED,
     RUNNING,
     S_DOWN,
-    S_ENTRY,
     S_SLOW_PPM,
     T_ARRIVED_US,
     T_BACK_US,
@@ -55,6 +50,8 @@ from .layout import (
     State,
 )
 from .learning import served
+from .limits import spend
+from .series import add
 from .shapes import ONE_BITS
 from .shapes import point as plain_point
 from .shapes import service_purpose as plain_service_purpose
@@ -70,15 +67,6 @@ def time_out(w: State, slot: int) -> None:
     if not row[T_TIMED]:
         row[T_TIMED] = 1
         schedule_timer(w, row[T_PATIENCE_US], row[T_CALL], row[T_NUMBER], slot)
-
-
-@inlined
-def load(w: State, d: int, calls: int) -> None:
-    """Count tries that came to a deployment or (below 0) left it; its own site sees it at once."""
-    site = w.dep[d, D_SITE]
-    w.dep[d, D_LOAD] += calls
-    if w.site[site, S_ENTRY] != NONE:
-        count(w, w.site[site, S_ENTRY], d, calls)
 
 
 @inlined
@@ -111,18 +99,6 @@ def _service_us(w: State, slot: int, d: int) -> int:
 
 
 @inlined
-def occupy(w: State, d: int, from_us: int, until_us: int, servers: int) -> None:
-    """Count servers in use (below 0: not in use after all) over a time, in the bins that it lies in."""
-    bin_us, last = w.clock[N_BIN_US], w.clock[N_BINS] - 1
-    at = min(from_us // bin_us, last)
-    while at < last and (at + 1) * bin_us < until_us:
-        w.busy_us[d, at] += servers * ((at + 1) * bin_us - from_us)
-        from_us = (at + 1) * bin_us
-        at += 1
-    w.busy_us[d, at] += servers * (until_us - from_us)
-
-
-@inlined
 def _take(w: State, d: int, now_us: int) -> None:
     """One free server begins on up to `batch_max` waiting tries."""
     row = w.dep[d]
@@ -141,7 +117,7 @@ def _take(w: State, d: int, now_us: int) -> None:
         service_us = min(longest_us * (PPM + (size - 1) * row[D_MARGINAL_PPM]) // PPM, LATENCY_MAX_US)
     row[D_BUSY] += 1
     sequence = schedule(w, now_us + service_us, EV_FINISH, leader)
-    occupy(w, d, now_us, now_us + service_us, 1)
+    add(w, w.busy_us, d, now_us, now_us + service_us, 1)
     slot = leader
     while slot != NONE:
         one = w.tries[slot]
@@ -196,10 +172,10 @@ def arrive(w: State, slot: int, now_us: int) -> None:
 
 
 @inlined
-def charge(w: State, slot: int, ran_us: int) -> None:
+def charge(w: State, slot: int, ran_us: int, now_us: int) -> None:
     """Add what a try computed, its share of a batch's time, to its call's cost."""
     row = w.tries[slot]
-    w.cost_nusd[row[T_CALL]] += w.dep[row[T_DEP], D_NUSD_PER_S] * (ran_us // row[T_BATCH]) // PPM
+    spend(w, slot, w.dep[row[T_DEP], D_NUSD_PER_S] * (ran_us // row[T_BATCH]) // PPM, now_us)
 
 
 @inlined
@@ -213,7 +189,7 @@ def finish(w: State, leader: int, now_us: int) -> None:
         row = w.tries[slot]
         following = row[T_NEXT]
         load(w, d, -1)
-        charge(w, slot, row[T_SERVICE_US])
+        charge(w, slot, row[T_SERVICE_US], now_us)
         if row[T_GONE]:
             free_slot(w, slot)
         else:

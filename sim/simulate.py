@@ -12,7 +12,7 @@ from infercast.policies.estimator import Times
 from . import layout as at
 from .build import build, free
 from .kernel import advance
-from .model import Calls, Ended, Run, World
+from .model import Calls, Ended, Ints, Run, World
 
 STEP_CALLS = 200_000
 """How many calls enter between two looks at whether to go on."""
@@ -71,7 +71,10 @@ def _roomier(state: at.State) -> at.State:
 
 
 def _run_of(world: World, state: at.State, stopped: bool) -> Run:
-    state.ended[(state.call_kind < 0) & (state.at_us <= state.clock[at.N_NOW_US])] = Ended.LOST
+    outside = state.call_kind < 0
+    if stopped:
+        outside &= state.at_us <= state.clock[at.N_NOW_US]
+    state.ended[outside] = Ended.LOST
     came = state.ended != Ended.RUNNING if stopped else np.ones(len(world.calls), dtype=np.bool_)
     if stopped:
         world = replace(world, calls=_some(world.calls, came))
@@ -90,13 +93,34 @@ def _run_of(world: World, state: at.State, stopped: bool) -> Run:
         cost_nusd=state.cost_nusd[came],
         egress_nusd=state.egress_nusd[came],
         attempts=state.attempts[came],
-        hedged=np.zeros(len(ended), dtype=np.bool_),
+        hedged=state.hedged[came],
         span_us=span_us,
         busy_us=state.busy_us,
         bin_us=int(state.clock[at.N_BIN_US]),
-        replica_us=np.zeros_like(state.busy_us),
+        replica_us=_stood(state, span_us),
+        joules=_joules(world, state),
         stopped_early=stopped,
     )
+
+
+def _stood(state: at.State, span_us: int) -> Ints:
+    """Return the time that servers stood ready: what the kernel has counted, and what stands since."""
+    bins = np.arange(state.replica_us.shape[1], dtype=np.int64)
+    begins_us = bins * state.clock[at.N_BIN_US]
+    ends_us = np.append(begins_us[1:], max(span_us, int(begins_us[-1])))
+    since_us = state.dep[:, at.D_STOOD_US, None]
+    inside_us = np.maximum(0, np.minimum(ends_us, span_us) - np.maximum(begins_us, since_us))
+    stood: Ints = state.replica_us + state.dep[:, at.D_STOOD, None] * inside_us
+    return stood
+
+
+def _joules(world: World, state: at.State) -> float:
+    """Return the energy of all services: a site's power per replica, times its share of a replica's concurrent calls."""
+    used = 0.0
+    for d, deployment in enumerate(world.fleet.deployments):
+        busy_us = int(state.busy_us[d].sum())
+        used += world.watts.get(deployment.site, 0.0) * busy_us / deployment.concurrency / 1e6
+    return used
 
 
 def _some(calls: Calls, some: npt.NDArray[np.bool_]) -> Calls:

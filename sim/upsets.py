@@ -2,8 +2,7 @@
 
 from .belief import count, follow_view
 from .compiling import apart, inlined
-from .conduct import abandon
-from .ending import end_call, free_slot
+from .ending import abandon, end_call, free_slot
 from .heap import schedule_timer
 from .layout import (
     CH_DEP_DOWN,
@@ -25,6 +24,7 @@ from .layout import (
     PRIORITIES,
     QUEUED,
     RUNNING,
+    S_CLEARED_US,
     S_DOWN,
     S_ENTRY,
     S_SLOW_PPM,
@@ -37,6 +37,7 @@ from .layout import (
     T_NUMBER,
     T_PATIENCE_US,
     T_SERVICE_US,
+    T_SIBLING,
     T_STARTED_US,
     T_STATE,
     T_TIMED,
@@ -47,8 +48,11 @@ from .layout import (
     X_WHAT,
     State,
 )
+from .limits import settle
 from .model import Ended
-from .servers import charge, occupy
+from .scaling import stand
+from .series import add
+from .servers import charge
 
 LOST_CALL = int(Ended.LOST)
 
@@ -57,9 +61,9 @@ LOST_CALL = int(Ended.LOST)
 def _try_dies(w: State, slot: int, now_us: int) -> None:
     row = w.tries[slot]
     if row[T_STATE] == RUNNING:
-        charge(w, slot, now_us - row[T_STARTED_US])
+        charge(w, slot, now_us - row[T_STARTED_US], now_us)
         if row[T_LEADS]:
-            occupy(w, row[T_DEP], now_us, row[T_STARTED_US] + row[T_SERVICE_US], -1)
+            add(w, w.busy_us, row[T_DEP], now_us, row[T_STARTED_US] + row[T_SERVICE_US], -1)
     elif not row[T_GONE]:
         w.wait_us[row[T_CALL]] += now_us - row[T_ARRIVED_US]
     if row[T_GONE]:
@@ -101,10 +105,14 @@ def _site_dies(w: State, site: int, now_us: int) -> None:
         _deployment_dies(w, w.deps_of[place], now_us)
     if entry == NONE:
         return
+    w.site[site, S_CLEARED_US] = now_us
     for slot in range(w.tries.shape[0]):
         row = w.tries[slot]
         if row[T_STATE] != FREE and not row[T_GONE] and w.kind[row[T_KIND], K_ENTRY] == site:
             call = row[T_CALL]
+            settle(w, slot)
+            if row[T_SIBLING] != NONE:
+                abandon(w, row[T_SIBLING], now_us)
             abandon(w, slot, now_us)
             end_call(w, call, LOST_CALL, 0, now_us - w.at_us[call])
 
@@ -119,10 +127,13 @@ def upset(w: State, now_us: int) -> None:
         if value:
             _site_dies(w, target, now_us)
         w.site[target, S_DOWN] = value
+        for place in range(w.deps_from[target], w.deps_from[target + 1]):
+            stand(w, w.deps_of[place], now_us)
     elif what == CH_DEP_DOWN:
         if value:
             _deployment_dies(w, target, now_us)
         w.dep[target, D_DOWN] = value
+        stand(w, target, now_us)
     elif what == CH_SITE_SLOW:
         w.site[target, S_SLOW_PPM] = value
     else:

@@ -6,20 +6,22 @@ from typing import Any
 
 import httpx
 
-from infercast.policies.estimates import Estimates
+from infercast.policies import kernel
+from infercast.policies.estimates import SIZE_TRIP_MAX_BYTES, Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 
 from ..conduct.ports import Carried, Lost
+from ..conduct.probing import Probing, Quiet, Ways
 from ..errors import Kind, Trouble
 from ..ingress.answers import STATUS
 from ..runtime.host import Answer, Host
 from ..runtime.load import Loads, now_us
-from ..runtime.probes import due, probe_body
+from ..runtime.probes import IDLE_US_MIN
 
 SIGNALS_S = 0.5
-PROBE_S = 2.0
-"""What a probe may take."""
+WAY_PROBE_S = 0.8
+"""What a probe of a way may take: what the device knows of itself must not grow old over it."""
 LOST_STATUSES = frozenset({500, 502, 503, 504})
 
 
@@ -45,17 +47,21 @@ class DeviceRunner:
         self._mine = [index for index, d in enumerate(fleet.deployments) if d.site == site]
         self._estimates = estimates
         self._loads = Loads(fleet, snapshot, estimates, self._mine)
-        self._probes = {index: probe_body(fleet.cards[fleet.deployments[index].variant]) for index in self._mine}
+        self._quiet = Quiet()
+        self._probing = Probing(fleet, estimates, self._loads, self._quiet, self._mine, self._run_here)
+        self._ways = Ways(fleet, estimates, self._quiet, self._mine)
+        self._way_probed_us: dict[str, int] = {}
         self.sent_bytes = 0
         """Payload bytes that have left this device since it started."""
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
-        if deployment in self._mine:
-            return await self._run_here(deployment, call.body, call.header_bytes, timeout_s)
-        with self._snapshot.sending(deployment):
-            async with asyncio.timeout(timeout_s):
-                return await self._send(deployment, call, timeout_s)
+        with self._quiet.calling(deployment):
+            if deployment in self._mine:
+                return await self._run_here(deployment, call.body, call.header_bytes, timeout_s)
+            with self._snapshot.sending(deployment):
+                async with asyncio.timeout(timeout_s):
+                    return await self._send(deployment, call, timeout_s)
 
     async def _run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant
@@ -65,13 +71,29 @@ class DeviceRunner:
         return answer
 
     async def probe(self) -> None:
-        """Try what nobody calls, on zeros."""
-        for index, (body, header_bytes) in self._probes.items():
-            if due(self._loads.idle_us(index), self._loads.report(index).p50_us):
-                try:
-                    await self._run_here(index, body, header_bytes, PROBE_S)
-                except (Trouble, TimeoutError):
-                    continue  # A probe that brings nothing teaches nothing.
+        """Try what nobody calls: own deployments on zeros, and the ways to sites where something is believed much slower than declared."""
+        await self._probing.round()
+        ways = [site.id for site in self._fleet.sites if site.id != self._site and self._ways.slow(site.id)]
+        await asyncio.gather(*(self._probe_way(site) for site in ways))
+        self._ways.reassure(lambda index: bool(self._snapshot.live[index, kernel.L_HEALTHY]))
+
+    async def _probe_way(self, site: str) -> None:
+        """Ask a site whether it is ready; that it takes no longer than expected is what is wanted, no measure of the way."""
+        path = self._fleet.network.path(self._site, site)
+        if path is None or now_us() - self._way_probed_us.get(site, -IDLE_US_MIN) < IDLE_US_MIN:
+            return
+        self._way_probed_us[site] = began_us = now_us()
+        try:
+            await asyncio.sleep(path.rtt_us / 1_000_000)
+            response = await self._client.get(f"{self._upstream}/{site}/v2/health/ready", timeout=WAY_PROBE_S)
+        except httpx.HTTPError:
+            return  # What is believed of the site stays as it is.
+        if response.status_code == 200:
+            self._came(site, now_us() - began_us)
+
+    def _came(self, site: str, trip_us: int) -> None:
+        expected = self._snapshot.rtt(self._site)[self._fleet.tables.site_index[site]]
+        self._ways.came(site, trip_us, int(expected[kernel.R_P50_US] + expected[kernel.R_SPREAD_US]))
 
     async def _send(self, index: int, call: Carried, timeout_s: float) -> Answer:
         site = self._fleet.deployments[index].site
@@ -95,8 +117,9 @@ class DeviceRunner:
         # The time of attempts that were lost there is in no header: such a call says nothing of the way.
         if answer.site == site and response.headers.get("infercast-attempts") == "1":
             trip_us = now_us() - began_us + away_us // 2 - answer.at_site_us
-            number = self._fleet.tables.site_index[site]
-            self._estimates.travelled(number, len(call.body), trip_us, now_us())
+            if len(call.body) <= SIZE_TRIP_MAX_BYTES:
+                self._came(site, trip_us)
+            self._estimates.travelled(self._fleet.tables.site_index[site], len(call.body), trip_us, now_us())
         return answer
 
     def signals(self) -> list[dict[str, Any]]:

@@ -15,11 +15,22 @@ IDLE_US_MIN = 5_000_000
 """A deployment that ran anything in the last 5 s needs no probe."""
 IDLE_FACTOR = 200
 """Nor does one that was idle for less than 200 times its own service time: probing takes half a percent of it at most."""
+SLOW_IDLE_US_MIN = 1_000_000
+SLOW_IDLE_FACTOR = 50
+"""One that is believed much slower than declared is probed each second, yet at most for two percent of the time."""
 
 
 def due(idle_us: int, p50_us: int) -> bool:
     """Return whether a deployment that was idle for so long is to be probed."""
     return idle_us >= max(IDLE_US_MIN, IDLE_FACTOR * p50_us)
+
+
+def due_when_slow(idle_us: int, took_us: int) -> bool:
+    """Return whether one that is believed much slower than declared is to be probed; its last probe took `took_us`.
+
+    That time, not what is believed, sets the pace: else the slower it is believed, the longer it would be so.
+    """
+    return idle_us >= max(SLOW_IDLE_US_MIN, SLOW_IDLE_FACTOR * took_us)
 
 
 def probe_body(card: Card) -> tuple[bytes, int]:

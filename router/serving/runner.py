@@ -9,21 +9,20 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from infercast.policies.estimates import Estimates
+from infercast.policies import kernel
+from infercast.policies.estimates import SIZE_TRIP_MAX_BYTES, Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Tier
 from infercast.policies.snapshot import Report, Snapshot
 
 from ..conduct.ports import Carried, Lost
-from ..errors import Trouble
+from ..conduct.probing import PROBE_S, Probing, Quiet, Ways
 from ..runtime.host import Answer, Host
 from ..runtime.load import Loads, now_us
-from ..runtime.probes import IDLE_US_MIN, due, probe_body
+from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
 from .wire import Away, Came
 
 SILENT_MAX = 2
-PROBE_S = 2.0
-"""What a probe may take."""
 
 
 class ClusterRunner:
@@ -50,17 +49,20 @@ class ClusterRunner:
         self._estimates = estimates
         self._mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
         self._loads = Loads(fleet, snapshot, estimates, self._mine)
-        self._probes = {index: probe_body(fleet.cards[fleet.deployments[index].variant]) for index in self._mine}
+        self._quiet = Quiet()
+        self._probing = Probing(fleet, estimates, self._loads, self._quiet, self._mine, self.run_here)
+        self._ways = Ways(fleet, estimates, self._quiet, self._mine)
         self._travelled_us: dict[str, int] = {}
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call on a deployment. Raises Lost, Trouble or TimeoutError."""
         place = self._fleet.deployments[deployment]
-        if place.site == self._site:
-            return await self.run_here(deployment, call.body, call.header_bytes, timeout_s)
-        with self._snapshot.sending(deployment):
-            async with asyncio.timeout(timeout_s):
-                return await self._run_away(deployment, place.site, call, timeout_s)
+        with self._quiet.calling(deployment):
+            if place.site == self._site:
+                return await self.run_here(deployment, call.body, call.header_bytes, timeout_s)
+            with self._snapshot.sending(deployment):
+                async with asyncio.timeout(timeout_s):
+                    return await self._run_away(deployment, place.site, call, timeout_s)
 
     async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
@@ -102,22 +104,22 @@ class ClusterRunner:
     def _travelled(self, site: str, payload_bytes: int, trip_us: int) -> None:
         self._travelled_us[site] = now_us()
         number = self._fleet.tables.site_index[site]
+        if payload_bytes <= SIZE_TRIP_MAX_BYTES:
+            expected = self._snapshot.rtt(self._site)[number]
+            self._ways.came(site, trip_us, int(expected[kernel.R_P50_US] + expected[kernel.R_SPREAD_US]))
         self._estimates.travelled(number, payload_bytes, trip_us, self._travelled_us[site])
 
     async def probe(self) -> None:
         """Try what nobody calls: own deployments on zeros, one after the other, and the ways to the other sites."""
-        for index, (body, header_bytes) in self._probes.items():
-            if due(self._loads.idle_us(index), self._loads.report(index).p50_us):
-                try:
-                    await self.run_here(index, body, header_bytes, PROBE_S)
-                except (Lost, Trouble, TimeoutError):
-                    continue  # Whether it lives is asked for apart; a probe that brings nothing teaches nothing.
+        await self._probing.round()
         others = [site.id for site in self._fleet.sites if site.id != self._site and site.tier is not Tier.DEVICE]
         await asyncio.gather(*(self._probe_way(site) for site in others))
+        self._ways.reassure(lambda index: bool(self._snapshot.live[index, kernel.L_HEALTHY]))
 
     async def _probe_way(self, site: str) -> None:
         path = self._fleet.network.path(self._site, site)
-        if path is None or now_us() - self._travelled_us.get(site, 0) < IDLE_US_MIN:
+        idle_us_min = SLOW_IDLE_US_MIN if self._ways.slow(site) else IDLE_US_MIN
+        if path is None or now_us() - self._travelled_us.get(site, 0) < idle_us_min:
             return
         if site not in self._others:
             self._others[site] = serve.get_app_handle(site)

@@ -112,10 +112,71 @@ def test_after_a_change_of_level_the_calibrated_p95_is_known_within_200_calls() 
     assert near >= 0.9 * runs
 
 
+def poisoned(calls: int = 60, u_milli: int = 40_000) -> Calibration:
+    """A series that was on an ordinary day until its calls were given up."""
+    known = Calibration(1)
+    hear(known, DRAWS["normal"](np.random.default_rng(1), 500))
+    hear(known, np.full(calls, float(u_milli)))
+    assert known.z_milli(0)[2] > 10_000
+    return known
+
+
+def test_what_was_given_up_is_relaxed_within_twenty_probes() -> None:
+    known = poisoned()
+    for _ in range(20):
+        known.relax(0)
+    assert known.z_milli(0)[2] < 3_000
+    known.step_back(0)
+    assert known.z_milli(0)[2] < 3_000, "stepping back is no way back to it"
+
+
+def test_after_it_is_relaxed_calls_are_under_their_quantiles_as_often_as_foretold() -> None:
+    known = poisoned()
+    for _ in range(30):
+        known.relax(0)
+    hear(known, DRAWS["normal"](np.random.default_rng(3), 500))
+    under = hear(known, DRAWS["normal"](np.random.default_rng(4), 10_000))
+    assert under == pytest.approx((50, 90, 95, 99), abs=1)
+
+
+def test_what_answered_calls_said_on_an_ordinary_day_is_hardly_relaxed() -> None:
+    """A place that is called once a minute has a dozen probes in between; they are no reason to forget its tail."""
+    known = Calibration(1)
+    hear(known, 1.5 * DRAWS["normal"](np.random.default_rng(1), 2_000))
+    before = known.z_milli(0)
+    for _ in range(12):
+        known.relax(0)
+    assert known.z_milli(0)[2] - Z_MILLI[2] > 0.7 * (before[2] - Z_MILLI[2])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-60_000, 60_000), max_size=100), st.integers(1, 60))
+def test_relaxing_never_makes_slower_nor_faster_than_normal(heard: list[int], times: int) -> None:
+    known = Calibration(1)
+    for u_milli in heard:
+        known.hear(0, u_milli)
+    before = known.z_milli(0)
+    for _ in range(times):
+        known.relax(0)
+    for after, was, normal in zip(known.z_milli(0), before, Z_MILLI, strict=True):
+        assert min(was, normal) <= after <= was
+
+
+def test_a_series_as_it_began_has_nothing_to_relax() -> None:
+    known = Calibration(1)
+    assert not known.relax(0)
+    assert known.z_milli(0) == Z_MILLI
+
+
 @pytest.mark.parametrize("series", [-1, 2])
 def test_an_unknown_series_is_refused(series: int) -> None:
     known = Calibration(2)
-    for act in (lambda: known.hear(series, 1), lambda: known.z_milli(series), lambda: known.step_back(series)):
+    for act in (
+        lambda: known.hear(series, 1),
+        lambda: known.z_milli(series),
+        lambda: known.step_back(series),
+        lambda: known.relax(series),
+    ):
         with pytest.raises(IndexError, match="of 2"):
             act()
 
@@ -135,4 +196,6 @@ def test_compiled_and_interpreted_states_are_the_same_byte_for_byte() -> None:
         if at % 700 == 50:
             here.step_back(0)
             plain.step_back(there.state, 0)
+        if at % 300 == 70:
+            assert here.relax(0) == plain.relax(there.state, 0, plain.NORMAL)
     assert here.state.tobytes() == there.state.tobytes()

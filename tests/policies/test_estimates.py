@@ -267,3 +267,29 @@ def test_no_spread_is_no_division_by_nothing() -> None:
     learned = estimates()
     learned.carried(PAR, 11_000, 10_000, 0)
     assert all(abs(z) < 10**9 for z in z_of(learned, PAR))
+
+
+def test_a_deployment_that_was_given_up_is_slow_until_it_has_been_seen_well_often_enough() -> None:
+    learned = estimates()
+    assert not learned.slow(PAR)
+    for _ in range(40):
+        learned.gave_up(PAR, 200_000, 10_000, 10_000)
+    late = z_of(learned, PAR)
+    assert learned.slow(PAR)
+    learned.reassured(IAD)
+    assert z_of(learned, PAR) == list(kernel.Z_NORMAL), "nothing new is told of it"
+    for _ in range(30):
+        learned.reassured(PAR)
+    assert not learned.slow(PAR)
+    assert z_of(learned, PAR)[2] < late[2] / 5
+
+
+def test_an_own_deployment_is_slow_by_its_times_too() -> None:
+    learned = ran(estimates(), 1, 4 * DECLARED[1])
+    assert learned.slow(BER)
+    assert not ran(estimates(), 1, 2 * DECLARED[1]).slow(BER)
+
+
+def test_the_p95_asked_for_is_that_of_the_payloads_size() -> None:
+    learned = ran(ran(estimates(), 0, 40_000), 2, 300_000)
+    assert [learned.p95_us(BER, BYTES[size]) for size in (0, 2)] == [pair[1] for pair in learned.sizes_us(BER)[::2]]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from infercast.policies.policy import Policy
 from infercast.sim.model import NEVER_EQUAL, WORK_USUAL_PPM, Calls, Kind, Truth, World
 from infercast.sim.shapes import ONE, luck_of, shape_of
-from tests.support import card, fleet_of, link, policy_of, raw_fleet, site
+from tests.sim.tiny import tiny_fleet, tiny_policy
+from tests.support import fleet_of
 
 BATCHES = 31
 """Means of so many stretches of a run are taken for independent (method of batch means: Law, Simulation Modeling and
@@ -123,21 +123,5 @@ def queue(
         content=np.full(calls, NEVER_EQUAL, dtype=np.int64),
         luck=luck_of(seed, calls),
     )
-    fleet = fleet_of(_one_place(servers))
-    return World(fleet, {"t": _lenient()}, made, truth={DEPLOYMENT: truth}, estimates="declared", jitter=False)
-
-
-def _one_place(servers: int) -> dict[str, object]:
-    return raw_fleet(
-        call_overhead_ms=0.0,
-        sites=[site("edge", "edge", "DE")],
-        zones=[{"id": "zone", "country": "DE", "lat": 52.5, "lon": 13.4}],
-        links=[link("zone", "edge", 10, "DE")],
-        models=[{"id": "m", "variants": [{"id": "v", "card": "v.json"}]}],
-        deployments=[{"variant": "v", "site": "edge", "concurrency": servers, "queue_max": 1_000_000}],
-        cards={"v": card("v", 0.9, 4.0, 4.0)},
-    )
-
-
-def _lenient() -> Policy:
-    return policy_of(objective={"preference": "fastest"})
+    fleet = fleet_of(tiny_fleet({"concurrency": servers, "queue_max": 1_000_000}))
+    return World(fleet, {"t": tiny_policy()}, made, truth={DEPLOYMENT: truth}, estimates="declared", jitter=False)

@@ -1,9 +1,10 @@
-"""The kernel against queueing theory: each known mean lies within what a run of hundreds of thousands of calls leaves open."""
+"""Kernel and oracle against queueing theory: each known mean lies within what a run leaves open."""
 
 import numpy as np
 import pytest
 
 from infercast.sim.model import Ended, Run, Truth
+from infercast.sim.oracle import simulate as oracle
 from infercast.sim.simulate import simulate
 from tests.sim.queueing import (
     Class,
@@ -102,9 +103,22 @@ def test_priorities_at_several_servers_wait_as_cobham_says() -> None:
 def test_servers_are_in_use_as_much_as_there_is_to_do() -> None:
     servers, load = 5, 0.8
     run = answered(simulate(queue(EXPONENTIAL, servers, load, CALLS)))
-    assert run.busy_us.sum() / run.span_us / servers == pytest.approx(load, rel=0.01)
+    assert run.busy_us.sum() / run.replica_us.sum() == pytest.approx(load, rel=0.01)
     took_us = run.latency_us - run.wait_us  # the service, and the same way there and back for all
     assert took_us.mean() - took_us.min() == pytest.approx(MEAN_US, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("truth", "servers", "load"),
+    [(EXPONENTIAL, 1, 0.5), (EXPONENTIAL, 3, 0.7), (EXPONENTIAL, 8, 0.7), (CONSTANT, 1, 0.5), (LOGNORMAL, 1, 0.7)],
+)
+def test_the_oracle_waits_so_too(truth: Truth, servers: int, load: float) -> None:
+    run = answered(oracle(queue(truth, servers, load, 16_000)))
+    waits = estimate(run.wait_us)
+    exact = wait_mmc_us(servers, load, MEAN_US) if truth == EXPONENTIAL else wait_mg1_us(load, *moments_us(truth))
+    assert waits.holds(exact)
+    assert waits.relative_margin < 4 * NARROW
+    assert run.busy_us.sum() / run.replica_us.sum() == pytest.approx(load, rel=0.05)
 
 
 @pytest.mark.parametrize("seed", range(20, 26))

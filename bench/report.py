@@ -121,24 +121,6 @@ def missed(rows: Sequence[Row], compiled: dict[str, Any]) -> list[str]:
     return words
 
 
-<<<<<<< HEAD
-=======
-def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Return what figures were measured on, with the versions of packages."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
-
-
->>>>>>> main
 def text(report: dict[str, Any], rows: Sequence[Row]) -> str:
     """Return the figures as the Markdown that docs/speed.md carries."""
     return "\n".join(

@@ -67,10 +67,10 @@ bench-decide: $(BENCHED)   ## Time the decision, beside LiteLLM's Router (MILLIO
 
 # Ciw installs a package called `tests`, which would hide ours: it lies in a folder of its own.
 CIW := ciw==3.2.7
-PEERS := .venv/peers/$(CIW)
+PEERS := .venv/.peers
 $(PEERS): $(BENCHED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/peers $(CIW)
-	@touch "$@"
+	@touch $@
 
 bench-sim: $(BENCHED) $(PEERS)   ## Time the simulator, beside a bare kernel, SimPy and Ciw
 	@$(BIN)/python bench/sim.py --json .venv/bench-sim.json

@@ -11,9 +11,10 @@ from bench.worlds import CLASS_NAMES, ENTRY, Size, flat_world, fleet_of, policie
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Outcome, Request
+from infercast.policies.parts import Cache, Hedge, Limits
 from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Snapshot
-from infercast.sim.model import NEVER_EQUAL, WORK_USUAL_PPM, Calls, Kind, World
+from infercast.sim.model import NEVER_EQUAL, WORK_USUAL_PPM, Calls, Kind, Scaling, World
 from infercast.sim.shapes import luck_of
 
 Ints = npt.NDArray[np.int64]
@@ -21,6 +22,9 @@ TENANTS = 10
 LOAD = 0.3
 """Calls come so fast that they would use this share of all servers if they were spread by speed."""
 MARGIN_USD = 0.00001
+ASKED_AGAIN = 1000
+"""So many different questions are asked again and again."""
+STARTS_AT_S = 1_800_000_000
 KINDS_EACH = 6
 DRAWS_MAX = 500
 
@@ -32,19 +36,29 @@ class Features:
     margins: bool = False
     learned: bool = False
     jitter: bool = True
+    behaviours: bool = False
+    """Limits that nobody reaches, a cache that one call in ten finds its answer in, hedges, and scaling."""
 
     def words(self) -> str:
         """Name them."""
-        said = [
-            "estimates learned" if self.learned else "estimates declared",
-            "round trips vary" if self.jitter else "round trips do not vary",
-            "near-ties share calls" if self.margins else "no near-ties",
-        ]
-        return ", ".join(said)
+        return ", ".join(
+            [
+                "estimates learned" if self.learned else "estimates declared",
+                "round trips vary" if self.jitter else "round trips do not vary",
+                *(["near-ties share calls"] if self.margins else []),
+                *(["limits, cache, hedges, scaling"] if self.behaviours else []),
+            ]
+        )
 
 
 HEADLINE = Features()
-OTHERS = (Features(jitter=False), Features(margins=True), Features(learned=True), Features(margins=True, learned=True))
+OTHERS = (
+    Features(jitter=False),
+    Features(margins=True),
+    Features(learned=True),
+    Features(behaviours=True),
+    Features(margins=True, learned=True, behaviours=True),
+)
 
 
 def many_candidates(candidates: int, calls: int, features: Features, seed: int = 1) -> World:
@@ -53,24 +67,39 @@ def many_candidates(candidates: int, calls: int, features: Features, seed: int =
     Ten tenants of ten policies call from four zones with one class or all, and enter at one site.
     """
     flat = flat_world(candidates, TENANTS, requests=1)
-    policies = {
-        name: _with_margin(policy, MARGIN_USD if features.margins else 0.0) for name, policy in flat.policies.items()
-    }
+    fleet = flat.fleet
     kinds = tuple(
         Kind(tenant, "m00", zone.id, (ENTRY,), classes)
-        for tenant in policies
-        for zone in flat.fleet.zones
+        for tenant in flat.policies
+        for zone in fleet.zones
         for classes in ((), ("personal",))
     )
-    made = calls_of(flat.fleet, kinds, calls, seed)
+    made = calls_of(fleet, kinds, calls, seed)
+    if features.behaviours:
+        asked = np.random.default_rng(seed).integers(0, 10 * calls, calls)
+        made = replace(made, content=np.where(asked < calls, asked % ASKED_AGAIN, NEVER_EQUAL))
     return World(
-        flat.fleet, policies, made, estimates="learned" if features.learned else "declared", jitter=features.jitter
+        fleet,
+        {name: _behaving(policy, features) for name, policy in flat.policies.items()},
+        made,
+        starts_at_s=STARTS_AT_S if features.behaviours else 0,
+        scaling={each.id: _scaling(each.replicas) for each in fleet.deployments} if features.behaviours else {},
+        estimates="learned" if features.learned else "declared",
+        jitter=features.jitter,
     )
 
 
-def _with_margin(policy: Policy, usd: float) -> Policy:
-    behaviour = policy.behaviour.model_copy(update={"spread_margin_usd": usd})
-    return policy.model_copy(update={"behaviour": behaviour})
+def _behaving(policy: Policy, features: Features) -> Policy:
+    behaviour: dict[str, object] = {"spread_margin_usd": MARGIN_USD if features.margins else 0.0}
+    more: dict[str, object] = {}
+    if features.behaviours:
+        behaviour |= {"hedge": Hedge(), "cache": Cache(ttl_s=3600, scope="tenant")}
+        more = {"limits": Limits(requests_per_minute=10**9, concurrent_max=10**9, budget_usd_per_day=1e9)}
+    return policy.model_copy(update={"behaviour": policy.behaviour.model_copy(update=behaviour), **more})
+
+
+def _scaling(replicas: int) -> Scaling:
+    return Scaling(replicas_min=replicas, replicas_max=2 * replicas)
 
 
 def continents(sites: int, tenants: int, calls: int, seed: int = 1) -> World:

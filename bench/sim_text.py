@@ -71,7 +71,8 @@ def _large(part: dict[str, Any]) -> list[str]:
 
 
 def _linear(rows: list[dict[str, Any]]) -> list[str]:
-    return _table(("calls of a run", "ns a call"), [(f"{row['calls']:,}", f"{row['ns_per_call']:.0f}") for row in rows])
+    heads = ("calls of a run", "ns a call, loop", "with building and gathering")
+    return _table(heads, [(f"{row['calls']:,}", f"{row['loop_ns']:.0f}", f"{row['whole_ns']:.0f}") for row in rows])
 
 
 def _peers(part: dict[str, Any]) -> list[str]:

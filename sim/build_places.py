@@ -24,6 +24,7 @@ def deployments(world: World, shapes: Pool) -> Ints:
     scaled = {name: number for number, name in enumerate(scaled_of(world))}
     table = np.zeros((len(fleet.deployments), at.D_COLS), dtype=np.int64)
     table[:, at.D_HEAD : at.D_TAIL + at.PRIORITIES] = at.NONE
+    table[:, at.D_LOOK_US] = FAR_US
     for d, deployment in enumerate(fleet.deployments):
         model = fleet.model_of[deployment.variant]
         p50_us, p95_us = tables.priors_us[d].tolist()

@@ -44,10 +44,12 @@ D_TOLD_P50_OLD = D_TOLD_P50 + SIZES
 D_TOLD_P95 = D_TOLD_P50_OLD + SIZES
 D_TOLD_P95_OLD = D_TOLD_P95 + SIZES
 D_TAUGHT = D_TOLD_P95_OLD + SIZES
-D_TOLD_EXTRA_US, D_TOLD_EXTRA_OLD_US, D_SCALED, D_STOOD, D_STOOD_US, D_COLS = range(D_TAUGHT + 1, D_TAUGHT + 7)
+D_TOLD_EXTRA_US, D_TOLD_EXTRA_OLD_US, D_SCALED, D_STOOD, D_STOOD_US, D_LOOK_US, D_COLS = range(
+    D_TAUGHT + 1, D_TAUGHT + 8
+)
 """D_TAUGHT: whether its estimates have changed since they were told. D_TOLD_EXTRA_US: what the times that are told have on top
 while no replica is ready. D_SCALED: its row in the table of scaled deployments. D_STOOD: how many servers stand ready since
-D_STOOD_US."""
+D_STOOD_US. D_LOOK_US: when its queue is next looked at for tries whose patience ends."""
 
 # Columns of the sites' table. `S_ENTRY` numbers the entries, NONE for a site that no call enters at.
 S_DOWN, S_SLOW_PPM, S_ENTRY, S_TOLD_US, S_TOLD_US_OLD, S_TICK_US, S_SYNCED_US, S_NEXT_US, S_CLEARED_US, S_COLS = range(
@@ -151,14 +153,15 @@ FREE, GOING, QUEUED, RUNNING, BACK, LOST = range(6)
 of its caller's patience. T_GONE: it was given up, and what is still to come of it is nobody's."""
 
 # Scheduled events: the lowest three bits of the second number of a heap entry.
-EV_ARRIVE, EV_FINISH, EV_RETURN, EV_TIMER, EV_HEDGE, EV_READY = range(6)
+EV_ARRIVE, EV_FINISH, EV_RETURN, EV_TIMER, EV_HEDGE, EV_READY, EV_QUEUE = range(7)
 EV_BITS, SLOT_BITS, NUMBER_BITS = 3, 24, 4
 EV_MASK, SLOT_MASK = (1 << EV_BITS) - 1, (1 << SLOT_BITS) - 1
 SEQUENCE_SHIFT = EV_BITS + SLOT_BITS
 CALL_SHIFT = SEQUENCE_SHIFT + NUMBER_BITS
-CALLS_MAX = 1 << (62 - CALL_SHIFT)
-LATE_BIT = 1 << 62
-"""Ends of patience come after all else that is scheduled for their time."""
+CALLS_MAX = 1 << (61 - CALL_SHIFT)
+LATE_BIT, LAST_BIT = 1 << 62, 1 << 61
+"""Ends of patience (both bits) come after all else that is scheduled for their time; looks at a queue for them (the first
+bit) just before."""
 
 # Columns of the tenants' table: limits (NONE for none) and what is used of them.
 (

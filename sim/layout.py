@@ -107,13 +107,12 @@ was heard of it was old then."""
     M_DEADLINE_US,
     M_LIMIT_US,
     M_FALLBACKS_MAX,
-    M_PLACES,
     M_SHUT_RULE,
     M_MARGIN,
     M_OPEN,
     M_COLS,
-) = range(12)
-"""M_OPEN: whether such calls may enter here. M_DEADLINE_US: the stricter of the policy's and the kind's; M_LIMIT_US: that, or what nothing waits longer than. M_SHUT_RULE: the rule to say where files veto every candidate, 0 where they do not."""
+) = range(11)
+"""M_OPEN: whether such calls may enter here. M_DEADLINE_US: the stricter of the policy's and the kind's; M_LIMIT_US: that, or what nothing waits longer than. M_PLAN: its plan, NONE for none. M_SHUT_RULE: the rule to say where files veto every candidate, 0 where they do not."""
 
 # Columns of the tries' table.
 (
@@ -271,19 +270,23 @@ class State(NamedTuple):
     """int64: the deployments of all sites, one site after the other; `deps_from` int64[sites + 1] says where each begins."""
     deps_from: Any
     views: Any
-    """int64: all views, one after the other; `view_from` int64[entries, models] says where each begins, NONE for none;
-    `view_tick_us` to which exchange it has been followed."""
-    view_from: Any
+    """int64[views, V_ROWS, candidates], as wide as the model with the most needs; `view_of` int64[entries, models] says which
+    is whose, NONE for none, `view_tick_us` to which exchange it has been followed."""
+    view_of: Any
     view_tick_us: Any
     candidates: Any
     """int64: the deployments of all models, one model after the other; `candidates_from` int64[models + 1]."""
     candidates_from: Any
     codes: Any
-    """uint8: what files veto, one row of candidates after the other."""
+    """uint8[rows, candidates]: what files veto; columns that are no candidate's are vetoed."""
     params: Any
     exposures: Any
     plans: Any
+    no_plan: Any
     answer: Any
+    """int64[A_ROWS, 2]: only the best is used, and the time of the next, for patience; fewer places, fewer candidates to look
+    at. `answer_alone` has one, for calls that may not fall back."""
+    answer_alone: Any
     out: Any
     shapes: Any
     at_us: Any

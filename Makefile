@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test fuzz lint types contracts bench-decide bench-calibration calibrate lock clean
+.PHONY: help setup models up down demo test fuzz lint types contracts bench-decide bench-sim bench-queues bench-calibration calibrate lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,19 @@ $(BENCHED): $(STAMP) requirements-bench.lock
 MILLIONS ?= 1
 bench-decide: $(BENCHED)   ## Time the decision, beside LiteLLM's Router (MILLIONS=10: the published growth check)
 	@$(BIN)/python bench/report.py --millions $(MILLIONS) --json .venv/bench-decide.json
+
+# Ciw installs a package called `tests`, which would hide ours: it lies in a folder of its own.
+CIW := ciw==3.2.7
+PEERS := .venv/.peers
+$(PEERS): $(BENCHED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/peers $(CIW)
+	@touch $@
+
+bench-sim: $(BENCHED) $(PEERS)   ## Time the simulator, beside a bare kernel, SimPy and Ciw
+	@$(BIN)/python bench/sim.py --json .venv/bench-sim.json
+
+bench-queues: $(BENCHED)   ## Hold the simulator against queueing theory at twenty million calls a queue
+	@$(BIN)/python bench/queues.py --json .venv/bench-queues.json
 
 bench-calibration: $(STAMP)   ## Hold foretold times against a real cluster (ten minutes)
 	@$(BIN)/python bench/calibration.py --json .venv/bench-calibration.json

@@ -22,7 +22,7 @@ if str(ROOT) not in sys.path:
 
 from bench.busy import FAR_SITES, World, work_of, write_world  # noqa: E402 - the root had to come first
 from bench.foretold import AFTER_CALLS, NEAR, P95, QUANTILES, Call, Change, Share, calls_of, change_of, share_of  # noqa: E402
-from bench.report import machine  # noqa: E402
+from bench.machine import machine  # noqa: E402
 from bench.sending import Lateness, Stream, Target, send_phase  # noqa: E402
 from bench.svg import Panel, figure  # noqa: E402
 from infercast import system  # noqa: E402

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from bench.worlds import ENTRY, Size, raw_fleet, raw_policies  # noqa: E402 - the root had to come first
+from bench.timing import peak_mb  # noqa: E402 - the root had to come first
+from bench.worlds import ENTRY, Size, raw_fleet, raw_policies  # noqa: E402
 from infercast.policies.engine import Engine  # noqa: E402
 from infercast.policies.fleet import Fleet  # noqa: E402
 from infercast.policies.fleet_file import load_fleet  # noqa: E402
@@ -135,13 +136,7 @@ def _phase(name: str, work: Callable[[], Any]) -> Any:
 
 
 def _say(name: str, took_s: float, **more: float) -> None:
-    print(json.dumps({"phase": name, "s": round(took_s, 4), "peak_mb": round(_peak_mb(), 1), **more}), flush=True)
-
-
-def _peak_mb() -> float:
-    """Return the most memory that this process ever held (Linux: `VmHWM`), in megabytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024 / 1e6
+    print(json.dumps({"phase": name, "s": round(took_s, 4), "peak_mb": round(peak_mb(), 1), **more}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from bench.compile import measure  # noqa: E402 - the root had to come first
+from bench.machine import described, machine  # noqa: E402
 from bench.worlds import Size  # noqa: E402
 
 PACKAGES = ("infercast", "numpy", "numba", "pydantic", "litellm", "pytest-benchmark")
@@ -58,7 +57,7 @@ def main() -> int:
     rows, growth = rows_of(raw)
     compiled = measure(Size(), options.timeout_s)
     report = {
-        "machine": {**machine(), "load_before": load_before, "load_after": os.getloadavg()},
+        "machine": {**machine(PACKAGES), "load_before": load_before, "load_after": os.getloadavg()},
         "rows": [asdict(row) for row in rows],
         "growth": growth,
         "compile": compiled,
@@ -122,30 +121,11 @@ def missed(rows: Sequence[Row], compiled: dict[str, Any]) -> list[str]:
     return words
 
 
-def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Return what figures were measured on, with the versions of packages."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
-
-
 def text(report: dict[str, Any], rows: Sequence[Row]) -> str:
     """Return the figures as the Markdown that docs/speed.md carries."""
-    on = report["machine"]
-    load = f"load {on['load_before'][0]:.1f} before, {on['load_after'][0]:.1f} after"
-    packages = ", ".join(f"{name} {on[name]}" for name in PACKAGES)
     return "\n".join(
         [
-            f"{on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}, Python {on['python']}; {load}.",
-            f"{packages}.",
+            described(report["machine"], PACKAGES),
             "",
             "| what | candidates | tenants | median µs | p5 to p95 µs | p99 µs | rounds | goal µs |",
             "|---|--:|--:|--:|--:|--:|--:|--:|",

@@ -91,7 +91,8 @@ def merge_patch(target: Part, patch: Part) -> Part:
             kept.pop(key, None)
         else:
             kept[key] = merge_patch(kept.get(key, Part(None, inner.file, inner.line)), inner)
-    return Part(kept, target.file, target.line)
+    where = target if isinstance(target.value, dict) else patch
+    return Part(kept, where.file, where.line)
 
 
 class Edited(Document):

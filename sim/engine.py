@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .model import Run, World
-from .oracle import simulate as _simulate
+from .simulate import simulate as _simulate
 
 Progress = Callable[[int, int], None]
 """Told now and then how many calls are done with, and how many there are."""

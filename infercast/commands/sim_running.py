@@ -64,8 +64,16 @@ def write_report(path: Path, scenario: Scenario, before: Sequence[Summary], afte
     """Write a report for a browser: of runs, or of what differs between two scenarios. Raises BadInput where it cannot."""
     from infercast.sim.report.page import report
 
-    title = scenario.description or Path(scenario.path).stem
-    text = report(title, before, after, scenario.changes, "")
+    write_page(path, report(title_of(scenario), before, after, scenario.changes))
+
+
+def title_of(scenario: Scenario) -> str:
+    """Return what a page about a scenario is headed with."""
+    return scenario.description or Path(scenario.path).stem
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, and say so. Raises BadInput where it cannot be written."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

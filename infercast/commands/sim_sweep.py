@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +13,8 @@ from infercast.sim.scenario import Scenario, load_scenario
 from infercast.sim.settings import COMMAND_LINE, Setting, read_axis
 
 from .app import AsJson, print_json, refusing
-from .sim import Processes, Replications, ScenarioPath, Seed, TimeLimit, given, sim
-from .sim_running import end_if_stopped, head, run_with_progress
+from .sim import Html, Processes, Replications, ScenarioPath, Seed, TimeLimit, given, sim
+from .sim_running import end_if_stopped, head, run_with_progress, title_of, write_page
 
 POINTS_MAX = 10_000
 Over = Annotated[
@@ -35,6 +35,7 @@ def sweep(
     scenario: ScenarioPath,
     over: Over,
     latency: Latency = "p95",
+    html: Html = None,
     replications: Replications = None,
     seed: Seed = None,
     processes: Processes = 0,
@@ -64,7 +65,22 @@ def sweep(
         print_json({**head(points[0], kept(found), len(jobs)), "latency": latency, "points": rows})
     else:
         show_sweep(points[0], rows, latency)
+    if html is not None:
+        with refusing():
+            write_sweep(html, points[0], rows, latency)
     end_if_stopped(len(jobs), found)
+
+
+def write_sweep(path: Path, scenario: Scenario, rows: Sequence[dict[str, Any]], latency: str) -> None:
+    """Write the page of a sweep. Points without an answered call have no place on it. Raises BadInput where it cannot."""
+    from infercast.sim.report.sweep import sweep_report
+
+    from .sim_tables import points_in
+
+    points = points_in(rows, latency)
+    if not points:
+        raise BadInput([Fault(str(path), 0, "", "no point has an answered call to show", "more traffic, or more time")])
+    write_page(path, sweep_report(title_of(scenario), points, f"{latency} latency"))
 
 
 def points_of(

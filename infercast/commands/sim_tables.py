@@ -174,17 +174,23 @@ def point_rows(
 ) -> list[dict[str, Any]]:
     """Return one row per point of a sweep: what was set, the means of its measures, and whether none beats it."""
     rows: list[dict[str, Any]] = []
-    points: list[Point] = []
-    for number, (each, summaries) in enumerate(zip(settings, runs, strict=True)):
+    for each, summaries in zip(settings, runs, strict=True):
         groups = [summary.overall for summary in summaries]
         means = {measure.name: _plain_mean([measure.of(group) for group in groups]) for measure in MEASURES}
-        cost, took = means["cost_usd_per_day"], means[f"{latency}_ms"]
-        if cost is not None and took is not None:
-            points.append(Point(str(number), cost, took))
         seeds = [summary.seed for summary in summaries]
         rows.append({"set": {setting.text: setting.value for setting in each}, "seeds": seeds, **means})
-    best = {int(point.name) for point in frontier(points)}
-    return [{**row, "on_frontier": number in best} for number, row in enumerate(rows)]
+    best = {point.name for point in frontier(points_in(rows, latency))}
+    return [{**row, "on_frontier": _name(row) in best} for row in rows]
+
+
+def points_in(rows: Sequence[dict[str, Any]], latency: str) -> list[Point]:
+    """Return the points of a sweep that have a cost and a latency, named by what was set."""
+    measured = [(row, row["cost_usd_per_day"], row[f"{latency}_ms"]) for row in rows]
+    return [Point(_name(row), cost, took) for row, cost, took in measured if cost is not None and took is not None]
+
+
+def _name(row: dict[str, Any]) -> str:
+    return ", ".join(f"{text} = {value}" for text, value in row["set"].items())
 
 
 def _plain_mean(values: Sequence[float | None]) -> float | None:

@@ -89,11 +89,28 @@ def test_compare_pairs_the_runs_and_says_what_differs(tmp_path: Path) -> None:
     assert "hospital" in told.stdout
 
 
+def test_reports_are_written_where_asked_and_say_what_was_changed(tmp_path: Path) -> None:
+    base, other = (
+        write_scenario(tmp_path, name="b.yaml"),
+        write_scenario(tmp_path, DOWN, description="Frankfurt <is> down"),
+    )
+    for words in (("run", other), ("compare", base, other)):
+        page = tmp_path / f"{words[0]}.html"
+        assert run(*words, "--html", page).exit_code == 0
+        text = page.read_text(encoding="utf-8")
+        assert "Frankfurt &lt;is&gt; down" in text
+        assert "fail: {site: fra, from: 1s}" in text
+    told = run("run", base, "--html", tmp_path / "none" / "r.html")
+    assert told.exit_code == 2
+    assert "cannot be written" in told.stderr
+
+
 def test_a_scenario_does_not_differ_from_itself(tmp_path: Path) -> None:
     path = write_scenario(tmp_path)
     told = run("compare", path, path)
     assert told.exit_code == 0
-    assert "No change." in told.stdout
+    assert "no difference to speak of" in told.stdout
+    assert "+" not in told.stdout.replace("+0", "")
 
 
 def test_compare_takes_seeds_and_replications_of_the_base(tmp_path: Path) -> None:
@@ -124,9 +141,11 @@ def test_sweep_goes_over_a_grid_and_marks_the_frontier(tmp_path: Path) -> None:
         pair = (point["cost_usd_per_day"], point["p95_ms"])
         beaten = any(a <= pair[0] and b <= pair[1] and (a, b) != pair for a, b in best)
         assert beaten is not point["on_frontier"]
-    told = run("sweep", path, "--over", scale)
+    page = tmp_path / "sweep.html"
+    told = run("sweep", path, "--over", scale, "--html", page)
     assert "★" in told.stdout
     assert "traffic.scale" in told.stdout
+    assert "traffic.scale = 2" in page.read_text(encoding="utf-8")
 
 
 def test_sweep_refuses_points_that_cannot_be(tmp_path: Path) -> None:
@@ -154,6 +173,15 @@ def test_a_time_limit_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert told.exit_code == 130
     assert json.loads(told.stdout)["stopped_early"] is True
     assert "0 of 3 runs are whole" in told.stderr
+
+
+def test_a_time_limit_reaches_the_processes_too(tmp_path: Path) -> None:
+    told = run("run", write_scenario(tmp_path), "-n", 3000, "--processes", 2, "--time-limit", 2, "--json")
+    assert told.exit_code == 130
+    value = json.loads(told.stdout)
+    assert value["stopped_early"] is True
+    assert value["seeds"] == [each["seed"] for each in value["runs"]]
+    assert len(value["runs"]) < 3000
 
 
 def test_an_interrupt_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:

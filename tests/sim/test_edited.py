@@ -70,3 +70,11 @@ def test_each_place_is_said_with_the_file_that_it_comes_from() -> None:
     assert str(edited.fault(("sites", 1, "id"), "m")) == "fleet.yaml:3: sites[1].id: m"
     assert str(edited.fault(("sites", 2, "lat"), "m")) == "scenario.yaml:5: sites[2].lat: m"
     assert str(edited.fault(("sites", 2, "lon"), "m")) == "scenario.yaml:3: sites[2].lon: m"
+
+
+def test_a_patch_over_a_plain_value_stands_where_the_patch_does() -> None:
+    fleet = part_of(Document("a.yaml", "limits: 5\n"))
+    patch = part_of(Document("b.yaml", "\nlimits: {most: 3}\n"))
+    edited = Edited(merge_patch(fleet, patch), [])
+    assert str(edited.fault(("limits",), "m")) == "b.yaml:2: limits: m"
+    assert str(edited.fault((), "m")).startswith("a.yaml:1: ")

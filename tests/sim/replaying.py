@@ -14,13 +14,14 @@ from infercast.policies.snapshot import Snapshot
 from infercast.policies.tables import draw_of
 from infercast.sim import layout as at
 from infercast.sim.build import build
+from infercast.sim.calibration_world import policy_as_carried
 from infercast.sim.model import Calls, Ended, Kind, World
 from infercast.sim.simulate import _compile_first, _run_to
 
 Raw = dict[str, Any]
 ENDED = {Outcome.REFUSED: Ended.REFUSED, Outcome.SATURATED: Ended.SATURATED, Outcome.UNAVAILABLE: Ended.UNAVAILABLE}
 NEVER_US = 10**15
-"""Between two exchanges: what is believed is what the records say, and nothing else."""
+"""When sites exchange signals here: what is believed is what the records say, and nothing else."""
 
 
 def unlike(fleet: Fleet, policy: Policy, records: Sequence[tuple[Raw, Raw]]) -> list[str]:
@@ -58,10 +59,11 @@ def _laid_out(fleet: Fleet, policy: Policy, records: Sequence[Raw]) -> at.State:
     enter_us = np.array([(each.at_s - starts_at_s) * 1_000_000 for each in requests], dtype=np.int64)
     bytes_ = np.array([each.payload_bytes for each in requests], dtype=np.int64)
     calls = Calls(kinds, enter_us, np.arange(n, dtype=np.int32), bytes_, zeros + 1_000_000, zeros - 1, zeros)
-    world = World(fleet, {policy.tenant: policy}, calls, starts_at_s=starts_at_s, exchange_us=NEVER_US)
+    world = World(fleet, {policy.tenant: policy_as_carried(policy)}, calls, starts_at_s=starts_at_s)
     state = build(world)
     state.enter_us[:] = enter_us
     state.order[:] = np.arange(n)
+    state.site[:, at.S_NEXT_US] = state.clock[at.N_TICK_US] = NEVER_US
     return state._replace(draw=np.array([draw_of(each.id) for each in requests], dtype=np.int64))
 
 
@@ -72,8 +74,7 @@ def _put_view(state: at.State, fleet: Fleet, snapshot: Snapshot, record: Raw) ->
     view[kernel.V_SHUT, [row_of[index] for index in record["tried"] if index in row_of]] |= kernel.SHUT_TRIED
     entry = state.site[fleet.tables.site_index[request["entry"]], at.S_ENTRY]
     model = [each.id for each in fleet.models].index(request["model"])
-    begin = state.view_from[entry, model]
-    state.views[begin : begin + view.size] = view.ravel()
+    state.views[state.view_of[entry, model], :, : view.shape[1]] = view
 
 
 def _did(state: at.State, call: int) -> tuple[str, int]:

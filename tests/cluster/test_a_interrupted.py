@@ -29,6 +29,10 @@ def wait_for(seconds: float, state: Path, words: str) -> None:
         time.sleep(0.1)
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def interrupted(
     artefacts: None, tmp_path_factory: pytest.TempPathFactory
@@ -36,7 +40,9 @@ def interrupted(
     """`up`, interrupted while the raylets start: its exit code, what it left running, and its state folder."""
     state = tmp_path_factory.mktemp("interrupted")
     words = [sys.executable, "-c", CLI, "up", "--state", str(state), "--port", str(free_ports(1)[0])]
-    started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(  # a suite that runs in the background has interrupts switched off, and hands that on
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_heed_interrupts
+    )
     try:
         wait_for(UNDER_WAY_S, state, "raylet")
         facts = json.loads((state / "starting.json").read_text())

@@ -1,6 +1,18 @@
 """The command line: every command registers itself with `app` when its module is imported."""
 
-from infercast.commands import call, check, demo, explain, log, policy, policy_diff, policy_verify, running
+from infercast.commands import (
+    call,
+    check,
+    demo,
+    explain,
+    log,
+    policy,
+    policy_diff,
+    policy_verify,
+    running,
+    sim,
+    sim_sweep,
+)
 from infercast.commands.app import app
 
 __all__ = [
@@ -15,6 +27,8 @@ __all__ = [
     "policy_diff",
     "policy_verify",
     "running",
+    "sim",
+    "sim_sweep",
 ]
 
 

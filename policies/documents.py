@@ -121,6 +121,8 @@ def read_document(path: Path) -> Document:
         raise BadInput([Fault(str(path), 0, "", f"cannot be read: {error.strerror}", "check the path")]) from error
     except UnicodeDecodeError as error:
         raise BadInput([Fault(str(path), 0, "", f"is not UTF-8: {error.reason}", "save it as UTF-8")]) from error
+    except ValueError as error:  # a path with a NUL in it
+        raise BadInput([Fault(repr(str(path)), 0, "", "is no path", "check the path")]) from error
 
 
 def validate(document: Document, model: type[Model]) -> Model:

@@ -31,6 +31,10 @@ class BadInput(Exception):  # noqa: N818 - a caller's mistake, not our error; th
         self.faults = tuple(sorted(set(faults)))
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
+    def __reduce__(self) -> tuple[type["BadInput"], tuple[tuple[Fault, ...]]]:
+        """Travel between processes whole: an exception would be rebuilt from its text."""
+        return BadInput, (self.faults,)
+
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return a remedy naming the nearest known word, or the known words themselves when none is near."""

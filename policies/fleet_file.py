@@ -16,7 +16,14 @@ from .wording import in_words
 def load_fleet(path: Path | str) -> Fleet:
     """Read and check `cluster.yaml` and the cards it names. Raises BadInput with every fault at once."""
     path = Path(path)
-    document = read_document(path)
+    return fleet_of(read_document(path), path.parent)
+
+
+def fleet_of(document: Document, folder: Path) -> Fleet:
+    """Check a fleet document and the cards it names, which are looked for from `folder`. Raises BadInput like `load_fleet`.
+
+    For documents that were changed after they were read.
+    """
     for derived in ("cards", "artefacts"):
         if isinstance(document.value, dict) and derived in document.value:
             raise BadInput([document.fault((derived,), f"unknown key {derived!r}", "name cards in the variants")])
@@ -24,11 +31,11 @@ def load_fleet(path: Path | str) -> Fleet:
     if examined is None:
         raise BadInput(faults)
     fleet = examined
-    cards, card_faults = _load_cards(document, fleet, path.parent)
+    cards, card_faults = _load_cards(document, fleet, folder)
     faults += card_faults
     faults += list(_check_names(document, fleet)) + list(_check_places(document, fleet))
     if not faults:
-        fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, path.parent)})
+        fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, folder)})
         faults += [*_check_deployments(document, fleet), *_check_interfaces(document, fleet)]
     if faults:
         raise BadInput(faults)

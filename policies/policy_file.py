@@ -1,6 +1,7 @@
 """Reading policy files: a tenant's file and the bases that it extends, checked and made one. Nothing is loaded in part."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,14 @@ class _Read:
 
 
 class _Reader:
-    """Reads files of one folder; each base once. All faults gather in `faults`."""
+    """Reads files of one folder; each base once. All faults gather in `faults`.
 
-    def __init__(self, fleet: Fleet) -> None:
+    `instead` holds documents that are taken in place of what stands at a path.
+    """
+
+    def __init__(self, fleet: Fleet, instead: Mapping[Path, Document] | None = None) -> None:
         self.fleet = fleet
+        self.instead = instead or {}
         self.faults: list[Fault] = []
         self._bases: dict[str, _Read] = {}
 
@@ -135,6 +140,8 @@ class _Reader:
         return list(claim_faults(document, own.claims, whole.classes, models, self.fleet))
 
     def _document(self, path: Path) -> Document | None:
+        if path in self.instead:
+            return self.instead[path]
         try:
             return read_document(path)
         except BadInput as error:
@@ -162,14 +169,18 @@ def load_policy(path: Path | str, fleet: Fleet) -> Policy:
     return policy
 
 
-def load_policies(folder: Path | str, fleet: Fleet) -> dict[str, Policy]:
+def load_policies(
+    folder: Path | str, fleet: Fleet, instead: Mapping[Path, Document] | None = None
+) -> dict[str, Policy]:
     """Read every `*.yaml` of a folder that is no `*.cases.yaml`, and the bases in its folder `base`.
 
-    Raises BadInput with the faults of all files; those of a base come once, however many extend it.
+    `instead` holds documents for `folder / TENANT.yaml` that are taken in place of these files, or beside them. Raises
+    BadInput with the faults of all files; those of a base come once, however many extend it.
     """
     folder = Path(folder)
-    reader = _Reader(fleet)
-    paths = sorted(path for path in folder.glob("*.yaml") if not path.name.endswith(".cases.yaml"))
+    reader = _Reader(fleet, instead)
+    found = {path for path in folder.glob("*.yaml") if not path.name.endswith(".cases.yaml")}
+    paths = sorted(found.union(instead or ()))
     reader.faults += check_unread(folder, {path.stem for path in paths})
     if not paths:
         raise BadInput([Fault(str(folder), 0, "", "holds no policy files", "add TENANT.yaml")])

@@ -21,17 +21,18 @@ def tenant_schema() -> dict[str, Any]:
         {"required": ["extends"]},
         {"required": ["classes"], "properties": {"classes": {"minProperties": 1}}},
     ]
-    return _finished(schema, "A tenant's policy", "One tenant's policy file.")
+    return finished(schema, "A tenant's policy", "One tenant's policy file.")
 
 
 def base_schema() -> dict[str, Any]:
     """Return the schema of a `base/NAME.yaml`."""
-    return _finished(
+    return finished(
         Base.model_json_schema(), "A base of policies", "What policy files extend and only tighten; no tenant."
     )
 
 
-def _finished(schema: dict[str, Any], title: str, said: str) -> dict[str, Any]:
+def finished(schema: dict[str, Any], title: str, said: str) -> dict[str, Any]:
+    """Return a schema made by pydantic as it is published: closed, with its dialect, a title and what it is for."""
     _close(schema)
     return {"$schema": DIALECT, **schema, "title": title, "description": said}
 

@@ -1,1 +1,1 @@
-"""The what-if simulator, to come: the same engine on a fleet of paper, scenarios, traces, reports."""
+"""The what-if simulator: the same engine on a fleet of paper; scenarios, traffic, comparisons, reports."""

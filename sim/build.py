@@ -116,7 +116,9 @@ def _clock(world: World, come: Entering, last_us: int, batch_max: int) -> Ints:
     clock[at.N_LEARNS] = world.estimates == "learned"
     clock[at.N_BINS] = world.bins
     clock[at.N_BIN_US] = max(1, -(-(last_us + 1) // world.bins))
+    clock[at.N_BIN_ENDS_US] = clock[at.N_BIN_US] if world.bins > 1 else NEVER_COMES_US
     clock[at.N_STARTS_AT_S] = world.starts_at_s
+    clock[at.N_LAST_SENT_US] = world.calls.at_us.max(initial=-1)
     clock[at.N_TELLS] = clock[at.N_LEARNS] or bool(world.scaling)
     clock[at.N_SCALE_US] = LOOK_US if world.scaling else NEVER_COMES_US
     grown = max((scaling.replicas_max for scaling in world.scaling.values()), default=0)

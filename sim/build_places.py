@@ -56,7 +56,7 @@ def sites(world: World, entries: list[str]) -> Ints:
     table[:, [at.S_CLEARED_US, at.S_TICK_US, at.S_SYNCED_US]] = at.NONE
     for number, entry in enumerate(entries):
         table[fleet.tables.site_index[entry], at.S_ENTRY] = number
-    table[:, at.S_PHASE_US] = world.exchange_us * np.arange(len(table)) // len(table)
+    table[:, at.S_NEXT_US] = world.exchange_us * np.arange(len(table)) // len(table)
     return table
 
 

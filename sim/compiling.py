@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from hashlib import blake2b
 from importlib.util import find_spec
-from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
-from infercast import policies
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 COMPILED = find_spec("numba") is not None
@@ -32,10 +32,33 @@ def apart(function: Function) -> Function:
     return compiled
 
 
-def sources_digest() -> int:
-    """Return a digest of every source that the kernel may be compiled from."""
-    digest = blake2b(digest_size=7)
-    for folder in (Path(__file__).parent, Path(policies.__file__).parent):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.read_bytes())
-    return int.from_bytes(digest.digest(), "big")
+def digest_of(function: Callable[..., Any]) -> int:
+    """Return a digest of all that a function's compiled code follows from: its code, and all that it names, and so on."""
+    hashed = blake2b(digest_size=7)
+    seen: set[CodeType] = set()
+
+    def take(value: Any) -> None:
+        plain = getattr(value, "py_func", value)
+        if isinstance(plain, FunctionType):
+            if plain.__code__ not in seen:
+                seen.add(plain.__code__)
+                take_code(plain)
+        elif isinstance(plain, np.ndarray):
+            hashed.update(plain.tobytes())
+        elif isinstance(plain, int | float | str | tuple):
+            hashed.update(repr(plain).encode())
+
+    def take_code(plain: FunctionType) -> None:
+        code = plain.__code__
+        hashed.update(code.co_code)
+        hashed.update(repr([const for const in code.co_consts if not isinstance(const, str)]).encode())
+        named = [plain.__globals__[name] for name in code.co_names if name in plain.__globals__]
+        modules = [value for value in named if isinstance(value, ModuleType)]
+        for value in named:
+            take(value)
+        for module in modules:
+            for name in code.co_names:
+                take(getattr(module, name, None))
+
+    take(function)
+    return int.from_bytes(hashed.digest(), "big")

@@ -24,23 +24,29 @@ from .layout import (
     FREE,
     FULL,
     LATE_BIT,
+    N_BIN,
+    N_BIN_ENDS_US,
+    N_BIN_US,
+    N_BINS,
     N_CALL,
     N_CALLS,
     N_CHANGE,
     N_EXCHANGE_US,
     N_GOING,
     N_HEAP,
+    N_LAST_SENT_US,
     N_NOW_US,
     N_PERIOD,
     N_ROOM,
     N_SCALE_US,
     N_STARTS_AT_S,
     N_TICK,
+    N_TICK_US,
     N_TRIES,
     NONE,
     PAUSED,
     RUNNING,
-    S_PHASE_US,
+    S_NEXT_US,
     SEQUENCE_SHIFT,
     SLOT_MASK,
     T_CALL,
@@ -89,6 +95,25 @@ def _happen(w: State, code: int, now_us: int) -> tuple[int, int]:
 
 
 @inlined
+def _next_tick(w: State) -> None:
+    """Go on to the exchange of the next site; after the last comes the first again."""
+    site = w.clock[N_TICK] + 1
+    if site == w.site.shape[0]:
+        site = 0
+        for each in range(w.site.shape[0]):
+            w.site[each, S_NEXT_US] += w.clock[N_EXCHANGE_US]
+    w.clock[N_TICK] = site
+    w.clock[N_TICK_US] = w.site[site, S_NEXT_US]
+
+
+@inlined
+def _next_bin(w: State) -> None:
+    w.clock[N_BIN] += 1
+    last = w.clock[N_BIN] == w.clock[N_BINS] - 1
+    w.clock[N_BIN_ENDS_US] = NEVER_US if last else w.clock[N_BIN_ENDS_US] + w.clock[N_BIN_US]
+
+
+@inlined
 def _turn_period(w: State, now_us: int) -> None:
     """Go on to the policies' terms of the hour."""
     at_s = w.clock[N_STARTS_AT_S] + now_us // 1_000_000 if w.clock[N_STARTS_AT_S] else 0
@@ -110,52 +135,55 @@ def _wind_up(w: State) -> None:
 def _advance(w: State, until_call: int) -> int:
     """Run the world until so many calls have entered, or to its end. Returns DONE, PAUSED, or FULL when a table is."""
     clock, heap = w.clock, w.heap
-    sites = w.site.shape[0]
     while True:
         tries_room, heap_room = w.tries.shape[0] - clock[N_TRIES], heap.shape[0] - clock[N_HEAP]
         if tries_room < clock[N_ROOM] or heap_room < clock[N_ROOM]:
             return FULL
         more = clock[N_CALL] < clock[N_CALLS]
-        if not more and clock[N_GOING] == 0:
-            _wind_up(w)
-            return DONE
         if clock[N_CALL] >= until_call and more:
             return PAUSED
         call_us = w.enter_us[w.order[clock[N_CALL]]] if more else NEVER_US
         event_us = heap[0, 0] if clock[N_HEAP] else NEVER_US
-        tick_us = w.site[clock[N_TICK] % sites, S_PHASE_US] + clock[N_TICK] // sites * clock[N_EXCHANGE_US]
+        tick_us = clock[N_TICK_US]
         change_us = w.changes[clock[N_CHANGE], X_AT_US]
-        now_us = min(call_us, event_us)
+        scale_us = clock[N_SCALE_US]
+        if not more and clock[N_GOING] == 0 and min(change_us, tick_us, scale_us) > clock[N_LAST_SENT_US]:
+            _wind_up(w)
+            return DONE
+        now_us = min(change_us, tick_us, scale_us, event_us, call_us)
+        clock[N_NOW_US] = now_us
+        while now_us >= clock[N_BIN_ENDS_US]:
+            _next_bin(w)
         slot, arriving = NONE, NONE
-        if change_us <= now_us and change_us <= tick_us:
+        if now_us == change_us:
             if heap_room < clock[N_ROOM] + clock[N_TRIES]:
                 return FULL
-            upset(w, change_us)
-        elif tick_us <= now_us:
-            tick(w, clock[N_TICK] % sites, tick_us)
-            clock[N_TICK] += 1
-        elif clock[N_SCALE_US] <= now_us:
-            look(w, clock[N_SCALE_US])
-        elif event_us <= call_us:
+            upset(w, now_us)
+        elif now_us == tick_us:
+            tick(w, clock[N_TICK], now_us)
+            _next_tick(w)
+        elif now_us == scale_us:
+            look(w, now_us)
+        elif now_us == event_us:
             code = heap[0, 1]
             drop_first(w)
             slot, arriving = _happen(w, code, now_us)
         else:
-            _turn_period(w, now_us)
+            if w.periods_s.shape[0]:
+                _turn_period(w, now_us)
             slot = enter(w, w.order[clock[N_CALL]], now_us)
             clock[N_CALL] += 1
-        clock[N_NOW_US] = now_us
         if slot != NONE:
             arriving = place(w, slot, now_us)
         if arriving != NONE:
             arrive(w, arriving, now_us)
 
 
-def _with_sources(sources: int) -> Callable[[State, int], int]:
-    """Return the loop with a digest of all its sources in it: numba's cache watches one file, and what a function encloses."""
+def _with_parts(parts: int) -> Callable[[State, int], int]:
+    """Return the loop with a digest of all its parts in it: numba's cache watches one file, and what a function encloses."""
 
     def advance(w: State, until_call: int) -> int:
-        return _advance(w, until_call) if sources else DONE
+        return _advance(w, until_call) if parts else DONE
 
     return advance
 
@@ -166,7 +194,7 @@ advance = interpreted
 if COMPILED:
     from numba import njit
 
-    from .compiling import sources_digest
+    from .compiling import digest_of
 
     _advance = njit(error_model="numpy", _nrt=False)(_advance)
-    advance = njit(cache=True, error_model="numpy", _nrt=False)(_with_sources(sources_digest()))
+    advance = njit(cache=True, error_model="numpy", _nrt=False)(_with_parts(digest_of(interpreted)))

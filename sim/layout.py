@@ -50,10 +50,10 @@ while no replica is ready. D_SCALED: its row in the table of scaled deployments.
 D_STOOD_US."""
 
 # Columns of the sites' table. `S_ENTRY` numbers the entries, NONE for a site that no call enters at.
-S_DOWN, S_SLOW_PPM, S_ENTRY, S_TOLD_US, S_TOLD_US_OLD, S_TICK_US, S_SYNCED_US, S_PHASE_US, S_CLEARED_US, S_COLS = range(
+S_DOWN, S_SLOW_PPM, S_ENTRY, S_TOLD_US, S_TOLD_US_OLD, S_TICK_US, S_SYNCED_US, S_NEXT_US, S_CLEARED_US, S_COLS = range(
     10
 )
-"""S_CLEARED_US: when its cache was last lost."""
+"""S_NEXT_US: its next exchange. S_CLEARED_US: when its cache was last lost."""
 
 # Columns of the table of ways, one row per (entry, site).
 (
@@ -231,9 +231,15 @@ not. G_FIRST, G_STARTING: where the numbers of those that are awaited begin in t
     N_ROOM,
     N_TELLS,
     N_SCALE_US,
+    N_LAST_SENT_US,
+    N_TICK_US,
+    N_BIN,
+    N_BIN_ENDS_US,
     N_COLS,
-) = range(21)
-"""N_TELLS: whether told times can change. N_SCALE_US: when loads are next looked at for autoscaling. N_CALL: the next call to enter. N_TICK: the next exchange, counted over all sites. N_TRIES: tries
+) = range(25)
+"""N_TELLS: whether told times can change. N_SCALE_US: when loads are next looked at for autoscaling.
+N_LAST_SENT_US: when the last call is sent, even if it finds no entry. N_CALL: the next call to enter. N_TICK: the site whose exchange is next, at
+N_TICK_US. N_BIN: the bin that it is now. N_TRIES: tries
 that are not FREE. N_GOING: calls that have entered and not ended."""
 
 # Columns of the table of changes to the world, in order of time.

@@ -51,7 +51,7 @@ from .layout import (
 )
 from .learning import served
 from .limits import spend
-from .series import add
+from .series import add_from_now
 from .shapes import ONE_BITS
 from .shapes import point as plain_point
 from .shapes import service_purpose as plain_service_purpose
@@ -117,7 +117,7 @@ def _take(w: State, d: int, now_us: int) -> None:
         service_us = min(longest_us * (PPM + (size - 1) * row[D_MARGINAL_PPM]) // PPM, LATENCY_MAX_US)
     row[D_BUSY] += 1
     sequence = schedule(w, now_us + service_us, EV_FINISH, leader)
-    add(w, w.busy_us, d, now_us, now_us + service_us, 1)
+    add_from_now(w, w.busy_us, d, now_us + service_us, 1)
     slot = leader
     while slot != NONE:
         one = w.tries[slot]

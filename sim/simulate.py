@@ -14,7 +14,7 @@ from .build import build, free
 from .kernel import advance
 from .model import Calls, Ended, Ints, Run, World
 
-STEP_CALLS = 200_000
+STEP_CALLS = 50_000
 """How many calls enter between two looks at whether to go on."""
 
 
@@ -39,6 +39,7 @@ def simulate(
         if entered < total and stop is not None and stop():
             total, stopped = entered, True
             state.clock[at.N_CALLS] = entered
+            state.clock[at.N_LAST_SENT_US] = state.clock[at.N_NOW_US]
         if entered == total:
             return _run_of(world, _run_to(state, total + 1), stopped)
 

@@ -153,3 +153,36 @@ def test_the_wheel_holds_all_floors_under_one_name(tmp_path: Path) -> None:
     ):
         assert f"infercast/{inside}" in names
     assert not [name for name in names if not name.startswith(("infercast/", "infercast-"))]
+
+
+def what_if_guide() -> dict[str, str]:
+    """The scenarios that the guide to what-if shows, by name."""
+    text = (ROOT / "docs" / "what-if.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, flags=re.DOTALL)
+    return dict(blocks)
+
+
+def test_the_scenarios_of_the_guide_are_accepted_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(ROOT / "policies" / "tenants", tmp_path / "policies" / "tenants")
+    shutil.copy(ROOT / "cluster.yaml", tmp_path / "cluster.yaml")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    folder = tmp_path / "what" / "if"
+    folder.mkdir(parents=True)
+    for name, block in what_if_guide().items():
+        (folder / name).write_text(block, encoding="utf-8")
+    names = [str(folder / name) for name in what_if_guide()]
+    assert len(names) == 3
+    result = CliRunner().invoke(app, ["sim", "check", *names])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_guide_to_what_if_shows_every_kind_of_change_and_every_key() -> None:
+    from infercast.sim.changes import Change
+    from infercast.sim.scenario_file import ScenarioFile
+
+    every = yaml.safe_load(what_if_guide()["every.yaml"])
+    assert {next(iter(change)) for change in every["changes"]} == set(Change.model_fields)
+    text = (ROOT / "docs" / "what-if.md").read_text(encoding="utf-8")
+    keys = text[text.index("## Every key") : text.index("## Every change")]
+    assert all(f"`{key}`" in keys for key in ScenarioFile.model_fields)

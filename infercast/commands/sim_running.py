@@ -1,0 +1,92 @@
+"""Running what a `sim` command asks for: a bar, an early end, a report; and what is said of each."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from infercast.policies.faults import BadInput, Fault
+from infercast.sim.replications import Job, kept, processes_here, run_all
+from infercast.sim.scenario import Scenario
+from infercast.sim.summary import Summary
+
+from .app import err
+
+INTERRUPTED = 130
+"""Exit code after an interrupt or a time limit: what had run by then was still shown."""
+
+
+@contextmanager
+def stopping(limit_s: float | None) -> Iterator[Callable[[], bool]]:
+    """Give what says whether to end early: an interrupt came (a second one ends at once), or the time is up."""
+    interrupted = threading.Event()
+    until_s = None if limit_s is None else time.monotonic() + limit_s
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield lambda: interrupted.is_set() or (until_s is not None and time.monotonic() >= until_s)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_with_progress(jobs: Sequence[Job], processes: int, limit_s: float | None) -> tuple[list[Summary | None], bool]:
+    """Return the summaries of runs, and whether any was stopped; a bar on standard error shows how far they are."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with stopping(limit_s) as stop, Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task(f"{len(jobs)} runs" if len(jobs) > 1 else "1 run", total=1.0)
+        found = run_all(jobs, processes or processes_here(), lambda share: progress.update(bar, completed=share), stop)
+    return found, any(summary is None or summary.stopped_early for summary in found)
+
+
+def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:
+    """Say what an early stop left out, and end with its exit code; do nothing where nothing was stopped."""
+    done = kept(found)
+    early = sum(summary.stopped_early for summary in done)
+    if len(done) < jobs or early:
+        message = f"stopped: {len(done) - early} of {jobs} runs are whole, {early} ended early, {jobs - len(done)} never began"
+        err.print(f"[yellow]![/] {message}", highlight=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def write_report(path: Path, scenario: Scenario, before: Sequence[Summary], after: Sequence[Summary] = ()) -> None:
+    """Write a report for a browser: of runs, or of what differs between two scenarios. Raises BadInput where it cannot."""
+    from infercast.sim.report.page import report
+
+    write_page(path, report(title_of(scenario), before, after, scenario.changes))
+
+
+def title_of(scenario: Scenario) -> str:
+    """Return what a page about a scenario is headed with."""
+    return scenario.description or Path(scenario.path).stem
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, and say so. Raises BadInput where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        remedy = "name a file in a folder that is there"
+        raise BadInput([Fault(str(path), 0, "", f"cannot be written: {error.strerror}", remedy)]) from error
+    err.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def head(scenario: Scenario, summaries: Sequence[Summary], jobs: int) -> dict[str, Any]:
+    """Return what JSON says of a scenario and its runs, before the runs themselves."""
+    return {
+        "scenario": scenario.path,
+        "description": scenario.description,
+        "seeds": [summary.seed for summary in summaries],
+        "stopped_early": len(summaries) < jobs or any(summary.stopped_early for summary in summaries),
+    }

@@ -150,6 +150,8 @@ def size_of(payload_bytes: int) -> int:
 
 def egress_nusd(out: int, back: int, sent_bytes: int, received_bytes: int) -> int:
     """Return what traffic costs in nUSD, at rates in nUSD/GB. Split at a thousand bytes, to stay below 2**63."""
+    if out == 0 and back == 0:
+        return 0
     whole = out * (sent_bytes // 1000) + back * (received_bytes // 1000)
     rest = out * (sent_bytes % 1000) + back * (received_bytes % 1000)
     return whole // 1_000_000 + rest // 1_000_000_000
@@ -367,6 +369,8 @@ def evaluate(view: Any, rules: Any, exposure: Any, params: Any, payload_bytes: i
 
 
 def _at_quantile(median_us: int, z_milli: int, whole_us: int) -> int:
+    if z_milli == 0:
+        return max(0, min(median_us, LATENCY_MAX_US))
     return max(0, min(median_us + z_milli * whole_us // 1000, LATENCY_MAX_US))
 
 
@@ -431,7 +435,9 @@ def decide(
         if price_max >= 0 and price > price_max:
             continue
         all_us = access_us + median_us
-        fixed = per_price * price + per_error * error_ppm[at] // 1_000_000 + exposure[sites[at]]
+        fixed = per_price * price + exposure[sites[at]]
+        if per_error:
+            fixed += per_error * error_ppm[at] // 1_000_000
         if found == places and wait_z[at] >= 0:
             least = fixed + per_s * min(all_us, LATENCY_MAX_US) // 1_000_000
             if least > worst:

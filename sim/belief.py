@@ -53,7 +53,7 @@ from .layout import (
 )
 from .telling import told_times
 
-SIZES, QUANTILES, V_ROWS = kernel.SIZES, kernel.QUANTILES, kernel.V_ROWS
+SIZES, QUANTILES = kernel.SIZES, kernel.QUANTILES
 refloor, quantiles = kernel.refloor, estimator.quantiles
 FINE = calibration.FINE
 FIRST_Z = calibration.C_Z
@@ -61,7 +61,7 @@ FIRST_Z = calibration.C_Z
 
 @inlined
 def width_of(w: State, model: int) -> int:
-    """Return how many candidates a model has: an entry's view of them is int64[V_ROWS, candidates]."""
+    """Return how many candidates a model has: the first columns of each view of it."""
     width: int = w.candidates_from[model + 1] - w.candidates_from[model]
     return width
 
@@ -146,12 +146,11 @@ def follow_view(w: State, entry: int, site: int, model: int) -> None:
 
 @apart
 def _hear_all(w: State, entry: int, site: int, model: int, tick_us: int) -> None:
-    width, begin = width_of(w, model), w.view_from[entry, model]
-    view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
+    view = w.views[w.view_of[entry, model]]
     changed = False
     first = w.candidates_from[model]
     tells = w.clock[N_TELLS]
-    for at in range(view.shape[1]):
+    for at in range(width_of(w, model)):
         d = w.candidates[first + at]
         s = w.dep[d, D_SITE]
         back = 1 if w.site[s, S_TOLD_US] > tick_us else 0
@@ -212,9 +211,9 @@ def _hear_way(w: State, view: Any, at: int, entry: int, d: int, site: int) -> No
 def count(w: State, entry: int, d: int, calls: int) -> None:
     """Count tries at a deployment, begun or (below 0) ended, in an entry's view, if it has one."""
     model = w.dep[d, D_MODEL]
-    begin = w.view_from[entry, model]
-    if begin != NONE:
-        w.views[begin + kernel.V_IN_FLIGHT * width_of(w, model) + w.dep[d, D_AT]] += calls
+    view = w.view_of[entry, model]
+    if view != NONE:
+        w.views[view, kernel.V_IN_FLIGHT, w.dep[d, D_AT]] += calls
 
 
 @inlined
@@ -224,8 +223,7 @@ def distrust(w: State, entry: int, site: int, d: int, now_us: int) -> None:
     for place in range(w.deps_from[at_site], w.deps_from[at_site + 1]):
         other = w.deps_of[place]
         model = w.dep[other, D_MODEL]
-        if (other == d or at_site != site) and w.view_from[entry, model] != NONE:
+        if (other == d or at_site != site) and w.view_of[entry, model] != NONE:
             follow_view(w, entry, site, model)
             w.cell[entry, other, C_HUSH_US] = max(w.cell[entry, other, C_HUSH_US], now_us)
-            cell = w.view_from[entry, model] + kernel.V_SHUT * width_of(w, model) + w.dep[other, D_AT]
-            w.views[cell] |= kernel.SHUT_HEALTH
+            w.views[w.view_of[entry, model], kernel.V_SHUT, w.dep[other, D_AT]] |= kernel.SHUT_HEALTH

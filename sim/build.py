@@ -33,8 +33,9 @@ def build(world: World) -> at.State:
     terms = Terms(world, rows, last_us)
     shapes = Pool(SHAPE_POINTS)
     dep, way = deployments(world, shapes), ways(world, entries, shapes)
-    laid, begins = views(world, entries, {(entry, calls.kinds[kind].model) for kind, entry in rows})
     candidates = [fleet.tables.candidates(model.id) for model in fleet.models]
+    width = max(map(len, candidates))
+    laid, whose = views(world, entries, {(entry, calls.kinds[kind].model) for kind, entry in rows}, width)
     deps_of: list[list[int]] = [[] for _ in fleet.sites]
     for d, site in enumerate(dep[:, at.D_SITE].tolist()):
         deps_of[site].append(d)
@@ -59,16 +60,18 @@ def build(world: World) -> at.State:
         deps_of=flat(deps_of),
         deps_from=offsets(deps_of),
         views=laid,
-        view_from=begins,
-        view_tick_us=np.full_like(begins, at.NONE),
+        view_of=whose,
+        view_tick_us=np.full_like(whose, at.NONE),
         candidates=flat(candidates),
         candidates_from=offsets(candidates),
-        codes=terms.codes(),
+        codes=terms.codes(width),
         params=terms.params.table(),
         exposures=terms.exposures.table(),
-        plans=terms.plans(),
-        answer=np.zeros(kernel.A_ROWS * at.TRIED_MAX, dtype=np.int64),
-        out=np.zeros(kernel.O_COLS * max(map(len, candidates)), dtype=np.int64),
+        plans=terms.plans(width),
+        no_plan=np.zeros((kernel.SIZES, kernel.PLAN_ORDER), dtype=np.int64),
+        answer=np.zeros((kernel.A_ROWS, 2), dtype=np.int64),
+        answer_alone=np.zeros((kernel.A_ROWS, 1), dtype=np.int64),
+        out=np.zeros((width, kernel.O_COLS), dtype=np.int64),
         shapes=shapes.table(),
         at_us=calls.at_us,
         enter_us=come.enter_us,

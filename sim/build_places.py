@@ -24,6 +24,7 @@ def deployments(world: World, shapes: Pool) -> Ints:
     scaled = {name: number for number, name in enumerate(scaled_of(world))}
     table = np.zeros((len(fleet.deployments), at.D_COLS), dtype=np.int64)
     table[:, at.D_HEAD : at.D_TAIL + at.PRIORITIES] = at.NONE
+    table[:, at.D_LOOK_US] = FAR_US
     for d, deployment in enumerate(fleet.deployments):
         model = fleet.model_of[deployment.variant]
         p50_us, p95_us = tables.priors_us[d].tolist()
@@ -84,8 +85,8 @@ def _facts(fleet: Fleet, entry: str, site: str) -> tuple[int, int, int]:
     return ps_per_byte, egress, back
 
 
-def views(world: World, entries: list[str], wanted: set[tuple[str, str]]) -> tuple[Ints, Ints]:
-    """Return all views at time 0, laid flat, and where each begins: int64[entries, models], NONE for one nobody needs.
+def views(world: World, entries: list[str], wanted: set[tuple[str, str]], width: int) -> tuple[Ints, Ints]:
+    """Return all views at time 0, int64[views, V_ROWS, width], and which is whose: int64[entries, models], NONE for none.
 
     Every site has told at time 0 that it is idle, and every entry believes it.
     """
@@ -94,15 +95,18 @@ def views(world: World, entries: list[str], wanted: set[tuple[str, str]]) -> tup
     for d, (p50_us, p95_us) in enumerate(fleet.tables.priors_us.tolist()):
         snapshot.hear(d, Report(0, p50_us, p95_us), 0)
     snapshot.believe(0)
-    begins = np.full((max(1, len(entries)), len(fleet.models)), at.NONE, dtype=np.int64)
-    laid, end = [], 0
+    whose = np.full((max(1, len(entries)), len(fleet.models)), at.NONE, dtype=np.int64)
+    laid = np.zeros((max(1, len(wanted)), kernel.V_ROWS, width), dtype=np.int64)
+    laid[:, kernel.V_CONCURRENCY] = 1  # something divides by it, in columns that are no candidate's too
+    end = 0
     for number, entry in enumerate(entries):
         for model_number, model in enumerate(fleet.models):
             if (entry, model.id) in wanted:
-                begins[number, model_number] = end
-                laid.append(snapshot.view(entry, model.id).ravel())
-                end += len(laid[-1])
-    return (np.concatenate(laid) if laid else np.zeros(1, dtype=np.int64)), begins
+                whose[number, model_number] = end
+                view = snapshot.view(entry, model.id)
+                laid[end, :, : view.shape[1]] = view
+                end += 1
+    return laid, whose
 
 
 def changes(world: World, upheaval: Upheaval, entries: list[str]) -> Ints:

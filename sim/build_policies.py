@@ -14,9 +14,8 @@ from . import layout as at
 from .model import Calls, Ints, World
 from .pool import Pool
 
-PLACES = 2
-"""Of a decision only the best is used, and the time of the next, for patience: fewer places, fewer candidates to look at."""
-NO_PLAN_LENGTH = kernel.SIZES * kernel.PLAN_ORDER
+NO_CANDIDATE = 255
+"""What stands in the place of a rule where a row of codes is longer than a model has candidates."""
 
 
 class Terms:
@@ -27,10 +26,7 @@ class Terms:
         self._engine = Engine(world.fleet, world.policies)
         self._codes: dict[int, int] = {}
         self._code_rows: list[npt.NDArray[np.uint8]] = []
-        self._code_end = 0
         self._plans: dict[tuple[object, ...], int] = {}
-        self._plan_end = NO_PLAN_LENGTH
-        self._plan_widths: list[tuple[int, int]] = []
         self._kept: list[Compiled] = []
         self.params = Pool(kernel.P_COLS)
         self.exposures = Pool(len(world.fleet.sites))
@@ -76,7 +72,6 @@ class Terms:
         row[at.M_DEADLINE_US] = deadline_us
         row[at.M_LIMIT_US] = deadline_us or DEADLINE_DEFAULT_US
         row[at.M_FALLBACKS_MAX] = compiled.terms.behaviour.fallbacks_max
-        row[at.M_PLACES] = min(PLACES, compiled.answer.shape[1])
         row[at.M_SHUT_RULE] = int(compiled.codes.max(initial=0)) if vetoed else 0
         row[at.M_MARGIN] = compiled.margin
         row[at.M_OPEN] = compiled.gate is None
@@ -85,36 +80,31 @@ class Terms:
     def _place_codes(self, compiled: Compiled) -> int:
         key = id(compiled.codes)  # kept in `_kept`, so no other array takes its number
         if key not in self._codes:
-            self._codes[key] = self._code_end
+            self._codes[key] = len(self._code_rows)
             self._code_rows.append(compiled.codes)
-            self._code_end += len(compiled.codes)
         return self._codes[key]
 
     def _place_plan(self, key: tuple[object, ...], candidates: int) -> int:
-        """Return where the plan of a kind begins; 0, where NO_PLAN stands, for one with few candidates."""
+        """Return which plan is a kind's; NONE for one with few candidates. Kinds that are alike in all it needs share it."""
         if candidates < PLAN_CANDIDATES_MIN:
-            return 0
-        if key not in self._plans:
-            self._plans[key] = self._plan_end
-            self._plan_widths.append((self._plan_end, candidates))
-            self._plan_end += kernel.SIZES * (kernel.PLAN_ORDER + 3 * candidates)
-        return self._plans[key]
+            return at.NONE
+        return self._plans.setdefault(key, len(self._plans))
 
     def table(self) -> Ints:
         """Return the terms: int64[rows x periods, M_COLS]."""
         return np.array(self._rows, dtype=np.int64).reshape(-1, at.M_COLS)
 
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """Return what files veto, one row of candidates after the other."""
-        return np.concatenate(self._code_rows) if self._code_rows else np.zeros(1, dtype=np.uint8)
+    def codes(self, width: int) -> npt.NDArray[np.uint8]:
+        """Return what files veto, uint8[rows, width]."""
+        table = np.full((max(1, len(self._code_rows)), width), NO_CANDIDATE, dtype=np.uint8)
+        for row, codes in zip(table, self._code_rows, strict=False):
+            row[: len(codes)] = codes
+        return table
 
-    def plans(self) -> Ints:
-        """Return room for all plans, none of which agrees with a view yet."""
-        plans = np.zeros(self._plan_end, dtype=np.int64)
-        for begin, candidates in self._plan_widths:
-            width = kernel.PLAN_ORDER + 3 * candidates
-            for size in range(kernel.SIZES):
-                plans[begin + size * width + kernel.PLAN_VERSION] = -1
+    def plans(self, width: int) -> Ints:
+        """Return room for all plans, none of which agrees with a view yet: int64[plans, SIZES, PLAN_ORDER + 3 width]."""
+        plans = np.zeros((max(1, len(self._plans)), kernel.SIZES, kernel.PLAN_ORDER + 3 * width), dtype=np.int64)
+        plans[:, :, kernel.PLAN_VERSION] = -1
         return plans
 
     def draws(self, calls: Calls) -> Ints:

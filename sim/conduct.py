@@ -35,7 +35,6 @@ from .layout import (
     M_MARGIN,
     M_OPEN,
     M_PARAMS,
-    M_PLACES,
     M_PLAN,
     M_SHUT_RULE,
     N_GOING,
@@ -86,7 +85,7 @@ from .shapes import trip_purpose as plain_trip_purpose
 patience_us = inlined(plain_patience_us)
 point, trip_purpose = inlined(plain_point), inlined(plain_trip_purpose)
 decide, evaluate, transfer_us = kernel.decide, kernel.evaluate, kernel.transfer_us
-SIZES, PLAN_ORDER, V_SHUT, SHUT_TRIED = kernel.SIZES, kernel.PLAN_ORDER, kernel.V_SHUT, kernel.SHUT_TRIED
+V_SHUT, SHUT_TRIED = kernel.V_SHUT, kernel.SHUT_TRIED
 V_Z, A_AT, A_PRICE = kernel.V_Z, kernel.A_AT, kernel.A_PRICE
 A_DEPLOYMENT, A_LATENCY_US, A_MEDIAN_US, A_SPREAD_US = (
     kernel.A_DEPLOYMENT,
@@ -94,7 +93,7 @@ A_DEPLOYMENT, A_LATENCY_US, A_MEDIAN_US, A_SPREAD_US = (
     kernel.A_MEDIAN_US,
     kernel.A_SPREAD_US,
 )
-A_ROWS, V_ROWS, O_COLS, O_RULE = kernel.A_ROWS, kernel.V_ROWS, kernel.O_COLS, kernel.O_RULE
+O_RULE = kernel.O_RULE
 CACHED, LIMITED, REFUSED, SATURATED, UNAVAILABLE, LATE, LOST_CALL = (
     int(Ended.CACHED),
     int(Ended.LIMITED),
@@ -198,13 +197,10 @@ def place(w: State, slot: int, now_us: int) -> int:
         _refuse(w, slot, now_us, REFUSED, terms[M_SHUT_RULE])
         return NONE
     follow_view(w, entry, site, model)
-    width, begin, places = width_of(w, model), w.view_from[entry, model], terms[M_PLACES]
-    view = w.views[begin : begin + V_ROWS * width].reshape((V_ROWS, width))
-    codes = w.codes[terms[M_CODES] : terms[M_CODES] + width]
-    exposure, params = w.exposures[terms[M_EXPOSURE]], w.params[terms[M_PARAMS]]
-    plan_width = PLAN_ORDER + 3 * width if terms[M_PLAN] else PLAN_ORDER
-    plan = w.plans[terms[M_PLAN] : terms[M_PLAN] + SIZES * plan_width].reshape((SIZES, plan_width))
-    answer = w.answer[: A_ROWS * places].reshape((A_ROWS, places))
+    view = w.views[w.view_of[entry, model]]
+    codes, exposure, params = w.codes[terms[M_CODES]], w.exposures[terms[M_EXPOSURE]], w.params[terms[M_PARAMS]]
+    plan = w.plans[terms[M_PLAN]] if terms[M_PLAN] != NONE else w.no_plan
+    answer = w.answer if terms[M_FALLBACKS_MAX] else w.answer_alone
     deadline_us = terms[M_DEADLINE_US] if number == 0 else left_us
     draw = w.draw[call] if terms[M_MARGIN] else 0
     if number:
@@ -219,9 +215,9 @@ def place(w: State, slot: int, now_us: int) -> int:
         elif number:
             _refuse(w, slot, now_us, LATE, 0)
         else:
-            out = w.out[: width * O_COLS].reshape((width, O_COLS))
-            evaluate(view, codes, exposure, params, w.payload_bytes[call], deadline_us, out)
-            _say_why(w, slot, now_us, out)
+            evaluate(view, codes, exposure, params, w.payload_bytes[call], deadline_us, w.out)
+            ended, rule = _outcome(w.out, width_of(w, model))
+            _refuse(w, slot, now_us, ended, rule)
         return NONE
     last = found == 1 or number >= terms[M_FALLBACKS_MAX]
     d = answer[A_DEPLOYMENT, 0]
@@ -293,10 +289,10 @@ def _refuse(w: State, slot: int, now_us: int, ended: int, rule: int) -> None:
 
 
 @apart
-def _outcome(out: Any) -> tuple[int, int]:
+def _outcome(out: Any, width: int) -> tuple[int, int]:
     """Return how a call ends that no candidate passes, and the rule to say, as `Engine.choose` does."""
     most, ended = 0, REFUSED
-    for at in range(out.shape[0]):
+    for at in range(width):
         rule = out[at, O_RULE]
         most = max(most, rule)
         if rule in (DEADLINE_LOAD, CAPACITY):
@@ -304,12 +300,6 @@ def _outcome(out: Any) -> tuple[int, int]:
         elif rule in (HEALTH, TRIED) and ended != SATURATED:
             ended = UNAVAILABLE
     return ended, most
-
-
-@inlined
-def _say_why(w: State, slot: int, now_us: int, out: Any) -> None:
-    ended, rule = _outcome(out)
-    _refuse(w, slot, now_us, ended, rule)
 
 
 @inlined

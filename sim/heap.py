@@ -7,7 +7,18 @@ total. Four children side by side are one line of the processor's cache.
 from typing import Any
 
 from .compiling import inlined
-from .layout import CALL_SHIFT, EV_BITS, EV_TIMER, LATE_BIT, N_HEAP, N_SEQUENCE, SEQUENCE_SHIFT, State
+from .layout import (
+    CALL_SHIFT,
+    EV_BITS,
+    EV_QUEUE,
+    EV_TIMER,
+    LAST_BIT,
+    LATE_BIT,
+    N_HEAP,
+    N_SEQUENCE,
+    SEQUENCE_SHIFT,
+    State,
+)
 
 
 @inlined
@@ -36,8 +47,15 @@ def schedule(w: State, time_us: int, event: int, slot: int) -> int:
 @inlined
 def schedule_timer(w: State, time_us: int, call: int, number: int, slot: int) -> None:
     """Put the end of a try's patience into the line, behind all else of its time, in the order of calls and tries."""
-    code = LATE_BIT | (call << CALL_SHIFT) | (number << SEQUENCE_SHIFT) | (slot << EV_BITS) | EV_TIMER
+    code = LATE_BIT | LAST_BIT | (call << CALL_SHIFT) | (number << SEQUENCE_SHIFT) | (slot << EV_BITS) | EV_TIMER
     _rise(w.heap, w.clock[N_HEAP], time_us, code)
+    w.clock[N_HEAP] += 1
+
+
+@inlined
+def schedule_look(w: State, time_us: int, d: int) -> None:
+    """Put a look at a deployment's queue into the line, behind all else of its time but ends of patience."""
+    _rise(w.heap, w.clock[N_HEAP], time_us, LATE_BIT | (d << EV_BITS) | EV_QUEUE)
     w.clock[N_HEAP] += 1
 
 

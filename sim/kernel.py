@@ -19,10 +19,12 @@ from .layout import (
     EV_FINISH,
     EV_HEDGE,
     EV_MASK,
+    EV_QUEUE,
     EV_READY,
     EV_RETURN,
     FREE,
     FULL,
+    LAST_BIT,
     LATE_BIT,
     N_BIN,
     N_BIN_ENDS_US,
@@ -60,7 +62,7 @@ from .layout import (
     State,
 )
 from .scaling import look, ready
-from .servers import arrive, charge, finish
+from .servers import arrive, charge, finish, look_at_queue
 from .upsets import upset
 
 NEVER_US = 1 << 62
@@ -73,6 +75,9 @@ def _happen(w: State, code: int, now_us: int) -> tuple[int, int]:
     event, slot = code & EV_MASK, (code >> EV_BITS) & SLOT_MASK
     if event == EV_READY:
         ready(w, slot, now_us)
+        return NONE, NONE
+    if event == EV_QUEUE:
+        look_at_queue(w, slot, now_us)
         return NONE, NONE
     row = w.tries[slot]
     if event == EV_ARRIVE:
@@ -88,7 +93,7 @@ def _happen(w: State, code: int, now_us: int) -> tuple[int, int]:
         else:
             answered(w, slot, now_us)
     else:
-        call, number = (code & ~LATE_BIT) >> CALL_SHIFT, (code >> SEQUENCE_SHIFT) & NUMBER_MASK
+        call, number = (code & ~(LATE_BIT | LAST_BIT)) >> CALL_SHIFT, (code >> SEQUENCE_SHIFT) & NUMBER_MASK
         if row[T_CALL] == call and row[T_NUMBER] == number and row[T_TIMED] and not row[T_GONE]:
             return lose_patience(w, slot, now_us), NONE
     return NONE, NONE

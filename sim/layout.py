@@ -44,10 +44,12 @@ D_TOLD_P50_OLD = D_TOLD_P50 + SIZES
 D_TOLD_P95 = D_TOLD_P50_OLD + SIZES
 D_TOLD_P95_OLD = D_TOLD_P95 + SIZES
 D_TAUGHT = D_TOLD_P95_OLD + SIZES
-D_TOLD_EXTRA_US, D_TOLD_EXTRA_OLD_US, D_SCALED, D_STOOD, D_STOOD_US, D_COLS = range(D_TAUGHT + 1, D_TAUGHT + 7)
+D_TOLD_EXTRA_US, D_TOLD_EXTRA_OLD_US, D_SCALED, D_STOOD, D_STOOD_US, D_LOOK_US, D_COLS = range(
+    D_TAUGHT + 1, D_TAUGHT + 8
+)
 """D_TAUGHT: whether its estimates have changed since they were told. D_TOLD_EXTRA_US: what the times that are told have on top
 while no replica is ready. D_SCALED: its row in the table of scaled deployments. D_STOOD: how many servers stand ready since
-D_STOOD_US."""
+D_STOOD_US. D_LOOK_US: when its queue is next looked at for tries whose patience ends."""
 
 # Columns of the sites' table. `S_ENTRY` numbers the entries, NONE for a site that no call enters at.
 S_DOWN, S_SLOW_PPM, S_ENTRY, S_TOLD_US, S_TOLD_US_OLD, S_TICK_US, S_SYNCED_US, S_NEXT_US, S_CLEARED_US, S_COLS = range(
@@ -105,13 +107,12 @@ was heard of it was old then."""
     M_DEADLINE_US,
     M_LIMIT_US,
     M_FALLBACKS_MAX,
-    M_PLACES,
     M_SHUT_RULE,
     M_MARGIN,
     M_OPEN,
     M_COLS,
-) = range(12)
-"""M_OPEN: whether such calls may enter here. M_DEADLINE_US: the stricter of the policy's and the kind's; M_LIMIT_US: that, or what nothing waits longer than. M_SHUT_RULE: the rule to say where files veto every candidate, 0 where they do not."""
+) = range(11)
+"""M_OPEN: whether such calls may enter here. M_DEADLINE_US: the stricter of the policy's and the kind's; M_LIMIT_US: that, or what nothing waits longer than. M_PLAN: its plan, NONE for none. M_SHUT_RULE: the rule to say where files veto every candidate, 0 where they do not."""
 
 # Columns of the tries' table.
 (
@@ -151,14 +152,15 @@ FREE, GOING, QUEUED, RUNNING, BACK, LOST = range(6)
 of its caller's patience. T_GONE: it was given up, and what is still to come of it is nobody's."""
 
 # Scheduled events: the lowest three bits of the second number of a heap entry.
-EV_ARRIVE, EV_FINISH, EV_RETURN, EV_TIMER, EV_HEDGE, EV_READY = range(6)
+EV_ARRIVE, EV_FINISH, EV_RETURN, EV_TIMER, EV_HEDGE, EV_READY, EV_QUEUE = range(7)
 EV_BITS, SLOT_BITS, NUMBER_BITS = 3, 24, 4
 EV_MASK, SLOT_MASK = (1 << EV_BITS) - 1, (1 << SLOT_BITS) - 1
 SEQUENCE_SHIFT = EV_BITS + SLOT_BITS
 CALL_SHIFT = SEQUENCE_SHIFT + NUMBER_BITS
-CALLS_MAX = 1 << (62 - CALL_SHIFT)
-LATE_BIT = 1 << 62
-"""Ends of patience come after all else that is scheduled for their time."""
+CALLS_MAX = 1 << (61 - CALL_SHIFT)
+LATE_BIT, LAST_BIT = 1 << 62, 1 << 61
+"""Ends of patience (both bits) come after all else that is scheduled for their time; looks at a queue for them (the first
+bit) just before."""
 
 # Columns of the tenants' table: limits (NONE for none) and what is used of them.
 (
@@ -268,19 +270,23 @@ class State(NamedTuple):
     """int64: the deployments of all sites, one site after the other; `deps_from` int64[sites + 1] says where each begins."""
     deps_from: Any
     views: Any
-    """int64: all views, one after the other; `view_from` int64[entries, models] says where each begins, NONE for none;
-    `view_tick_us` to which exchange it has been followed."""
-    view_from: Any
+    """int64[views, V_ROWS, candidates], as wide as the model with the most needs; `view_of` int64[entries, models] says which
+    is whose, NONE for none, `view_tick_us` to which exchange it has been followed."""
+    view_of: Any
     view_tick_us: Any
     candidates: Any
     """int64: the deployments of all models, one model after the other; `candidates_from` int64[models + 1]."""
     candidates_from: Any
     codes: Any
-    """uint8: what files veto, one row of candidates after the other."""
+    """uint8[rows, candidates]: what files veto; columns that are no candidate's are vetoed."""
     params: Any
     exposures: Any
     plans: Any
+    no_plan: Any
     answer: Any
+    """int64[A_ROWS, 2]: only the best is used, and the time of the next, for patience; fewer places, fewer candidates to look
+    at. `answer_alone` has one, for calls that may not fall back."""
+    answer_alone: Any
     out: Any
     shapes: Any
     at_us: Any

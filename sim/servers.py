@@ -2,15 +2,16 @@
 
 from infercast.policies.units import LATENCY_MAX_US
 
-from .compiling import inlined
+from .compiling import apart, inlined
 from .ending import answered, free_slot, load
-from .heap import schedule, schedule_timer
+from .heap import schedule, schedule_look, schedule_timer
 from .layout import (
     BACK,
     D_BATCH_MAX,
     D_BUSY,
     D_DOWN,
     D_HEAD,
+    D_LOOK_US,
     D_MARGINAL_PPM,
     D_NUSD_PER_S,
     D_P50_US,
@@ -57,6 +58,7 @@ from .shapes import point as plain_point
 from .shapes import service_purpose as plain_service_purpose
 
 PPM = 1_000_000
+NEVER_US = 1 << 62
 point, service_purpose = inlined(plain_point), inlined(plain_service_purpose)
 
 
@@ -142,6 +144,35 @@ def serve(w: State, d: int, now_us: int) -> None:
 
 
 @inlined
+def _watch(w: State, d: int, patience_us: int) -> None:
+    """See to it that a deployment's queue is looked at when a try's patience ends: one look watches over all of it."""
+    if patience_us < w.dep[d, D_LOOK_US]:
+        w.dep[d, D_LOOK_US] = patience_us
+        schedule_look(w, patience_us, d)
+
+
+@apart
+def look_at_queue(w: State, d: int, now_us: int) -> None:
+    """Have the patience of queued tries end that does so now, and look again when the next one's does."""
+    if w.dep[d, D_LOOK_US] != now_us:
+        return  # an earlier look has seen to it
+    next_us = NEVER_US
+    for priority in range(PRIORITIES):
+        slot = w.dep[d, D_HEAD + priority]
+        while slot != NONE:
+            row = w.tries[slot]
+            if not row[T_GONE]:
+                if row[T_PATIENCE_US] <= now_us:
+                    time_out(w, slot)
+                else:
+                    next_us = min(next_us, row[T_PATIENCE_US])
+            slot = row[T_NEXT]
+    w.dep[d, D_LOOK_US] = next_us
+    if next_us != NEVER_US:
+        schedule_look(w, next_us, d)
+
+
+@inlined
 def arrive(w: State, slot: int, now_us: int) -> None:
     """A try reaches its site: it is served at once, waits, or is lost where all is dark."""
     row = w.tries[slot]
@@ -166,7 +197,7 @@ def arrive(w: State, slot: int, now_us: int) -> None:
     deployment[D_TAIL + priority] = slot
     deployment[D_WAITING] += 1
     if deployment[D_BUSY] >= deployment[D_SERVERS]:
-        time_out(w, slot)
+        _watch(w, d, row[T_PATIENCE_US])
     else:
         serve(w, d, now_us)
 

@@ -98,8 +98,8 @@ def _site_dies(w: State, site: int, now_us: int) -> None:
     """Its tries are lost, then the calls that entered there."""
     entry = w.site[site, S_ENTRY]
     if entry != NONE:
-        for model in range(w.view_from.shape[1]):
-            if w.view_from[entry, model] != NONE:
+        for model in range(w.view_of.shape[1]):
+            if w.view_of[entry, model] != NONE:
                 follow_view(w, entry, site, model)  # it hears nothing more: what it has heard is to be kept as of now
     for place in range(w.deps_from[site], w.deps_from[site + 1]):
         _deployment_dies(w, w.deps_of[place], now_us)

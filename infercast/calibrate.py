@@ -108,7 +108,17 @@ def believed_of(fleet: Fleet, payload_bytes: Mapping[str, int], states: Sequence
                 size = int(kernel.size_of(payload_bytes[model]))
                 p50_us, spread_us = row[kernel.L_P50_US + size], row[kernel.L_SPREAD_US + size]
                 server.setdefault(deployment.id, []).append((p50_us, p50_us + spread_us))
-    return Believed(middle(server), middle(trips))
+    return Believed(middle(server), middle(trips), _surprises(fleet, states))
+
+
+def _surprises(fleet: Fleet, states: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    """Return what each entry had learned of surprises when its first epoch began."""
+    found: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+    for state in states:
+        for entry, rows in state["z"].items():
+            for number, (p50, p90, p95, p99) in rows.items():
+                found.setdefault((entry, fleet.deployments[int(number)].id), (p50, p90, p95, p99))
+    return found
 
 
 def _measured(kind: int, end: Ended, payload_bytes: int, line: dict[str, Any] | None, starts_s: float) -> Measured:

@@ -7,7 +7,7 @@ Angelopoulos, Barber and Bates 2024, arXiv 2402.01139, on the quantile and with 
 clock, no randomness; compiled where numba is installed, the same source interpreted where it is not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -127,6 +127,12 @@ class Calibration:
         self.state: Table = np.zeros((count, C_COLS), dtype=np.int64)
         for column in range(C_SCALE, C_COLS, 5):
             self.state[:, column : column + 5] = NORMAL
+
+    def begin(self, series: int, z_milli: Sequence[int]) -> None:
+        """Start a series at four quantiles that were learned before."""
+        self._known(series)
+        for column in range(C_SCALE, C_COLS, 5):
+            self.state[series, column + 1 : column + 5] = [z * FINE for z in z_milli]
 
     def hear(self, series: int, u_milli: int) -> None:
         """Take in a finished call's u; beyond U_MAX_MILLI it counts as that."""

@@ -40,6 +40,10 @@ class Estimates:
         self._new_trips: dict[int, int] = {}
         self._new_surprises: set[int] = set()
 
+    def begin(self, index: int, z_milli: Sequence[int]) -> None:
+        """Start with quantiles of surprise that were learned before; the snapshot hears of them by `Snapshot.hear_z`."""
+        self._surprise.begin(index, z_milli)
+
     def served(self, index: int, payload_bytes: int, took_us: int, service_us: int, waited: bool) -> None:
         """Learn from a call that ran at an own deployment.
 

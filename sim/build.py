@@ -43,7 +43,7 @@ def build(world: World) -> at.State:
     clock = _clock(world, come, last_us, batch_max)
     tries = np.zeros((TRIES_AT_FIRST + 2 * int(clock[at.N_ROOM]), at.T_COLS), dtype=np.int64)
     free(tries, 0)
-    learned = _learned(world, way)
+    learned = _learned(world, way, entries)
     question = questions(calls, rows, come.row, world.policies)
     n, count = len(calls), len(fleet.deployments)
     return at.State(
@@ -51,7 +51,7 @@ def build(world: World) -> at.State:
         dep=dep,
         site=sites(world, entries),
         way=way,
-        cell=_cells(len(way), count),
+        cell=_cells(world, len(way), entries),
         kind=_kinds(world, rows, terms),
         terms=terms.table(),
         tries=tries,
@@ -148,19 +148,26 @@ def _kinds(world: World, rows: list[tuple[int, str]], terms: Terms) -> Ints:
     return table
 
 
-def _cells(entries: int, deployments_count: int) -> Ints:
-    cell = np.zeros((entries, deployments_count, at.C_COLS), dtype=np.int64)
+def _cells(world: World, count: int, entries: list[str]) -> Ints:
+    cell = np.zeros((count, len(world.fleet.deployments), at.C_COLS), dtype=np.int64)
     cell[:, :, at.C_Z :] = kernel.Z_NORMAL
+    for (entry, deployment), z_milli in world.surprises.items():
+        if entry in entries:
+            cell[entries.index(entry), world.fleet.deployment_index[deployment], at.C_Z :] = z_milli
     return cell
 
 
-def _learned(world: World, way: Ints) -> dict[str, Ints]:
+def _learned(world: World, way: Ints, names: list[str]) -> dict[str, Ints]:
     """Return the tables of what is learned; small ones where nothing is."""
     learns = world.estimates == "learned"
     priors = [(p50, p95) for p50, p95 in world.fleet.tables.priors_us.tolist() for _ in range(kernel.SIZES)]
     trips = [(max(1, p50), max(1, p50 + spread)) for p50, spread in way[:, :, : at.W_SHAPE].reshape(-1, 2).tolist()]
     services, ways_learned = Times(priors if learns else []), Times(trips if learns else [])
     entries, count = len(way), len(world.fleet.deployments)
+    surprise = calibration.Calibration(entries * count if learns else 1)
+    for (entry, deployment), z_milli in world.surprises.items():
+        if learns and entry in names:
+            surprise.begin(names.index(entry) * count + world.fleet.deployment_index[deployment], z_milli)
     return {
         "service_bins": services.bins,
         "service_meta": services.meta,
@@ -168,6 +175,6 @@ def _learned(world: World, way: Ints) -> dict[str, Ints]:
         "trip_bins": ways_learned.bins,
         "trip_meta": ways_learned.meta,
         "trip_recent": ways_learned.recent,
-        "surprise": calibration.Calibration(entries * count if learns else 1).state,
+        "surprise": surprise.state,
         "fresh": np.zeros((entries, 1 + count), dtype=np.int64),
     }

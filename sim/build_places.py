@@ -94,6 +94,8 @@ def views(world: World, entries: list[str], wanted: set[tuple[str, str]], width:
     snapshot = Snapshot(fleet)
     for d, (p50_us, p95_us) in enumerate(fleet.tables.priors_us.tolist()):
         snapshot.hear(d, Report(0, p50_us, p95_us), 0)
+    for (entry, deployment), z_milli in world.surprises.items():
+        snapshot.hear_z(entry, fleet.deployment_index[deployment], z_milli)
     snapshot.believe(0)
     whose = np.full((max(1, len(entries)), len(fleet.models)), at.NONE, dtype=np.int64)
     laid = np.zeros((max(1, len(wanted)), kernel.V_ROWS, width), dtype=np.int64)

@@ -130,6 +130,7 @@ def world_of(fleet: Fleet, policies: Mapping[str, Policy], profile: Profile, rer
         calls=calls_of(rerun, seed),
         starts_at_s=rerun.starts_at_s,
         truth=truth_of(fleet, profile),
+        surprises=profile.believed.surprises,
     )
 
 

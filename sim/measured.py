@@ -53,6 +53,8 @@ class Believed:
 
     server_us: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     trip_us: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    surprises: Mapping[tuple[str, str], tuple[int, int, int, int]] = field(default_factory=dict)
+    """By (entry, deployment): quantiles of surprise when the run began, in thousandths of a spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def _believed(reruns: Sequence[Rerun]) -> Believed:
             servers.setdefault(name, []).append(pair)
         for way, pair in rerun.believed.trip_us.items():
             trips.setdefault(way, []).append(pair)
-    return Believed(middle(servers), middle(trips))
+    return Believed(middle(servers), middle(trips), reruns[0].believed.surprises if reruns else {})
 
 
 def middle(found: Mapping[Key, Sequence[tuple[int, int]]]) -> dict[Key, tuple[int, int]]:

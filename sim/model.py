@@ -157,6 +157,9 @@ class World:
     """By site: power drawn by a replica while it computes."""
     estimates: Literal["learned", "declared"] = "learned"
     """Whether places learn service times and round trips from calls, as the live router does, or go by the files."""
+    surprises: Mapping[tuple[str, str], tuple[int, int, int, int]] = field(default_factory=dict)
+    """By (entry, deployment): quantiles of surprise that the entry had learned before, in thousandths of a spread; p50, p90,
+    p95 and p99, rising from 0. For what is not named, those of the normal distribution."""
     jitter: bool = True
     """Whether round trips vary as the links' p95 says; false where distances are emulated by waiting."""
     exchange_us: int = 250_000

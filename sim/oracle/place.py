@@ -56,6 +56,10 @@ class Place:
         place.told = {index: place.estimates.report(index, 0) for index in mine}
         for index, (p50_us, p95_us) in enumerate(fleet.tables.priors_us.tolist()):
             place.snapshot.hear(index, Report(0, p50_us, p95_us), 0)
+        for (entry, deployment), z_milli in world.surprises.items():
+            if entry == name:
+                place.estimates.begin(fleet.deployment_index[deployment], z_milli)
+                place.snapshot.hear_z(name, fleet.deployment_index[deployment], z_milli)
         place.snapshot.believe(0)
         return place
 

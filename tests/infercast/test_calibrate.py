@@ -127,6 +127,16 @@ def test_what_was_believed_is_the_median_over_the_epochs_of_the_run() -> None:
     assert found.server_us["digits-large@dub"] == (600, 700)
     assert found.trip_us == {("dub", "fra"): (31_000, 34_000)}
     assert "resnet50@iad" not in found.server_us
+    assert found.surprises == {}
+
+
+def test_surprises_are_those_that_an_entry_began_with() -> None:
+    small, large = (fleet().deployment_index[name] for name in ("digits-small@fra", "digits-large@dub"))
+    states = [{**state_with(1, 1), "z": z} for z in (
+        {"fra": {str(small): [0, 1, 2, 3]}}, {"fra": {str(small): [9, 9, 9, 9]}, "dub": {str(large): [4, 5, 6, 7]}}
+    )]  # fmt: skip
+    found = believed_of(fleet(), {"digits": 400}, states).surprises
+    assert found == {("fra", "digits-small@fra"): (0, 1, 2, 3), ("dub", "digits-large@dub"): (4, 5, 6, 7)}
 
 
 def test_signals_of_other_times_are_not_this_runs() -> None:

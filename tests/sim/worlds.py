@@ -56,8 +56,20 @@ def world_of(seed: int, features: Collection[str] = FEATURES, calls: int | None 
         jitter=dice.of(True, True, False),
         exchange_us=dice.of(100_000, 250_000, 250_000, 1_000_000),
         bins=dice.of(1, 7, 240),
+        surprises=_surprises(Dice(seed + 1), fleet),
     )
     return _without(whole, features)
+
+
+def _surprises(dice: Dice, fleet: Fleet) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    """What some entries had learned of some deployments before."""
+    found = {}
+    for site in fleet.sites:
+        for deployment in fleet.deployments:
+            if dice.random() < 0.2:
+                p50, p90, p95, p99 = sorted(dice.of(0, 300, 800, 1_000, 1_700, 4_000, 120_000) for _ in range(4))
+                found[(site.id, deployment.id)] = (p50, p90, p95, p99)
+    return found
 
 
 def _without(world: World, features: Collection[str]) -> World:

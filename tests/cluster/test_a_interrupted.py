@@ -17,6 +17,8 @@ from infercast.router.serving.cluster import free_ports
 from tests.cluster.live import ROOT
 
 UNDER_WAY_S, END_S, GONE_S = 60.0, 60.0, 10.0
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""A suite that runs in the background has interrupts switched off, and hands that on."""
 CLI = "from infercast.cli import main; main()"
 
 
@@ -35,7 +37,7 @@ def interrupted(
 ) -> Iterator[tuple[int, list[psutil.Process], Path]]:
     """`up`, interrupted while the raylets start: its exit code, what it left running, and its state folder."""
     state = tmp_path_factory.mktemp("interrupted")
-    words = [sys.executable, "-c", CLI, "up", "--state", str(state), "--port", str(free_ports(1)[0])]
+    words = [sys.executable, "-c", f"{HEEDING}; {CLI}", "up", "--state", str(state), "--port", str(free_ports(1)[0])]
     started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(UNDER_WAY_S, state, "raylet")

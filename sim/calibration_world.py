@@ -47,8 +47,8 @@ def p50_and_p95(values: Sequence[int]) -> tuple[int, int]:
 def fleet_as_measured(fleet: Fleet, profile: Profile) -> Fleet:
     """Return the fleet with measured times of its deployments and of the links between sites.
 
-    Each site gets accelerators of its own, so that a variant's card can say for each site what it takes there: what calls
-    measured, else what the site had learned. Ways are as the entries had learned them. What nobody knows is as declared.
+    Each site gets accelerators of its own, so that a variant's card can say for each site what it takes there. Times and ways are
+    what calls measured, else what the places had learned, else as declared.
     """
     document = fleet.model_dump(mode="json", by_alias=True)
     document["call_overhead_ms"] = 0
@@ -85,14 +85,14 @@ def _service_ms(fleet: Fleet, profile: Profile, deployment: Deployment) -> dict[
 def _round_trip_us(profile: Profile, ends: tuple[str, str]) -> tuple[int, int] | None:
     """Return p50 and p95 of a link, either way; None where nobody went or probed it.
 
-    What places had learned goes first: they decide by it, and do not learn from calls with large payloads.
+    What places had learned is of small payloads and, where few calls go, still near to what is declared: measured trips go first.
     """
+    trips_us = sorted(profile.trip_us.get(ends, ()) + profile.trip_us.get(ends[::-1], ()))
+    if len(trips_us) >= VALUES_MIN:
+        return p50_and_p95(trips_us)
     known = profile.believed.trip_us
     learned = [known[way] for way in (ends, ends[::-1]) if way in known]
-    if learned:
-        return middle({ends: learned})[ends]
-    trips_us = sorted(profile.trip_us.get(ends, ()) + profile.trip_us.get(ends[::-1], ()))
-    return p50_and_p95(trips_us) if trips_us else None
+    return middle({ends: learned})[ends] if learned else None
 
 
 def truth_of(fleet: Fleet, profile: Profile) -> dict[str, Truth]:

@@ -116,14 +116,16 @@ def test_the_fleets_overhead_is_in_what_is_measured_and_is_not_added_again() -> 
     assert measured.tables.priors_us.tolist() == [[10_500, 19_050], [4_500, 4_500]]
 
 
-def test_ways_are_as_long_as_entries_had_learned_else_as_calls_measured_else_as_declared() -> None:
-    believed = Believed({}, {("edge", "cloud"): (25_000, 31_000), ("cloud", "edge"): (27_000, 33_000)})
-    trips = {("edge", "cloud"): (1_000,), ("far", "cloud"): (32_000, 34_000)}
+def test_ways_are_as_long_as_calls_measured_else_as_entries_had_learned_else_as_declared() -> None:
+    believed = Believed(
+        {}, {("edge", "cloud"): (25_000, 31_000), ("cloud", "edge"): (27_000, 33_000), ("cloud", "far"): (1, 2)}
+    )
+    trips = {("edge", "cloud"): (1_000,) * 19, ("far", "cloud"): VALUES[:10], ("cloud", "far"): VALUES[10:]}
     links = fleet_as_measured(fleet(), Profile({}, trips, {}, believed)).links
     assert {(link.from_, link.to): (link.rtt_ms, link.rtt_p95_ms) for link in links} == {
         ("zone", "edge"): (10, None),
         ("edge", "cloud"): (26.0, 32.0),
-        ("cloud", "far"): (33.0, 33.9),
+        ("cloud", "far"): (10.5, 19.05),
     }
     assert {link.rtt_p95_ms for link in fleet_as_measured(fleet(), Profile({}, {}, {})).links} == {None}
 

@@ -18,22 +18,8 @@ from infercast.sim.model import Ended, Run, World
 from infercast.sim.oracle import simulate as oracle
 from infercast.sim.simulate import simulate
 from tests.router.fakes import ROOT
-from tests.sim.worlds import world_of
+from tests.sim.worlds import ARRAYS, world_of
 
-ARRAYS = (
-    "ended",
-    "rule",
-    "deployment",
-    "entry",
-    "latency_us",
-    "wait_us",
-    "cost_nusd",
-    "egress_nusd",
-    "attempts",
-    "hedged",
-    "busy_us",
-    "replica_us",
-)
 SEEDS = st.integers(0, 2**32)
 
 

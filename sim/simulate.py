@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from infercast.policies.estimator import Times
 
-from . import layout as at
-from .build import build, free
-from .kernel import advance
+from .building.state import build, free
+from .kernel import layout as at
+from .kernel.loop import advance
 from .model import Calls, Ended, Ints, Run, World
 
 STEP_CALLS = 50_000

@@ -12,28 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import infercast.sim.simulate as kernel_module
-from infercast.sim import layout
-from infercast.sim.build import build
+from infercast.sim.building.state import build
+from infercast.sim.kernel import layout
 from infercast.sim.model import Ended, Run, World
 from infercast.sim.oracle import simulate as oracle
 from infercast.sim.simulate import simulate
 from tests.router.fakes import ROOT
-from tests.sim.worlds import world_of
+from tests.sim.worlds import ARRAYS, world_of
 
-ARRAYS = (
-    "ended",
-    "rule",
-    "deployment",
-    "entry",
-    "latency_us",
-    "wait_us",
-    "cost_nusd",
-    "egress_nusd",
-    "attempts",
-    "hedged",
-    "busy_us",
-    "replica_us",
-)
 SEEDS = st.integers(0, 2**32)
 
 
@@ -106,7 +92,7 @@ def test_tables_grow_when_they_are_full(monkeypatch: pytest.MonkeyPatch) -> None
         return roomier(state)
 
     room = int(build(world).clock[layout.N_ROOM])
-    monkeypatch.setattr("infercast.sim.build.TRIES_AT_FIRST", 1 - room)
+    monkeypatch.setattr("infercast.sim.building.state.TRIES_AT_FIRST", 1 - room)
     monkeypatch.setattr(kernel_module, "_roomier", counted)
     assert digest(simulate(world)) == whole
     assert grown

@@ -10,7 +10,7 @@ from infercast.sim.model import Disturbance, Ended, Kind, LimitedBy, Run, Scalin
 from infercast.sim.oracle import simulate
 from infercast.sim.shapes import ONE, shape_of
 from tests.sim.tiny import ACCESS_US, BACK_US, PLAIN, tiny, tiny_fleet
-from tests.sim.worlds import sim_worlds
+from tests.sim.worlds import ARRAYS, sim_worlds
 
 S = 1_000_000
 EDGE, CLOUD, FAR = 0, 1, 2
@@ -328,22 +328,6 @@ def columns(run: Run) -> dict[str, bytes]:
         name: np.asarray(getattr(run, name)).tobytes()
         for name in (*ARRAYS, "span_us", "bin_us", "joules", "stopped_early")
     }
-
-
-ARRAYS = (
-    "ended",
-    "rule",
-    "deployment",
-    "entry",
-    "latency_us",
-    "wait_us",
-    "cost_nusd",
-    "egress_nusd",
-    "attempts",
-    "hedged",
-    "busy_us",
-    "replica_us",
-)
 
 
 @settings(max_examples=40, deadline=None)

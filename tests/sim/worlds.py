@@ -34,6 +34,21 @@ FEATURES = (
     "windows",
 )
 S = 1_000_000
+ARRAYS = (
+    "ended",
+    "rule",
+    "deployment",
+    "entry",
+    "latency_us",
+    "wait_us",
+    "cost_nusd",
+    "egress_nusd",
+    "attempts",
+    "hedged",
+    "busy_us",
+    "replica_us",
+)
+"""The arrays of a run."""
 
 
 def world_of(seed: int, features: Collection[str] = FEATURES, calls: int | None = None) -> World:

@@ -7,11 +7,11 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.units import PPM
 
-from . import layout as at
-from .build_scaling import replicas_at_first, scaled_of
-from .model import Ints, Truth, World
+from ..kernel import layout as at
+from ..model import Ints, Truth, World
+from ..shapes import shape_of, shape_of_trip
 from .pool import Pool
-from .shapes import shape_of, shape_of_trip
+from .scaling import replicas_at_first, scaled_of
 from .upheaval import Steps, Upheaval
 
 FAR_US = 1 << 62

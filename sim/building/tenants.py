@@ -9,8 +9,8 @@ from infercast.policies.objectives import QUANTILE_COLUMN
 from infercast.policies.policy import Policy
 from infercast.policies.units import US_PER_S, nusd, ppm
 
-from . import layout as at
-from .model import NEVER_EQUAL, Calls, Ints, World
+from ..kernel import layout as at
+from ..model import NEVER_EQUAL, Calls, Ints, World
 
 NEVER_US = -(1 << 62)
 """When an answer came that never did."""

@@ -2,6 +2,9 @@
 
 from infercast.policies.units import LATENCY_MAX_US
 
+from ..shapes import ONE_BITS
+from ..shapes import point as plain_point
+from ..shapes import service_purpose as plain_service_purpose
 from .compiling import apart, inlined
 from .ending import answered, free_slot, load
 from .heap import schedule, schedule_look, schedule_timer
@@ -53,9 +56,6 @@ from .layout import (
 from .learning import served
 from .limits import spend
 from .series import add_from_now
-from .shapes import ONE_BITS
-from .shapes import point as plain_point
-from .shapes import service_purpose as plain_service_purpose
 
 PPM = 1_000_000
 NEVER_US = 1 << 62

@@ -8,6 +8,10 @@ from infercast.policies.patience import NOTHING_BEHIND
 from infercast.policies.patience import patience_us as plain_patience_us
 from infercast.policies.units import LATENCY_MAX_US
 
+from ..model import Ended
+from ..shapes import ONE_BITS
+from ..shapes import point as plain_point
+from ..shapes import trip_purpose as plain_trip_purpose
 from .belief import count, distrust, follow_entry, follow_view, width_of
 from .compiling import apart, inlined
 from .ending import abandon, end_call, free_slot, take_slot, unanswered_us
@@ -76,11 +80,7 @@ from .layout import (
 )
 from .learning import gave_up
 from .limits import let_through, may_hedge, reserve, settle
-from .model import Ended
 from .servers import time_out
-from .shapes import ONE_BITS
-from .shapes import point as plain_point
-from .shapes import trip_purpose as plain_trip_purpose
 
 patience_us = inlined(plain_patience_us)
 point, trip_purpose = inlined(plain_point), inlined(plain_trip_purpose)

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from infercast.policies.fleet import Fleet
 
-from .layout import NONE
-from .model import Calls, Ints
+from ..kernel.layout import NONE
+from ..model import Calls, Ints
 from .upheaval import Steps, Upheaval
 
 

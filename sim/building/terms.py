@@ -10,8 +10,8 @@ from infercast.policies.model import Request
 from infercast.policies.patience import DEADLINE_DEFAULT_US
 from infercast.policies.tables import draw_of
 
-from . import layout as at
-from .model import Calls, Ints, World
+from ..kernel import layout as at
+from ..model import Calls, Ints, World
 from .pool import Pool
 
 NO_CANDIDATE = 255

@@ -1,5 +1,6 @@
 """How much each tenant has used, exactly, over all entries: calls, calls at once, money. Only of tenants where it matters."""
 
+from ..model import LimitedBy
 from .compiling import inlined
 from .layout import (
     K_TENANT,
@@ -25,7 +26,6 @@ from .layout import (
     U_TRACKED,
     State,
 )
-from .model import LimitedBy
 
 REQUESTS_PER_MINUTE, CONCURRENT_MAX = int(LimitedBy.REQUESTS_PER_MINUTE), int(LimitedBy.CONCURRENT_MAX)
 BUDGET_PER_DAY, BUDGET_PER_MONTH = int(LimitedBy.BUDGET_PER_DAY), int(LimitedBy.BUDGET_PER_MONTH)

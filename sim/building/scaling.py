@@ -5,8 +5,8 @@ import numpy as np
 from infercast.policies.fleet import Deployment
 from infercast.policies.units import US_PER_S, ppm
 
-from . import layout as at
-from .model import Ints, World
+from ..kernel import layout as at
+from ..model import Ints, World
 
 
 def scaled_of(world: World) -> list[str]:

@@ -9,7 +9,7 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.network import Path
 from infercast.policies.units import LATENCY_MAX_US, PPM
 
-from .model import Disturbance
+from ..model import Disturbance
 
 Steps = list[tuple[int, int]]
 """(from when in microseconds, value), in order of time, each value another than the one before."""

@@ -2,6 +2,7 @@
 
 from infercast.policies import kernel
 
+from ..model import Ended
 from .belief import count, follow_entry, follow_view
 from .compiling import inlined
 from .layout import (
@@ -42,7 +43,6 @@ from .layout import (
 )
 from .learning import carried, travelled
 from .limits import settle, spend
-from .model import Ended
 
 ANSWERED = int(Ended.ANSWERED)
 egress_nusd, transfer_us = kernel.egress_nusd, kernel.transfer_us

@@ -5,14 +5,14 @@ import numpy as np
 from infercast.policies import calibration, kernel
 from infercast.policies.estimator import Times
 
-from . import layout as at
-from .build_places import changes, deployments, sites, views, ways
-from .build_policies import Terms
-from .build_scaling import scaled_tables
-from .build_tenants import NEVER_US, questions, tenants, tenants_of
+from ..kernel import layout as at
+from ..model import SHAPE_POINTS, Ints, World
 from .entering import Entering, entering, rows_of
-from .model import SHAPE_POINTS, Ints, World
+from .places import changes, deployments, sites, views, ways
 from .pool import Pool, flat, offsets
+from .scaling import scaled_tables
+from .tenants import NEVER_US, questions, tenants, tenants_of
+from .terms import Terms
 from .upheaval import Upheaval
 
 TRIES_AT_FIRST = 1024

@@ -1,5 +1,6 @@
 """What happens to the world: sites, deployments and links go down, come back, slow down. Rare, so nothing here is hurried."""
 
+from ..model import Ended
 from .belief import count, follow_view
 from .compiling import apart, inlined
 from .ending import abandon, end_call, free_slot
@@ -49,7 +50,6 @@ from .layout import (
     State,
 )
 from .limits import settle
-from .model import Ended
 from .scaling import stand
 from .series import add
 from .servers import charge

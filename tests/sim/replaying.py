@@ -12,9 +12,9 @@ from infercast.policies.policy import Policy
 from infercast.policies.record import request_from_json
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.tables import draw_of
-from infercast.sim import layout as at
-from infercast.sim.build import build
+from infercast.sim.building.state import build
 from infercast.sim.calibration_world import policy_as_carried
+from infercast.sim.kernel import layout as at
 from infercast.sim.model import Calls, Ended, Kind, World
 from infercast.sim.simulate import _compile_first, _run_to
 

@@ -1,12 +1,11 @@
 """What runs of scenarios look like on a terminal: tables by tenant and by site, what differs, what a sweep found."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from infercast.policies.model import Rule
 from infercast.sim.comparison import Comparison, Difference
 from infercast.sim.comparison_words import in_words
 from infercast.sim.frontier import Point, frontier
@@ -14,13 +13,13 @@ from infercast.sim.measures import MEASURE_BY_NAME, MEASURES, change_written, wr
 from infercast.sim.scenario import Scenario
 from infercast.sim.settings import Setting
 from infercast.sim.student import mean_and_half_width
-from infercast.sim.summary import Group, Summary
+from infercast.sim.summary import Busy, Group, Summary
 
 from .app import out
+from .sim_columns import Column, folded, stacked, width_of
 
-REASONS_MAX = 4
 OF_TENANTS = ("p50_ms", "p95_ms", "p99_ms", "in_time_share", "accuracy", "cost_usd_per_1000_calls", "cost_usd_per_day")
-OF_SITES = ("p95_ms", "wait_mean_ms", "cost_usd_per_day")
+OF_SITES = ("answered_share", "p95_ms", "wait_mean_ms", "cost_usd_per_day")
 OF_SWEEP = (
     "p50_ms",
     "p95_ms",
@@ -30,14 +29,20 @@ OF_SWEEP = (
     "cost_usd_per_1000_calls",
     "cost_usd_per_day",
 )
+WORD_MAX = max(len(word) for measure in MEASURES for word in measure.label.split())
 Groups = Sequence[Group]
 
 
 def show_run(scenario: Scenario, summaries: Sequence[Summary]) -> None:
     """Print what became of a scenario's calls: means over its runs."""
     _title(scenario)
-    out.print(_tenants(summaries))
-    out.print(_sites(summaries))
+    for table in (*_tenants(summaries), *_sites(summaries)):
+        out.print(table, crop=False)
+    stopped = unanswered(summaries)
+    if stopped:
+        out.print("without an answer:", highlight=False)
+    for line in stopped:
+        out.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     span_s = mean_and_half_width([summary.span_s for summary in summaries])[0]
     seeds = ", ".join(str(summary.seed) for summary in summaries[:5]) + (", …" if len(summaries) > 5 else "")
     said = "one run" if len(summaries) == 1 else f"means of {len(summaries)} runs, ± is the 95% interval"
@@ -71,85 +76,106 @@ def _count(values: Iterable[float]) -> str:
     return written(mean_and_half_width(list(values))[0], "calls")
 
 
-def _table(first: str, columns: Iterable[str], last: str = "") -> Table:
-    table = Table()
-    table.add_column(first, overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
-    if last:
-        table.add_column(last, overflow="fold")
-    return table
-
-
 def _labels(names: Iterable[str]) -> list[str]:
     short = {"in_time_share": "in time", "cost_usd_per_1000_calls": "per 1,000 calls", "cost_usd_per_day": "per day"}
     short |= {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99", "wait_mean_ms": "wait", "answered_share": "answered"}
     return [short.get(name, MEASURE_BY_NAME[name].label.split()[-1] if name != "accuracy" else name) for name in names]
 
 
-def _tenants(summaries: Sequence[Summary]) -> Table:
-    table = _table("tenant", ("calls", "answered", *_labels(OF_TENANTS)), "without an answer")
+def _tenants(summaries: Sequence[Summary]) -> Iterable[Table]:
     names = dict.fromkeys(name for summary in summaries for name in summary.tenants)
     groups = {name: [each.tenants[name] for each in summaries if name in each.tenants] for name in names}
     groups["all"] = [summary.overall for summary in summaries]
-    for name, each in groups.items():
-        if name == "all":
-            table.add_section()
-        counts = _count(group.calls for group in each), _cell(each, "answered_share")
-        table.add_row(name, *counts, *(_cell(each, measure) for measure in OF_TENANTS), _reasons(each))
-    return table
+    columns = [
+        Column("calls", [_count(group.calls for group in each) for each in groups.values()]),
+        *_measured(("answered_share", *OF_TENANTS), list(groups.values())),
+    ]
+    return stacked(Column("tenant", list(groups)), columns, out, last_apart=True)
 
 
-def _reasons(groups: Groups) -> str:
-    """Return why calls had no answer, most first: `refused residency.transit 12`."""
-    counted: dict[tuple[str, str], int] = {}
-    for group in groups:
-        for stopped in group.stopped:
-            key = (stopped.ended, stopped.rule)
-            counted[key] = counted.get(key, 0) + stopped.calls
-    most = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    said = [f"{_reason(*key)} {written(calls / len(groups), 'calls')}" for key, calls in most[:REASONS_MAX]]
-    if len(most) > REASONS_MAX:
-        said.append(f"{len(most) - REASONS_MAX} more reasons")
-    return "\n".join(said)
+def _measured(names: Sequence[str], groups: Sequence[Groups]) -> list[Column]:
+    labels = _labels(names)
+    return [Column(label, [_cell(each, name) for each in groups]) for name, label in zip(names, labels, strict=True)]
 
 
-def _reason(ended: str, rule: str) -> str:
-    return ended if rule == Rule.NONE.word else f"{ended} {rule}"
+def unanswered(summaries: Sequence[Summary]) -> list[str]:
+    """Return why calls had no answer, a line for each reason, most calls first: `refused residency.transit 12: bank 12`.
+
+    Numbers are means over runs.
+    """
+    counted: dict[str, dict[str, int]] = {}
+    for summary in summaries:
+        for tenant, group in summary.tenants.items():
+            for stopped in group.stopped:
+                by_tenant = counted.setdefault(stopped.reason, {})
+                by_tenant[tenant] = by_tenant.get(tenant, 0) + stopped.calls
+    most = sorted(counted.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    return [f"{reason} {_of_runs(by.values(), summaries)}: {_by_tenant(by, summaries)}" for reason, by in most]
 
 
-def _sites(summaries: Sequence[Summary]) -> Table:
-    table = _table("site", ("entered", "ended here", "answered", *_labels(OF_SITES), "utilisation"))
-    for name in dict.fromkeys(name for summary in summaries for name in summary.sites):
-        groups = [summary.sites[name] for summary in summaries if name in summary.sites]
-        counts = (
-            _count(summary.entered.get(name, 0) for summary in summaries),
-            _count(group.calls for group in groups),
-            _count(group.answered for group in groups),
-        )
-        busy = [summary.busy[name].utilisation if name in summary.busy else None for summary in summaries]
-        used = _mean(busy, lambda value: written(value, "share"), "share")
-        table.add_row(name, *counts, *(_cell(groups, measure) for measure in OF_SITES), used)
-    return table
+def _by_tenant(calls: Mapping[str, int], summaries: Sequence[Summary]) -> str:
+    ordered = sorted(calls.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{tenant} {_of_runs([each], summaries)}" for tenant, each in ordered)
+
+
+def _of_runs(calls: Iterable[int], summaries: Sequence[Summary]) -> str:
+    return written(sum(calls) / len(summaries), "calls")
+
+
+def _sites(summaries: Sequence[Summary]) -> Iterable[Table]:
+    names = list(dict.fromkeys(name for summary in summaries for name in summary.sites))
+    groups = [[summary.sites[name] for summary in summaries if name in summary.sites] for name in names]
+    columns = [
+        Column("entered", [_count(summary.entered.get(name, 0) for summary in summaries) for name in names]),
+        Column("ended here", [_count(group.calls for group in each) for each in groups]),
+        *_measured(OF_SITES, groups),
+        Column("utilisation", [_used([summary.busy.get(name) for summary in summaries]) for name in names]),
+    ]
+    return stacked(Column("site", names), columns, out)
+
+
+def _used(busy: Iterable[Busy | None]) -> str:
+    found = [None if each is None else each.utilisation for each in busy]
+    return _mean(found, lambda value: written(value, "share"), "share")
 
 
 def show_comparison(base: Scenario, other: Scenario, comparison: Comparison) -> None:
     """Print what differs between two scenarios, in words and as a table by tenant."""
     _title(other)
     out.print(f"compared with {escape(base.path)}", highlight=False, soft_wrap=True)
-    out.print(_differences(comparison))
+    out.print(_differences(comparison), crop=False)
     out.print(in_words(comparison), highlight=False, markup=False)
 
 
 def _differences(comparison: Comparison) -> Table:
-    table = _table("", ("measure", "before", "after", "difference"))
+    """Return what differs, as a table; where it finds no room, without the values before, then without those after."""
+    heads = ["before", "after", "difference"]
+    table = _difference_table(comparison, heads)
+    while len(heads) > 1 and width_of(table, out) - _may_fold(table) > out.width:
+        heads.pop(0)
+        table = _difference_table(comparison, heads)
+    return table
+
+
+def _may_fold(table: Table) -> int:
+    """Return by how many columns of the terminal the names of measures can be folded without breaking a word."""
+    return max(max(len(str(label)) for label in table.columns[1].cells) - WORD_MAX, 0)
+
+
+def _difference_table(comparison: Comparison, heads: Sequence[str]) -> Table:
+    table = Table()
+    table.add_column("", no_wrap=True)
+    table.add_column("measure", overflow="fold")
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
     sections = {"all calls": comparison.overall, **comparison.tenants}
     for name, differences in sections.items():
         shown = [each for each in differences if _differs(each)]
         for index, each in enumerate(shown):
-            table.add_row(name if index == 0 else "", *_difference(each))
+            label, *cells = _difference(each)
+            table.add_row(folded(name) if index == 0 else "", label, *cells[-len(heads) :])
         if not shown:
-            table.add_row(name, "no difference to speak of", "", "", "")
+            table.add_row(folded(name), "no difference to speak of")
         table.add_section()
     return table
 
@@ -201,19 +227,28 @@ def _plain_mean(values: Sequence[float | None]) -> float | None:
 def show_sweep(scenario: Scenario, rows: Sequence[dict[str, Any]], latency: str) -> None:
     """Print the points of a sweep, those of the frontier marked."""
     _title(scenario)
-    table = Table()
-    table.add_column("")
-    for text in rows[0]["set"]:
-        table.add_column(text, overflow="fold", justify="right")
-    for label in _labels(OF_SWEEP):
-        table.add_column(label, justify="right")
-    for row in rows:
-        cells = [written(row[name], MEASURE_BY_NAME[name].unit) for name in OF_SWEEP]
-        table.add_row(
-            "[green]★[/]" if row["on_frontier"] else "", *(str(value) for value in row["set"].values()), *cells
-        )
-    out.print(table)
+    shorts = tails(list(rows[0]["set"]))
+    columns = [Column(short, [str(row["set"][text]) for row in rows]) for text, short in shorts.items()]
+    for name, label in zip(OF_SWEEP, _labels(OF_SWEEP), strict=True):
+        columns.append(Column(label, [written(row[name], MEASURE_BY_NAME[name].unit) for row in rows]))
+    marks = Column("", ["[green]★[/]" if row["on_frontier"] else "" for row in rows])
+    for table in stacked(marks, columns, out):
+        out.print(table, crop=False)
+    for text, short in shorts.items():
+        if short != text:
+            out.print(f"{short} is {text}", highlight=False, markup=False, soft_wrap=True)
     best = sum(row["on_frontier"] for row in rows)
     out.print(
         f"★ no other point is cheaper a day and has a lower {latency} latency: {best} of {len(rows)}", highlight=False
     )
+
+
+def tails(paths: Sequence[str]) -> dict[str, str]:
+    """Return a short name for each path: as few of its last steps as no other path ends with."""
+    return {path: _tail(path, [other for other in paths if other != path]) for path in paths}
+
+
+def _tail(path: str, others: Sequence[str]) -> str:
+    steps = path.split(".")
+    ends = (".".join(steps[-kept:]) for kept in range(1, len(steps)))
+    return next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), path)

@@ -12,7 +12,7 @@ from infercast.sim.scenario import Scenario, load_scenario
 from infercast.sim.settings import Setting
 
 from .app import AsJson, app, err, out, print_json, refusing
-from .sim_running import end_if_stopped, head, run_with_progress, write_report
+from .sim_running import end_if_stopped, head, run_with_progress, runs_said, write_comparison, write_report
 
 sim = typer.Typer(
     name="sim",
@@ -110,7 +110,7 @@ def compare(
             show_comparison(first, second, comparison)
         if html is not None:
             with refusing():
-                write_report(html, second, comparison.before, comparison.after)
+                write_comparison(html, first, second, comparison)
     end_if_stopped(len(jobs), found)
 
 
@@ -166,7 +166,7 @@ def check(
         return
     for row, each in zip(rows, loaded, strict=True):
         said = f"{row['calls']:,} calls, {len(each.policies)} tenants, {len(each.fleet.sites)} sites"
-        out.print(f"[green]✓[/] {each.path}: {said}, {each.replications} runs", highlight=False)
+        out.print(f"[green]✓[/] {each.path}: {said}, {runs_said(each.replications)}", highlight=False)
 
 
 @sim.command("schema")

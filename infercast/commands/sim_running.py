@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infercast.policies.faults import BadInput, Fault
+from infercast.sim.comparison import Comparison
 from infercast.sim.replications import Job, kept, processes_here, run_all
 from infercast.sim.scenario import Scenario
 from infercast.sim.summary import Summary
@@ -45,9 +47,14 @@ def run_with_progress(jobs: Sequence[Job], processes: int, limit_s: float | None
     """Return the summaries of runs, and whether any was stopped; a bar on standard error shows how far they are."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with stopping(limit_s) as stop, Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task(f"{len(jobs)} runs" if len(jobs) > 1 else "1 run", total=1.0)
+        bar = progress.add_task(runs_said(len(jobs)), total=1.0)
         found = run_all(jobs, processes or processes_here(), lambda share: progress.update(bar, completed=share), stop)
     return found, any(summary is None or summary.stopped_early for summary in found)
+
+
+def runs_said(count: int) -> str:
+    """Return how many runs there are, in words: `1 run`, `30 runs`."""
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:
@@ -60,11 +67,25 @@ def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def write_report(path: Path, scenario: Scenario, before: Sequence[Summary], after: Sequence[Summary] = ()) -> None:
-    """Write a report for a browser: of runs, or of what differs between two scenarios. Raises BadInput where it cannot."""
+def write_report(path: Path, scenario: Scenario, runs: Sequence[Summary]) -> None:
+    """Write a report of runs for a browser. Raises BadInput where it cannot."""
     from infercast.sim.report.page import report
 
-    write_page(path, report(title_of(scenario), before, after, scenario.changes))
+    write_page(path, report(title_of(scenario), runs, changes=scenario.changes))
+
+
+def write_comparison(path: Path, base: Scenario, other: Scenario, comparison: Comparison) -> None:
+    """Write a report for a browser of what differs between two scenarios. Raises BadInput where it cannot."""
+    from infercast.sim.report.page import report
+
+    changes = changes_between(base.changes, other.changes)
+    write_page(path, report(title_of(other), comparison.before, comparison.after, changes))
+
+
+def changes_between(base: Sequence[str], other: Sequence[str]) -> list[str]:
+    """Return what one scenario changes and the other does not: its own as they are, the base's as `without …`."""
+    mine, theirs = Counter(other) - Counter(base), Counter(base) - Counter(other)
+    return [*mine.elements(), *(f"without {each}" for each in theirs.elements())]
 
 
 def title_of(scenario: Scenario) -> str:

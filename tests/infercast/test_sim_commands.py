@@ -105,6 +105,23 @@ def test_reports_are_written_where_asked_and_say_what_was_changed(tmp_path: Path
     assert "cannot be written" in told.stderr
 
 
+def test_the_page_of_a_comparison_lists_what_the_two_sides_do_not_share(tmp_path: Path) -> None:
+    shared, own = {"slow": {"site": "dub", "factor": 2}}, {"traffic": {"scale": 2}}
+    base, other = write_scenario(tmp_path, shared, own, name="b.yaml"), write_scenario(tmp_path, DOWN, shared)
+    page = tmp_path / "page.html"
+    assert run("compare", base, other, "--html", page).exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "fail: {site: fra, from: 1s}" in text
+    assert "without traffic: {scale: 2}" in text
+    assert "slow:" not in text
+
+
+def test_check_counts_one_run_as_one(tmp_path: Path) -> None:
+    once, twice = write_scenario(tmp_path), write_scenario(tmp_path, name="t.yaml", replications=2)
+    assert run("check", once).stdout.endswith(", 1 run\n")
+    assert run("check", twice).stdout.endswith(", 2 runs\n")
+
+
 def test_a_scenario_does_not_differ_from_itself(tmp_path: Path) -> None:
     path = write_scenario(tmp_path)
     told = run("compare", path, path)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from infercast.sim.comparison import Comparison, Difference
+from infercast.sim.comparison import Comparison, Difference, Differences
 from infercast.sim.comparison_words import in_words
 from infercast.sim.frontier import Point, frontier
 from infercast.sim.measures import MEASURE_BY_NAME, MEASURES, change_written, written
@@ -131,7 +131,25 @@ def _sites(summaries: Sequence[Summary]) -> Iterable[Table]:
         *_measured(OF_SITES, groups),
         Column("utilisation", [_used([summary.busy.get(name) for summary in summaries]) for name in names]),
     ]
+    busiest = [_busiest(name, summaries) for name in names]
+    columns += [
+        Column("busiest", [name for name, _ in busiest]),
+        Column("its utilisation", [used for _, used in busiest]),
+    ]
     return stacked(Column("site", names), columns, out)
+
+
+def _busiest(site: str, summaries: Sequence[Summary]) -> tuple[str, str]:
+    """Return the variant that was used most of those at a site, and how much; dashes where none stood ready."""
+    used: dict[str, list[float]] = {}
+    for summary in summaries:
+        for name, busy in summary.deployments.items():
+            if name.endswith(f"@{site}") and busy.utilisation is not None:
+                used.setdefault(name, []).append(busy.utilisation)
+    if not used:
+        return "—", "—"
+    most = max(used, key=lambda name: mean_and_half_width(used[name])[0])
+    return most.removesuffix(f"@{site}"), _mean(used[most], lambda value: written(value, "share"), "share")
 
 
 def _used(busy: Iterable[Busy | None]) -> str:
@@ -144,7 +162,17 @@ def show_comparison(base: Scenario, other: Scenario, comparison: Comparison) -> 
     _title(other)
     out.print(f"compared with {escape(base.path)}", highlight=False, soft_wrap=True)
     out.print(_differences(comparison), crop=False)
+    if any(_may_be_chance(each) for part in _sections(comparison).values() for each in part if _differs(each)):
+        out.print("~ may be chance: the 95% interval of the difference holds 0", highlight=False)
     out.print(in_words(comparison), highlight=False, markup=False)
+
+
+def _sections(comparison: Comparison) -> dict[str, Differences]:
+    return {"all calls": comparison.overall, **comparison.tenants}
+
+
+def _may_be_chance(each: Difference) -> bool:
+    return each.half_width is not None and not each.certain and each.difference != 0
 
 
 def _differences(comparison: Comparison) -> Table:
@@ -168,8 +196,7 @@ def _difference_table(comparison: Comparison, heads: Sequence[str]) -> Table:
     table.add_column("measure", overflow="fold")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    sections = {"all calls": comparison.overall, **comparison.tenants}
-    for name, differences in sections.items():
+    for name, differences in _sections(comparison).items():
         shown = [each for each in differences if _differs(each)]
         for index, each in enumerate(shown):
             label, *cells = _difference(each)
@@ -189,6 +216,8 @@ def _differs(each: Difference) -> bool:
 def _difference(each: Difference) -> tuple[str, str, str, str]:
     measure = MEASURE_BY_NAME[each.measure]
     change = "—" if each.difference is None else change_written(each.difference, each.half_width, measure.unit)
+    if _may_be_chance(each):
+        change = f"~ {change}"
     if each.certain and measure.better:
         colour = "green" if (each.difference or 0) * measure.better > 0 else "red"
         change = f"[{colour}]{change}[/]"

@@ -1,5 +1,6 @@
 """What `infercast sim …` prints: nothing breaks within a number or a word, whatever the terminal's width."""
 
+import json
 import re
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from infercast.cli import app
 from infercast.commands.app import out
 from infercast.commands.sim_columns import Column, stacked
 from infercast.commands.sim_tables import tails
+from infercast.sim.measures import written
 from tests.sim.scenarios import ROOT, write_scenario
 
 DOWN = {"fail": {"site": "fra", "from": "1s"}}
@@ -95,3 +97,31 @@ def test_settings_are_headed_by_as_few_steps_as_tell_them_apart() -> None:
         "seed": "seed",
     }
     assert tails(["y", "a.y"]) == {"y": "y", "a.y": "a.y"}
+
+
+def test_differences_that_may_be_chance_are_marked_and_no_others(tmp_path: Path) -> None:
+    base, other = write_scenario(tmp_path, name="b.yaml"), write_scenario(tmp_path, DOWN)
+    marked = certain = 0
+    told = run("compare", base, other, "-n", 3).stdout
+    for row in (cells(line) for line in told.splitlines() if line.startswith("│") and "±" in line):
+        found = re.fullmatch(r"(~ )?[+\N{MINUS SIGN}]?\$?([\d,.]+) ± ([\d,.]+).*", row[-1])
+        assert found, row
+        change, half = (float(each.replace(",", "")) for each in found.group(2, 3))
+        if half == change:
+            continue  # what is printed is rounded
+        assert (found[1] is not None) == (half > change), row
+        marked, certain = marked + (found[1] is not None), certain + (found[1] is None)
+    assert marked
+    assert certain
+    assert "~ may be chance" in told
+    assert "~" not in run("compare", base, other).stdout
+
+
+def test_a_site_shows_its_busiest_deployment(tmp_path: Path) -> None:
+    path = write_scenario(tmp_path)
+    (each,) = json.loads(run("run", path, "--json").stdout)["runs"]
+    at_fra = {name: busy["utilisation"] for name, busy in each["deployments"].items() if name.endswith("@fra")}
+    most = max(at_fra, key=at_fra.__getitem__)
+    assert at_fra[most] > each["busy"]["fra"]["utilisation"]
+    (row,) = (cells(line) for line in run("run", path).stdout.splitlines() if line.startswith("│ fra "))
+    assert row[-2:] == [most.removesuffix("@fra"), written(at_fra[most], "share")]

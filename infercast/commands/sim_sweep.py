@@ -44,13 +44,13 @@ def sweep(
 ) -> None:
     r"""Run a scenario at every point of a grid, and show which points no other beats in both cost and latency.
 
-    [bold]infercast sim sweep S.yaml --over policies.hospital.objective.waiting.usd_per_second=0:0.01:5[/]
+    [bold]infercast sim sweep S.yaml --over policies.annotator.objective.preference=cheapest,fastest[/]
 
     [bold]infercast sim sweep S.yaml --over "fleet.deployments\[resnet50@iad].replicas=1,2" --over traffic.scale=1,3[/]
 
     All points are checked before anything runs. Points share their luck. Ctrl-C keeps the points that are done.
     """
-    from .sim_tables import point_rows, show_sweep
+    from .sim_sweep_tables import point_rows, show_sweep
 
     with refusing():
         if latency not in ("mean", "p50", "p95", "p99"):
@@ -75,7 +75,7 @@ def write_sweep(path: Path, scenario: Scenario, rows: Sequence[dict[str, Any]], 
     """Write the page of a sweep. Points without an answered call have no place on it. Raises BadInput where it cannot."""
     from infercast.sim.report.sweep import sweep_report
 
-    from .sim_tables import points_in
+    from .sim_sweep_tables import points_in
 
     points = points_in(rows, latency)
     if not points:

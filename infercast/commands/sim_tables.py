@@ -1,17 +1,14 @@
-"""What runs of scenarios look like on a terminal: tables by tenant and by site, what differs, what a sweep found."""
+"""What runs of scenarios look like on a terminal: tables by tenant and by site, what differs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from infercast.sim.comparison import Comparison, Difference, Differences
 from infercast.sim.comparison_words import in_words
-from infercast.sim.frontier import Point, frontier
 from infercast.sim.measures import MEASURE_BY_NAME, MEASURES, change_written, written
 from infercast.sim.scenario import Scenario
-from infercast.sim.settings import Setting
 from infercast.sim.student import mean_and_half_width
 from infercast.sim.summary import Busy, Group, Summary
 
@@ -20,22 +17,13 @@ from .sim_columns import Column, folded, stacked, width_of
 
 OF_TENANTS = ("p50_ms", "p95_ms", "p99_ms", "in_time_share", "accuracy", "cost_usd_per_1000_calls", "cost_usd_per_day")
 OF_SITES = ("answered_share", "p95_ms", "wait_mean_ms", "cost_usd_per_day")
-OF_SWEEP = (
-    "p50_ms",
-    "p95_ms",
-    "answered_share",
-    "in_time_share",
-    "accuracy",
-    "cost_usd_per_1000_calls",
-    "cost_usd_per_day",
-)
 WORD_MAX = max(len(word) for measure in MEASURES for word in measure.label.split())
 Groups = Sequence[Group]
 
 
 def show_run(scenario: Scenario, summaries: Sequence[Summary]) -> None:
     """Print what became of a scenario's calls: means over its runs."""
-    _title(scenario)
+    title(scenario)
     for table in (*_tenants(summaries), *_sites(summaries)):
         out.print(table, crop=False)
     stopped = unanswered(summaries)
@@ -49,7 +37,8 @@ def show_run(scenario: Scenario, summaries: Sequence[Summary]) -> None:
     out.print(f"{said}; {span_s:,.0f} s simulated; seeds {seeds}", highlight=False)
 
 
-def _title(scenario: Scenario) -> None:
+def title(scenario: Scenario) -> None:
+    """Print which scenario this is about."""
     out.print(f"[bold]{escape(scenario.path)}[/]", highlight=False, soft_wrap=True)
     if scenario.description:
         out.print(scenario.description, highlight=False, markup=False)
@@ -76,7 +65,8 @@ def _count(values: Iterable[float]) -> str:
     return written(mean_and_half_width(list(values))[0], "calls")
 
 
-def _labels(names: Iterable[str]) -> list[str]:
+def labels(names: Iterable[str]) -> list[str]:
+    """Return the heads of columns of measures."""
     short = {"in_time_share": "in time", "cost_usd_per_1000_calls": "per 1,000 calls", "cost_usd_per_day": "per day"}
     short |= {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99", "wait_mean_ms": "wait", "answered_share": "answered"}
     return [short.get(name, MEASURE_BY_NAME[name].label.split()[-1] if name != "accuracy" else name) for name in names]
@@ -94,8 +84,8 @@ def _tenants(summaries: Sequence[Summary]) -> Iterable[Table]:
 
 
 def _measured(names: Sequence[str], groups: Sequence[Groups]) -> list[Column]:
-    labels = _labels(names)
-    return [Column(label, [_cell(each, name) for each in groups]) for name, label in zip(names, labels, strict=True)]
+    heads = labels(names)
+    return [Column(label, [_cell(each, name) for each in groups]) for name, label in zip(names, heads, strict=True)]
 
 
 def unanswered(summaries: Sequence[Summary]) -> list[str]:
@@ -159,7 +149,7 @@ def _used(busy: Iterable[Busy | None]) -> str:
 
 def show_comparison(base: Scenario, other: Scenario, comparison: Comparison) -> None:
     """Print what differs between two scenarios, in words and as a table by tenant."""
-    _title(other)
+    title(other)
     out.print(f"compared with {escape(base.path)}", highlight=False, soft_wrap=True)
     out.print(_differences(comparison), crop=False)
     if any(_may_be_chance(each) for part in _sections(comparison).values() for each in part if _differs(each)):
@@ -222,62 +212,3 @@ def _difference(each: Difference) -> tuple[str, str, str, str]:
         colour = "green" if (each.difference or 0) * measure.better > 0 else "red"
         change = f"[{colour}]{change}[/]"
     return measure.label, written(each.before, measure.unit), written(each.after, measure.unit), change
-
-
-def point_rows(
-    settings: Sequence[tuple[Setting, ...]], runs: Sequence[Sequence[Summary]], latency: str
-) -> list[dict[str, Any]]:
-    """Return one row per point of a sweep: what was set, the means of its measures, and whether none beats it."""
-    rows: list[dict[str, Any]] = []
-    for each, summaries in zip(settings, runs, strict=True):
-        groups = [summary.overall for summary in summaries]
-        means = {measure.name: _plain_mean([measure.of(group) for group in groups]) for measure in MEASURES}
-        seeds = [summary.seed for summary in summaries]
-        rows.append({"set": {setting.text: setting.value for setting in each}, "seeds": seeds, **means})
-    best = {point.name for point in frontier(points_in(rows, latency))}
-    return [{**row, "on_frontier": _name(row) in best} for row in rows]
-
-
-def points_in(rows: Sequence[dict[str, Any]], latency: str) -> list[Point]:
-    """Return the points of a sweep that have a cost and a latency, named by what was set."""
-    measured = [(row, row["cost_usd_per_day"], row[f"{latency}_ms"]) for row in rows]
-    return [Point(_name(row), cost, took) for row, cost, took in measured if cost is not None and took is not None]
-
-
-def _name(row: dict[str, Any]) -> str:
-    return ", ".join(f"{text} = {value}" for text, value in row["set"].items())
-
-
-def _plain_mean(values: Sequence[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return mean_and_half_width(found)[0] if found else None
-
-
-def show_sweep(scenario: Scenario, rows: Sequence[dict[str, Any]], latency: str) -> None:
-    """Print the points of a sweep, those of the frontier marked."""
-    _title(scenario)
-    shorts = tails(list(rows[0]["set"]))
-    columns = [Column(short, [str(row["set"][text]) for row in rows]) for text, short in shorts.items()]
-    for name, label in zip(OF_SWEEP, _labels(OF_SWEEP), strict=True):
-        columns.append(Column(label, [written(row[name], MEASURE_BY_NAME[name].unit) for row in rows]))
-    marks = Column("", ["[green]★[/]" if row["on_frontier"] else "" for row in rows])
-    for table in stacked(marks, columns, out):
-        out.print(table, crop=False)
-    for text, short in shorts.items():
-        if short != text:
-            out.print(f"{short} is {text}", highlight=False, markup=False, soft_wrap=True)
-    best = sum(row["on_frontier"] for row in rows)
-    out.print(
-        f"★ no other point is cheaper a day and has a lower {latency} latency: {best} of {len(rows)}", highlight=False
-    )
-
-
-def tails(paths: Sequence[str]) -> dict[str, str]:
-    """Return a short name for each path: as few of its last steps as no other path ends with."""
-    return {path: _tail(path, [other for other in paths if other != path]) for path in paths}
-
-
-def _tail(path: str, others: Sequence[str]) -> str:
-    steps = path.split(".")
-    ends = (".".join(steps[-kept:]) for kept in range(1, len(steps)))
-    return next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), path)

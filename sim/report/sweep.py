@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..frontier import Point, frontier
+from ..frontier import Point, answer_enough, frontier
 from ..measures import written
 from .frame import whole
 from .markup import Markup, tag
@@ -23,7 +23,12 @@ def sweep_report(title: str, points: Sequence[Point], latency: str = "p95 latenc
     said = f"{len(best)} of {len(points)} points are beaten by no other in both cost and {latency}: the squares. "
     drawn = _picture(list(points)[:POINTS_MAX], best, latency)
     shown = tag("div", tag("figure", drawn, class_="lone"))
-    note = tag("p", said + "Circles are beaten. Less is better both ways.", class_="quiet")
+    note = tag(
+        "p",
+        said
+        + "Circles are beaten, or answer over 1 point less of their calls than the best does. Less is better both ways.",
+        class_="quiet",
+    )
     parts = [
         tag("h1", title),
         tag("p", about) if about else None,
@@ -72,19 +77,22 @@ def _mark(point: Point, at: tuple[float, float], *, kept: bool) -> Markup:
 
 
 def _said(point: Point) -> str:
-    return f"{written(point.cost_usd_per_day, 'usd')} a day, {written(point.latency_ms, 'ms')}"
+    return f"{written(point.cost_usd_per_day, 'usd')} a day, {written(point.latency_ms, 'ms')}, {written(point.answered_share, 'share')} answered"
 
 
 def _table(points: Sequence[Point], best: Sequence[Point], latency: str) -> Markup:
-    chosen = set(best)
+    chosen, enough = set(best), set(answer_enough(points))
     ordered = sorted(points, key=lambda point: (point.cost_usd_per_day, point.latency_ms))
     rows = [
         [
             point.name,
             written(point.cost_usd_per_day, "usd"),
             written(point.latency_ms, "ms"),
-            "no other" if point in chosen else "another",
+            written(point.answered_share, "share"),
+            "no other" if point in chosen else "another" if point in enough else "answers too few",
         ]
         for point in ordered[:POINTS_MAX]
     ]
-    return table(["Point", "cost a day", latency, "beaten by"], rows, words=(3,), name="Points of the sweep")
+    return table(
+        ["Point", "cost a day", latency, "answered", "beaten by"], rows, words=(4,), name="Points of the sweep"
+    )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from infercast.cli import app
 from infercast.commands.app import out
 from infercast.commands.sim_columns import Column, stacked
-from infercast.commands.sim_tables import tails
+from infercast.commands.sim_sweep_tables import tails
 from infercast.sim.measures import written
 from tests.sim.scenarios import ROOT, write_scenario
 
@@ -125,3 +125,20 @@ def test_a_site_shows_its_busiest_deployment(tmp_path: Path) -> None:
     assert at_fra[most] > each["busy"]["fra"]["utilisation"]
     (row,) = (cells(line) for line in run("run", path).stdout.splitlines() if line.startswith("│ fra "))
     assert row[-2:] == [most.removesuffix("@fra"), written(at_fra[most], "share")]
+
+
+def test_a_sweep_whose_points_do_not_differ_says_so(tmp_path: Path) -> None:
+    path = write_scenario(tmp_path)
+    same = run("sweep", path, "--over", "bins=100,200").stdout
+    assert "no point differs from another" in same
+    assert "no point differs" not in run("sweep", path, "--over", "traffic.scale=1,2").stdout
+
+
+def test_a_point_that_answers_less_is_left_out_of_the_frontier(tmp_path: Path) -> None:
+    path = write_scenario(tmp_path, {"fail": {"site": "fra", "from": "1s"}}, {"fail": {"site": "dub", "from": "1s"}})
+    words = ("sweep", path, "--over", "changes[1].fail.from=1s,100s")
+    less, more = json.loads(run(*words, "--json").stdout)["points"]
+    assert less["answered_share"] < more["answered_share"] - 0.01
+    assert less["cost_usd_per_day"] < more["cost_usd_per_day"]
+    assert (less["on_frontier"], more["on_frontier"]) == (False, True)
+    assert "answer over 1 point less" in run(*words).stdout

@@ -205,3 +205,9 @@ def test_the_frontier_is_what_nothing_beats(points: list[Point]) -> None:
         )
         assert (point in kept) != beaten
     assert [each.cost_usd_per_day for each in kept] == sorted(each.cost_usd_per_day for each in kept)
+
+
+def test_a_point_may_answer_one_point_less_and_no_more() -> None:
+    best, near, far = Point("best", 2.0, 2.0, 0.95), Point("near", 1.0, 3.0, 0.94), Point("far", 0.5, 0.5, 0.9399)
+    assert frontier([best, near, far]) == (near, best)
+    assert frontier([far]) == (far,)

@@ -136,7 +136,7 @@ def check(
 ) -> None:
     """Check scenarios with all files that they name, and count their calls; run nothing.
 
-    All faults come at once, with file, line and remedy (exit 2).
+    Faults come with file, line and remedy (exit 2): all of a file's form at once, then what its contents get wrong.
     """
     loaded: list[Scenario] = []
     faults: list[Fault] = []

@@ -27,18 +27,27 @@ INTERRUPTED = 130
 def stopping(limit_s: float | None) -> Iterator[Callable[[], bool]]:
     """Give what says whether to end early: an interrupt came (a second one ends at once), or the time is up."""
     interrupted = threading.Event()
+    # Its own thread: what a signal handler prints meets what the interrupted code was printing.
+    told = threading.Thread(target=_say_stopping, daemon=True)
     until_s = None if limit_s is None else time.monotonic() + limit_s
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         if interrupted.is_set():
             raise KeyboardInterrupt
         interrupted.set()
+        told.start()
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield lambda: interrupted.is_set() or (until_s is not None and time.monotonic() >= until_s)
     finally:
         signal.signal(signal.SIGINT, before)
+        if told.ident is not None:
+            told.join()
+
+
+def _say_stopping() -> None:
+    err.print("stopping… (Ctrl-C again: at once)", highlight=False, soft_wrap=True)
 
 
 def run_with_progress(jobs: Sequence[Job], processes: int, limit_s: float | None) -> tuple[list[Summary | None], bool]:

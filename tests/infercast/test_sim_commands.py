@@ -211,6 +211,63 @@ def test_an_interrupt_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert b"never began" in said
 
 
+def interrupted(folder: Path, worker: str) -> tuple[int, bytes, bytes]:
+    """Run `sim run` on two processes, each of which begins with `worker`. Return exit code, output and messages."""
+    script = folder / "main.py"
+    words = ["infercast", "sim", "run", str(write_scenario(folder, replications=4)), "--json", "--processes", "2"]
+    script.write_text(
+        "import os, signal, sys, time\n"
+        f"if __name__ == '__mp_main__':\n{worker}"
+        "if __name__ == '__main__':\n"
+        f"    sys.argv = {words!r}\n"
+        "    from infercast.cli import main\n"
+        "    main()\n"
+    )
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+    ) as process:
+        try:
+            told, said = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, told, said
+
+
+def test_an_interrupt_while_processes_begin_stops_as_any_other(tmp_path: Path) -> None:
+    code, _, said = interrupted(
+        tmp_path,
+        "    try:\n"
+        f"        os.mkdir({str(tmp_path / 'once')!r})\n"
+        "        os.kill(os.getppid(), signal.SIGINT)\n"
+        "    except FileExistsError:\n"
+        "        pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n",
+    )
+    assert code == 130, said
+    assert b"0 of 4 runs are whole" in said
+    assert said.count("stopping… (Ctrl-C again: at once)".encode()) == 1
+    assert b"Traceback" not in said
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    code, told, said = interrupted(
+        tmp_path,
+        "    import infercast.sim.replications as r\n"
+        "    def forever(*a):\n"
+        "        while True:\n"
+        "            os.kill(os.getppid(), signal.SIGINT)\n"
+        "            time.sleep(0.2)\n"
+        "    r.run_job = forever\n",
+    )
+    assert code in (1, 130), said
+    assert told == b""
+    assert "stopping… (Ctrl-C again: at once)".encode() in said
+    assert b"Traceback" not in said
+
+
 def test_schema_is_printed_as_it_is_committed(tmp_path: Path) -> None:
     told = run("schema")
     committed = (ROOT / "examples" / "what-if" / "scenario.schema.json").read_text(encoding="utf-8")

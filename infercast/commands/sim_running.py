@@ -1,5 +1,6 @@
 """Running what a `sim` command asks for: a bar, an early end, a report; and what is said of each."""
 
+import os
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ from infercast.sim.replications import Job, kept, processes_here, run_all
 from infercast.sim.scenario import Scenario
 from infercast.sim.summary import Summary
 
-from .app import err
+from .app import err, refusing
 
 INTERRUPTED = 130
 """Exit code after an interrupt or a time limit: what had run by then was still shown."""
@@ -79,6 +80,23 @@ def write_report(path: Path, scenario: Scenario, before: Sequence[Summary], afte
 def title_of(scenario: Scenario) -> str:
     """Return what a page about a scenario is headed with."""
     return scenario.description or Path(scenario.path).stem
+
+
+def can_be_written(path: Path | None) -> Path | None:
+    """Return the path of a report that is asked for. Refuses one that cannot be written, before anything runs: exit 2."""
+    if path is not None:
+        folder = path.parent
+        if not folder.is_dir():
+            problem = f"no folder is at {folder}"
+        elif path.is_dir():
+            problem = "is a folder"
+        elif not os.access(path if path.exists() else folder, os.W_OK):
+            problem = "cannot be written: permission denied"
+        else:
+            return path
+        with refusing():
+            raise BadInput([Fault(str(path), 0, "", problem, "name a file in a folder that can be written")])
+    return None
 
 
 def write_page(path: Path, text: str) -> None:

@@ -100,9 +100,26 @@ def test_reports_are_written_where_asked_and_say_what_was_changed(tmp_path: Path
         text = page.read_text(encoding="utf-8")
         assert "Frankfurt &lt;is&gt; down" in text
         assert "fail: {site: fra, from: 1s}" in text
-    told = run("run", base, "--html", tmp_path / "none" / "r.html")
-    assert told.exit_code == 2
-    assert "cannot be written" in told.stderr
+
+
+@pytest.mark.parametrize(("name", "said"), [("none/r.html", "no folder is at "), ("", "is a folder")])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path, name: str, said: str) -> None:
+    path = write_scenario(tmp_path)
+    for words in (("run", path), ("compare", path, path), ("sweep", path, "--over", "seed=1,2")):
+        told = run(*words, "--html", tmp_path / name)
+        assert told.exit_code == 2
+        assert told.stdout == ""
+        assert told.stderr.count("✗") == 1
+        assert said in told.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_report_in_a_folder_that_is_only_read_is_refused(tmp_path: Path) -> None:
+    path, folder = write_scenario(tmp_path), tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    told = run("run", path, "--html", folder / "r.html")
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert "permission denied" in told.stderr
 
 
 def test_a_scenario_does_not_differ_from_itself(tmp_path: Path) -> None:

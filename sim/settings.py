@@ -16,6 +16,8 @@ from .edited import Part
 
 COMMAND_LINE = "command line"
 POINTS_MAX = 10_000
+_NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+_RANGE = "FIRST:LAST:COUNT, such as 0:0.01:5"
 _STEPS = r"[^.\[\]=]+|\[[^\[\]]+\]"
 
 
@@ -70,14 +72,17 @@ def read_axis(text: str) -> Axis:
 def _range(text: str) -> tuple[Any, ...]:
     first, last, count = (yaml.safe_load(part) for part in text.split(":"))
     if not all(isinstance(end, int | float) for end in (first, last)) or not 2 <= count <= POINTS_MAX:
-        remedy = "FIRST:LAST:COUNT, such as 0:0.01:5"
-        raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{text!r} is no range", remedy)])
+        raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{text!r} is no range", _RANGE)])
     found = [round(first + (last - first) * step / (count - 1), 12) for step in range(count)]
     whole = isinstance(first, int) and isinstance(last, int) and all(value == int(value) for value in found)
     return tuple(int(value) if whole else value for value in found)
 
 
 def _listed(text: str) -> tuple[Any, ...]:
+    for part in text.split(","):
+        if fullmatch(rf"\s*{_NUMBER}(:{_NUMBER})+\s*", part):  # YAML would read 1:2 as 62, and 0:2 as text
+            remedy = f"{_RANGE}; a time of day in quotes"
+            raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{part!r} is no range", remedy)])
     try:
         return tuple(yaml.safe_load(part) for part in text.split(",") if part.strip())
     except yaml.YAMLError as error:

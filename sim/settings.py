@@ -38,6 +38,10 @@ class Setting:
         """Return the setting as it is inside its root."""
         return replace(self, steps=self.steps[1:])
 
+    def __str__(self) -> str:
+        """Return it as it may be written, with the one value of a sweep."""
+        return f"{self.text}={self.value}"
+
     def fault(self, message: str, remedy: str = "") -> Fault:
         """Return what is wrong with it."""
         return Fault(COMMAND_LINE, 0, self.text, message, remedy)
@@ -100,13 +104,13 @@ def _put(part: Part, setting: Setting) -> Fault | None:
     *above, last = setting.steps
     for step in above:
         if isinstance(part.value, dict):
-            part = part.value.setdefault(step, Part({}, COMMAND_LINE, 0))
+            part = part.value.setdefault(step, Part({}, COMMAND_LINE, 0, str(setting)))
             continue
         inner = _item(part, step)
         if inner is None:
             return _nowhere(part, step, setting)
         part = inner
-    made = Part(None, COMMAND_LINE, 0).made(setting.value)
+    made = Part(None, COMMAND_LINE, 0, str(setting)).made(setting.value)
     if isinstance(part.value, dict):
         part.value[last] = made
     elif isinstance(part.value, list) and (inner := _item(part, last)) is not None:

@@ -74,7 +74,10 @@ def test_run_refuses_what_is_wrong_before_anything_runs(tmp_path: Path) -> None:
     assert f"{path}:" in told.stderr
     assert not html.exists()
     assert run("run", tmp_path / "none.yaml").exit_code == 2
-    assert "command line: replications: must be" in run("run", write_scenario(tmp_path), "-n", 99_999_999).stderr
+    assert (
+        "command line: --replications=99999999: must be"
+        in run("run", write_scenario(tmp_path), "-n", 99_999_999).stderr
+    )
 
 
 def test_compare_pairs_the_runs_and_says_what_differs(tmp_path: Path) -> None:
@@ -170,6 +173,10 @@ def test_sweep_refuses_points_that_cannot_be(tmp_path: Path) -> None:
     told = run("sweep", path, "--over", "fleet.deployments[squeezenet@dub].replicas=1,5,9")
     assert told.exit_code == 2
     assert "has 4 cpu slots" in told.stderr
+    told = run("sweep", path, "--over", "fleet.deployments[squeezenet@dub].replicas=0,1")
+    assert told.exit_code == 2
+    assert "command line: fleet.deployments[squeezenet@dub].replicas=0: must be at least 1, is 0" in told.stderr
+    assert "replicas=1" not in told.stderr
     assert run("sweep", path, "--over", "seed").exit_code == 2
     assert run("sweep", path, "--over", "seed=1,2", "--latency", "p96").exit_code == 2
 

@@ -14,12 +14,15 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infercast.policies.faults import BadInput, Fault
+from infercast.sim.engine import make_ready
 from infercast.sim.replications import Job, kept, processes_here, run_all
 from infercast.sim.scenario import Scenario
 from infercast.sim.summary import Summary
 
 from .app import err, refusing
 
+COMPILING_SAID_S = 4.0
+COMPILING = "compiling the simulator for this machine: once, a minute or two…"
 INTERRUPTED = 130
 """Exit code after an interrupt or a time limit: what had run by then was still shown."""
 
@@ -53,11 +56,27 @@ def _say_stopping() -> None:
 
 def run_with_progress(jobs: Sequence[Job], processes: int, limit_s: float | None) -> tuple[list[Summary | None], bool]:
     """Return the summaries of runs, and whether any was stopped; a bar on standard error shows how far they are."""
+    _make_ready(jobs)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with stopping(limit_s) as stop, Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task(f"{len(jobs)} runs" if len(jobs) > 1 else "1 run", total=1.0)
         found = run_all(jobs, processes or processes_here(), lambda share: progress.update(bar, completed=share), stop)
     return found, any(summary is None or summary.stopped_early for summary in found)
+
+
+def _make_ready(jobs: Sequence[Job]) -> None:
+    """Have the simulator compiled before anything runs, and say so where it takes long."""
+    said = threading.Timer(COMPILING_SAID_S, err.print, [COMPILING], {"highlight": False, "soft_wrap": True})
+    said.daemon = True
+    said.start()
+    try:
+        for job in jobs[:1]:
+            make_ready(job.scenario.fleet)
+    except KeyboardInterrupt:
+        err.print("[yellow]![/] stopped while compiling: nothing has run", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        said.cancel()
 
 
 def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:

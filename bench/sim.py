@@ -20,7 +20,7 @@ from bench import sim_apart, sim_kernel, sim_peers  # noqa: E402 - the root had 
 from bench.machine import machine  # noqa: E402
 from bench.sim_kernel import Rate  # noqa: E402
 from bench.sim_text import PACKAGES, text  # noqa: E402
-from bench.sim_worlds import HEADLINE, OTHERS  # noqa: E402
+from bench.sim_worlds import CALM, HEADLINE, OTHERS  # noqa: E402
 
 PARTS = ("kernel", "features", "large", "linear", "peers", "processes")
 CANDIDATES = (30, 300, 1000)
@@ -65,8 +65,9 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"--only {options.only}: no part is called {', '.join(sorted(unknown))}; there are {PARTS}")
     parts: dict[str, Any] = {}
     if "kernel" in only:
-        rows = [sim_kernel.measure(count, HEADLINE, options.steps, options.runs) for count in CANDIDATES]
-        parts["kernel"] = [_told(row) for row in rows]
+        for name, features in (("kernel", HEADLINE), ("calm", CALM)):
+            rows = [sim_kernel.measure(count, features, options.steps, options.runs) for count in CANDIDATES]
+            parts[name] = [_told(row) for row in rows]
     if "features" in only:
         rows = [sim_kernel.measure(300, features, options.steps, options.runs) for features in (HEADLINE, *OTHERS)]
         parts["features"] = [_told(row) for row in rows]

@@ -11,7 +11,13 @@ PACKAGES = ("infercast", "numpy", "numba", "simpy")
 def text(report: dict[str, Any]) -> str:
     """Return all parts that were measured, one after the other."""
     lines = [described(report["machine"], PACKAGES), ""]
-    for name, part in (("kernel", _rates), ("features", _rates), ("large", _large), ("linear", _linear)):
+    for name, part in (
+        ("kernel", _rates),
+        ("calm", _rates),
+        ("features", _rates),
+        ("large", _large),
+        ("linear", _linear),
+    ):
         if name in report:
             lines += [*part(report[name]), ""]
     for name, part in (("peers", _peers), ("processes", _processes)):

@@ -36,6 +36,7 @@ class Features:
     margins: bool = False
     learned: bool = False
     jitter: bool = True
+    load: float = LOAD
     behaviours: bool = False
     """Limits that nobody reaches, a cache that one call in ten finds its answer in, hedges, and scaling."""
 
@@ -47,11 +48,14 @@ class Features:
                 "round trips vary" if self.jitter else "round trips do not vary",
                 *(["near-ties share calls"] if self.margins else []),
                 *(["limits, cache, hedges, scaling"] if self.behaviours else []),
+                *([f"load {self.load:.0%}"] if self.load != LOAD else []),
             ]
         )
 
 
 HEADLINE = Features()
+CALM = Features(load=0.02)
+"""Few calls wait: the best candidates are free, and few others have to be looked at."""
 OTHERS = (
     Features(jitter=False),
     Features(margins=True),
@@ -74,7 +78,7 @@ def many_candidates(candidates: int, calls: int, features: Features, seed: int =
         for zone in fleet.zones
         for classes in ((), ("personal",))
     )
-    made = calls_of(fleet, kinds, calls, seed)
+    made = calls_of(fleet, kinds, calls, seed, features.load)
     if features.behaviours:
         asked = np.random.default_rng(seed).integers(0, 10 * calls, calls)
         made = replace(made, content=np.where(asked < calls, asked % ASKED_AGAIN, NEVER_EQUAL))
@@ -131,10 +135,10 @@ def _nearest(fleet: Fleet, zone: str) -> str:
     return min((rtt_ms, name) for rtt_ms, names in linked for name in names)[1]
 
 
-def calls_of(fleet: Fleet, kinds: tuple[Kind, ...], calls: int, seed: int) -> Calls:
-    """Return Poisson arrivals at LOAD, of all kinds alike, with payloads between 100 bytes and 4 kB."""
+def calls_of(fleet: Fleet, kinds: tuple[Kind, ...], calls: int, seed: int, load: float = LOAD) -> Calls:
+    """Return Poisson arrivals at a load, of all kinds alike, with payloads between 100 bytes and 4 kB."""
     rng = np.random.default_rng(seed)
-    gap_us = 1 / (LOAD * served_per_us(fleet).sum())
+    gap_us = 1 / (load * served_per_us(fleet).sum())
     return Calls(
         kinds=kinds,
         at_us=np.cumsum(rng.exponential(gap_us, calls)).astype(np.int64),

@@ -18,6 +18,8 @@ DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 50
 VALUES_MAX = 500_000
 """Aliases are counted each time they are used: without a bound, 10 lines of them unfold into more than memory holds."""
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+NOT_BASE_60 = "write it with a point or in quotes"
 
 
 class Document:
@@ -71,7 +73,11 @@ class Document:
             # Country codes such as NO are words here, not YAML 1.1 truth values.
             if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false"):
                 return node.value
-            return loader.construct_object(node)
+            value = loader.construct_object(node)
+            if node.tag in NUMBERS and ":" in node.value:
+                said = f"{node.value!r} would be read in base 60, as {value}"
+                self.faults.append(self.fault(at, said, NOT_BASE_60))
+            return value
         except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError) as error:
             self.faults.append(self.fault(at, f"{node.value!r} cannot be read: {error}"))
             return None
@@ -150,7 +156,9 @@ def examine(document: Document, model: type[Model]) -> tuple[Model | None, list[
         return model.model_validate(document.value), faults
     except ValidationError as error:
         entries = [dict(entry) for entry in error.errors()]
-        faults.extend(_fault_of(document, model, entry) for entry in entries if not _follows(entry, entries))
+        found = [_fault_of(document, model, entry) for entry in entries if not _follows(entry, entries)]
+        misread = {fault.field for fault in faults if fault.remedy == NOT_BASE_60}
+        faults.extend(fault for fault in found if fault.field not in misread)
         kept = deepcopy(document.value)
         for entry in entries:
             _mend(kept, entry)

@@ -14,11 +14,15 @@ from infercast.policies.faults import Fault
 
 @dataclass(slots=True)
 class Part:
-    """A value with where it stands. `value` is a dict of parts, a list of parts, or a plain value."""
+    """A value with where it stands. `value` is a dict of parts, a list of parts, or a plain value.
+
+    `said` is what faults name instead of the place, for a value that its author wrote in other words.
+    """
 
     value: Any
     file: str
     line: int
+    said: str = ""
 
     def plain(self) -> Any:
         """Return the value without its places."""
@@ -31,10 +35,10 @@ class Part:
     def made(self, value: Any) -> "Part":
         """Return a plain value as a part that stands where this one does."""
         if isinstance(value, dict):
-            return Part({key: self.made(inner) for key, inner in value.items()}, self.file, self.line)
+            return Part({key: self.made(inner) for key, inner in value.items()}, self.file, self.line, self.said)
         if isinstance(value, list | tuple):
-            return Part([self.made(inner) for inner in value], self.file, self.line)
-        return Part(value, self.file, self.line)
+            return Part([self.made(inner) for inner in value], self.file, self.line, self.said)
+        return Part(value, self.file, self.line, self.said)
 
     def get(self, key: str) -> Any:
         """Return the plain value under a key; None where there is none."""
@@ -104,13 +108,15 @@ class Edited(Document):
         self.value = part.plain()
         self.faults = list(faults)
         self._files: dict[Location, str] = {}
+        self._said: dict[Location, str] = {}
         for at, inner in part.walk():
             self.lines[at] = inner.line
             self._files[at] = inner.file
+            self._said[at] = inner.said
 
     def fault(self, at: Location, message: str, remedy: str = "") -> Fault:
         """Return a fault at a place, in the file that the place comes from."""
         near = at
         while near and near not in self._files:
             near = near[:-1]
-        return Fault(self._files[near], self.line_of(near), dotted(at), message, remedy)
+        return Fault(self._files[near], self.line_of(near), self._said[near] or dotted(at), message, remedy)

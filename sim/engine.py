@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-from .model import Run, World
+import numpy as np
+
+from infercast.policies.fleet import Fleet
+
+from .model import Calls, Run, World
 from .simulate import simulate as _simulate
 
 Progress = Callable[[int, int], None]
@@ -14,3 +18,13 @@ Stop = Callable[[], bool]
 def simulate(world: World, progress: Progress | None = None, stop: Stop | None = None) -> Run:
     """Return how every call of a world ended. Equal worlds give equal runs, byte for byte."""
     return _simulate(world, progress, stop)
+
+
+def make_ready(fleet: Fleet) -> None:
+    """Have the simulator compiled: a minute or two on a machine that has not run this version yet, else a moment.
+
+    Processes that are started afterwards find it compiled.
+    """
+    nothing = np.zeros(0, dtype=np.int64)
+    calls = Calls((), nothing, nothing.astype(np.int32), nothing, nothing, nothing, nothing)
+    _simulate(World(fleet, {}, calls))

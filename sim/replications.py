@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,8 +111,10 @@ def _work(index: int, job: Job) -> Summary | None:
 def _run_in_processes(jobs: Sequence[Job], workers: int, watch: Watch, stop: Stop) -> list[Summary | None]:
     spawning = multiprocessing.get_context("spawn")
     stopping, shares = spawning.Event(), spawning.Array("d", len(jobs), lock=False)
-    with ProcessPoolExecutor(workers, spawning, _begin, (stopping, shares)) as pool:
-        futures = [pool.submit(_work, index, job) for index, job in enumerate(jobs)]
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, spawning, _begin, (stopping, shares)) as pool, _killed_at_once(others):
+        with _interrupts_kept_from_children():
+            futures = [pool.submit(_work, index, job) for index, job in enumerate(jobs)]
         waiting: set[Future[Summary | None]] = set(futures)
         while waiting:
             done, waiting = wait(waiting, POLL_S, FIRST_COMPLETED)
@@ -119,6 +122,31 @@ def _run_in_processes(jobs: Sequence[Job], workers: int, watch: Watch, stop: Sto
                 stopping.set()
             watch(sum(shares) / len(jobs))
         return [future.result() for future in futures]
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Have the processes that begin meanwhile not die of an interrupt before `_begin`: they inherit that it is blocked.
+
+    Here one that comes meanwhile waits for the end. The first semaphore must be made before: with it multiprocessing
+    starts its tracker, and unblocks interrupts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _killed_at_once(others: set[multiprocessing.process.BaseProcess]) -> Iterator[None]:
+    """Kill all processes but the others on an interrupt that is to end at once: the pool waits for its workers."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
 
 
 def _on_ray() -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from infercast.policies.documents import Document, Location, examine, read_document
-from infercast.policies.faults import BadInput, Fault
+from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import fleet_of
 from infercast.policies.policy import Policy
@@ -197,7 +197,11 @@ def _workload(
 def _scales(settings: tuple[Setting, ...], faults: list[Fault]) -> tuple[TrafficChange, ...]:
     found: list[TrafficChange] = []
     for setting in settings:
-        if setting.steps != ("scale",) or isinstance(setting.value, bool) or not isinstance(setting.value, int | float):
+        if setting.steps != ("scale",):
+            said = ".".join(setting.steps)
+            faults.append(setting.fault(f"traffic holds no {said!r}", did_you_mean(said, ["scale"])))
+            continue
+        if isinstance(setting.value, bool) or not isinstance(setting.value, int | float):
             faults.append(setting.fault("says not how many times the calls", "traffic.scale=0.5,1,2"))
             continue
         try:

@@ -16,6 +16,8 @@ from .edited import Part
 
 COMMAND_LINE = "command line"
 POINTS_MAX = 10_000
+_NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+_RANGE = "FIRST:LAST:COUNT, such as 0:0.01:5"
 _STEPS = r"[^.\[\]=]+|\[[^\[\]]+\]"
 
 
@@ -35,6 +37,10 @@ class Setting:
     def below(self) -> "Setting":
         """Return the setting as it is inside its root."""
         return replace(self, steps=self.steps[1:])
+
+    def __str__(self) -> str:
+        """Return it as it may be written, with the one value of a sweep."""
+        return f"{self.text}={self.value}"
 
     def fault(self, message: str, remedy: str = "") -> Fault:
         """Return what is wrong with it."""
@@ -70,14 +76,17 @@ def read_axis(text: str) -> Axis:
 def _range(text: str) -> tuple[Any, ...]:
     first, last, count = (yaml.safe_load(part) for part in text.split(":"))
     if not all(isinstance(end, int | float) for end in (first, last)) or not 2 <= count <= POINTS_MAX:
-        remedy = "FIRST:LAST:COUNT, such as 0:0.01:5"
-        raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{text!r} is no range", remedy)])
+        raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{text!r} is no range", _RANGE)])
     found = [round(first + (last - first) * step / (count - 1), 12) for step in range(count)]
     whole = isinstance(first, int) and isinstance(last, int) and all(value == int(value) for value in found)
     return tuple(int(value) if whole else value for value in found)
 
 
 def _listed(text: str) -> tuple[Any, ...]:
+    for part in text.split(","):
+        if fullmatch(rf"\s*{_NUMBER}(:{_NUMBER})+\s*", part):  # YAML would read 1:2 as 62, and 0:2 as text
+            remedy = f"{_RANGE}; a time of day in quotes"
+            raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{part!r} is no range", remedy)])
     try:
         return tuple(yaml.safe_load(part) for part in text.split(",") if part.strip())
     except yaml.YAMLError as error:
@@ -95,13 +104,13 @@ def _put(part: Part, setting: Setting) -> Fault | None:
     *above, last = setting.steps
     for step in above:
         if isinstance(part.value, dict):
-            part = part.value.setdefault(step, Part({}, COMMAND_LINE, 0))
+            part = part.value.setdefault(step, Part({}, COMMAND_LINE, 0, str(setting)))
             continue
         inner = _item(part, step)
         if inner is None:
             return _nowhere(part, step, setting)
         part = inner
-    made = Part(None, COMMAND_LINE, 0).made(setting.value)
+    made = Part(None, COMMAND_LINE, 0, str(setting)).made(setting.value)
     if isinstance(part.value, dict):
         part.value[last] = made
     elif isinstance(part.value, list) and (inner := _item(part, last)) is not None:

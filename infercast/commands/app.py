@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from infercast.policies.faults import BadInput
 from infercast.system import NotRunning
@@ -48,10 +49,10 @@ def refusing() -> Iterator[None]:
         yield
     except BadInput as error:
         for fault in error.faults:
-            err.print(f"[red]✗[/] {fault}", highlight=False, soft_wrap=True)
+            err.print(f"[red]✗[/] {escape(str(fault))}", highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from error
     except NotRunning as error:
-        err.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[red]✗[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from error
 
 

@@ -12,7 +12,15 @@ from infercast.sim.scenario import Scenario, load_scenario
 from infercast.sim.settings import Setting
 
 from .app import AsJson, app, err, out, print_json, refusing
-from .sim_running import end_if_stopped, head, run_with_progress, runs_said, write_comparison, write_report
+from .sim_running import (
+    can_be_written,
+    end_if_stopped,
+    head,
+    run_with_progress,
+    runs_said,
+    write_comparison,
+    write_report,
+)
 
 sim = typer.Typer(
     name="sim",
@@ -25,7 +33,10 @@ sim = typer.Typer(
 app.add_typer(sim)
 
 ScenarioPath = Annotated[Path, typer.Argument(help="The scenario file.", metavar="SCENARIO.yaml")]
-Html = Annotated[Path | None, typer.Option("--html", help="Write a report for a browser into this file.")]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", help="Write a report for a browser into this file.", callback=can_be_written),
+]
 Replications = Annotated[
     int | None, typer.Option("--replications", "-n", help="Runs with seeds SEED, SEED+1, …", min=1)
 ]

@@ -1,5 +1,6 @@
 """Running what a `sim` command asks for: a bar, an early end, a report; and what is said of each."""
 
+import os
 import signal
 import threading
 import time
@@ -15,12 +16,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from infercast.policies.faults import BadInput, Fault
 from infercast.sim.comparison import Comparison
+from infercast.sim.engine import make_ready
 from infercast.sim.replications import Job, kept, processes_here, run_all
 from infercast.sim.scenario import Scenario
 from infercast.sim.summary import Summary
 
-from .app import err
+from .app import err, refusing
 
+COMPILING_SAID_S = 4.0
+COMPILING = "compiling the simulator for this machine: once, a minute or two…"
 INTERRUPTED = 130
 """Exit code after an interrupt or a time limit: what had run by then was still shown."""
 
@@ -29,22 +33,32 @@ INTERRUPTED = 130
 def stopping(limit_s: float | None) -> Iterator[Callable[[], bool]]:
     """Give what says whether to end early: an interrupt came (a second one ends at once), or the time is up."""
     interrupted = threading.Event()
+    # Its own thread: what a signal handler prints meets what the interrupted code was printing.
+    told = threading.Thread(target=_say_stopping, daemon=True)
     until_s = None if limit_s is None else time.monotonic() + limit_s
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         if interrupted.is_set():
             raise KeyboardInterrupt
         interrupted.set()
+        told.start()
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield lambda: interrupted.is_set() or (until_s is not None and time.monotonic() >= until_s)
     finally:
         signal.signal(signal.SIGINT, before)
+        if told.ident is not None:
+            told.join()
+
+
+def _say_stopping() -> None:
+    err.print("stopping… (Ctrl-C again: at once)", highlight=False, soft_wrap=True)
 
 
 def run_with_progress(jobs: Sequence[Job], processes: int, limit_s: float | None) -> tuple[list[Summary | None], bool]:
     """Return the summaries of runs, and whether any was stopped; a bar on standard error shows how far they are."""
+    _make_ready(jobs)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with stopping(limit_s) as stop, Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task(runs_said(len(jobs)), total=1.0)
@@ -55,6 +69,21 @@ def run_with_progress(jobs: Sequence[Job], processes: int, limit_s: float | None
 def runs_said(count: int) -> str:
     """Return how many runs there are, in words: `1 run`, `30 runs`."""
     return "1 run" if count == 1 else f"{count} runs"
+
+
+def _make_ready(jobs: Sequence[Job]) -> None:
+    """Have the simulator compiled before anything runs, and say so where it takes long."""
+    said = threading.Timer(COMPILING_SAID_S, err.print, [COMPILING], {"highlight": False, "soft_wrap": True})
+    said.daemon = True
+    said.start()
+    try:
+        for job in jobs[:1]:
+            make_ready(job.scenario.fleet)
+    except KeyboardInterrupt:
+        err.print("[yellow]![/] stopped while compiling: nothing has run", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        said.cancel()
 
 
 def end_if_stopped(jobs: int, found: Sequence[Summary | None]) -> None:
@@ -91,6 +120,23 @@ def changes_between(base: Sequence[str], other: Sequence[str]) -> list[str]:
 def title_of(scenario: Scenario) -> str:
     """Return what a page about a scenario is headed with."""
     return scenario.description or Path(scenario.path).stem
+
+
+def can_be_written(path: Path | None) -> Path | None:
+    """Return the path of a report that is asked for. Refuses one that cannot be written, before anything runs: exit 2."""
+    if path is not None:
+        folder = path.parent
+        if not folder.is_dir():
+            problem = f"no folder is at {folder}"
+        elif path.is_dir():
+            problem = "is a folder"
+        elif not os.access(path if path.exists() else folder, os.W_OK):
+            problem = "cannot be written: permission denied"
+        else:
+            return path
+        with refusing():
+            raise BadInput([Fault(str(path), 0, "", problem, "name a file in a folder that can be written")])
+    return None
 
 
 def write_page(path: Path, text: str) -> None:

@@ -74,7 +74,10 @@ def test_run_refuses_what_is_wrong_before_anything_runs(tmp_path: Path) -> None:
     assert f"{path}:" in told.stderr
     assert not html.exists()
     assert run("run", tmp_path / "none.yaml").exit_code == 2
-    assert "command line: replications: must be" in run("run", write_scenario(tmp_path), "-n", 99_999_999).stderr
+    assert (
+        "command line: --replications=99999999: must be"
+        in run("run", write_scenario(tmp_path), "-n", 99_999_999).stderr
+    )
 
 
 def test_compare_pairs_the_runs_and_says_what_differs(tmp_path: Path) -> None:
@@ -100,9 +103,26 @@ def test_reports_are_written_where_asked_and_say_what_was_changed(tmp_path: Path
         text = page.read_text(encoding="utf-8")
         assert "Frankfurt &lt;is&gt; down" in text
         assert "fail: {site: fra, from: 1s}" in text
-    told = run("run", base, "--html", tmp_path / "none" / "r.html")
-    assert told.exit_code == 2
-    assert "cannot be written" in told.stderr
+
+
+@pytest.mark.parametrize(("name", "said"), [("none/r.html", "no folder is at "), ("", "is a folder")])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path, name: str, said: str) -> None:
+    path = write_scenario(tmp_path)
+    for words in (("run", path), ("compare", path, path), ("sweep", path, "--over", "seed=1,2")):
+        told = run(*words, "--html", tmp_path / name)
+        assert told.exit_code == 2
+        assert told.stdout == ""
+        assert told.stderr.count("✗") == 1
+        assert said in told.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_report_in_a_folder_that_is_only_read_is_refused(tmp_path: Path) -> None:
+    path, folder = write_scenario(tmp_path), tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    told = run("run", path, "--html", folder / "r.html")
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert "permission denied" in told.stderr
 
 
 def test_the_page_of_a_comparison_lists_what_the_two_sides_do_not_share(tmp_path: Path) -> None:
@@ -170,6 +190,10 @@ def test_sweep_refuses_points_that_cannot_be(tmp_path: Path) -> None:
     told = run("sweep", path, "--over", "fleet.deployments[squeezenet@dub].replicas=1,5,9")
     assert told.exit_code == 2
     assert "has 4 cpu slots" in told.stderr
+    told = run("sweep", path, "--over", "fleet.deployments[squeezenet@dub].replicas=0,1")
+    assert told.exit_code == 2
+    assert "command line: fleet.deployments[squeezenet@dub].replicas=0: must be at least 1, is 0" in told.stderr
+    assert "replicas=1" not in told.stderr
     assert run("sweep", path, "--over", "seed").exit_code == 2
     assert run("sweep", path, "--over", "seed=1,2", "--latency", "p96").exit_code == 2
 
@@ -226,6 +250,63 @@ def test_an_interrupt_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert value["stopped_early"] is True
     assert 1 <= len(value["runs"]) < 2000
     assert b"never began" in said
+
+
+def interrupted(folder: Path, worker: str) -> tuple[int, bytes, bytes]:
+    """Run `sim run` on two processes, each of which begins with `worker`. Return exit code, output and messages."""
+    script = folder / "main.py"
+    words = ["infercast", "sim", "run", str(write_scenario(folder, replications=4)), "--json", "--processes", "2"]
+    script.write_text(
+        "import os, signal, sys, time\n"
+        f"if __name__ == '__mp_main__':\n{worker}"
+        "if __name__ == '__main__':\n"
+        f"    sys.argv = {words!r}\n"
+        "    from infercast.cli import main\n"
+        "    main()\n"
+    )
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+    ) as process:
+        try:
+            told, said = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, told, said
+
+
+def test_an_interrupt_while_processes_begin_stops_as_any_other(tmp_path: Path) -> None:
+    code, _, said = interrupted(
+        tmp_path,
+        "    try:\n"
+        f"        os.mkdir({str(tmp_path / 'once')!r})\n"
+        "        os.kill(os.getppid(), signal.SIGINT)\n"
+        "    except FileExistsError:\n"
+        "        pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n",
+    )
+    assert code == 130, said
+    assert b"0 of 4 runs are whole" in said
+    assert said.count("stopping… (Ctrl-C again: at once)".encode()) == 1
+    assert b"Traceback" not in said
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    code, told, said = interrupted(
+        tmp_path,
+        "    import infercast.sim.replications as r\n"
+        "    def forever(*a):\n"
+        "        while True:\n"
+        "            os.kill(os.getppid(), signal.SIGINT)\n"
+        "            time.sleep(0.2)\n"
+        "    r.run_job = forever\n",
+    )
+    assert code in (1, 130), said
+    assert told == b""
+    assert "stopping… (Ctrl-C again: at once)".encode() in said
+    assert b"Traceback" not in said
 
 
 def test_schema_is_printed_as_it_is_committed(tmp_path: Path) -> None:

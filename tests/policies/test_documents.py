@@ -43,6 +43,20 @@ objective: {}
     ]
 
 
+@pytest.mark.parametrize(("written", "number"), [("1:30", "90"), ("20:30:10", "73810"), ("1:30.5", "90.5")])
+def test_a_number_in_base_60_is_refused_with_one_message(written: str, number: str) -> None:
+    head = "version: 1\ntenant: t\n"
+    said = f"{written!r} would be read in base 60, as {number} (write it with a point or in quotes)"
+    whole = faults_of(f"{head}classes: {{plain: {{deadline_ms: {written}}}}}\n")
+    assert whole == [f"f.yaml:3: classes.plain.deadline_ms: {said}"]
+    assert faults_of(f"{head}models: [{written}]\nclasses: {{plain: {{}}}}\n") == [f"f.yaml:3: models[0]: {said}"]
+
+
+@pytest.mark.parametrize("written", ['"20:30"', "20:30-06:00", "06:30", "2026-12-01 20:30:00", "a:1:30"])
+def test_what_only_looks_like_base_60_is_read(written: str) -> None:
+    assert Document("f.yaml", f"a: {written}").faults == []
+
+
 def test_a_missing_key_is_named_where_it_belongs() -> None:
     assert faults_of("version: 1\ntenant: t\n") == ["f.yaml:1: classes: the key 'classes' is missing (add it)"]
 

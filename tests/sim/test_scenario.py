@@ -205,10 +205,20 @@ def test_settings_reach_the_changed_files(tmp_path: Path) -> None:
         ("policies.hospitl.objective.usd_per_error=1", "did you mean 'hospital'"),
         ("policies.hospital.objective.usd_per_eror=1", "did you mean 'usd_per_error'"),
         ("workload.sources.ward.priority=1", "did you mean 'wards'"),
-        ("traffic.scales=2", "traffic.scale="),
+        ("traffic.scal=2", "command line: traffic.scal: traffic holds no 'scal' (did you mean 'scale'?)"),
+        ("traffic.scale=much", "traffic.scale="),
         ("traffic.scale=-2", "a factor is from 0"),
         ("sed=7", "did you mean 'seed'"),
-        ("replications=0", "must be at least 1"),
+        ("replications=0", "command line: replications=0: must be at least 1"),
+        (
+            "fleet.deployments[squeezenet@dub].replicas=0",
+            "command line: fleet.deployments[squeezenet@dub].replicas=0: must",
+        ),
+        (
+            "fleet.sites.fra.acelerators.cpu.slots=1",
+            "fra.acelerators.cpu.slots=1: unknown key 'acelerators' (did you mean",
+        ),
+        ("policies.*.objective.usd_per_error=-1", "command line: policies.*.objective.usd_per_error=-1: must be"),
     ],
 )
 def test_a_setting_that_cannot_be_is_said_as_the_command_lines(tmp_path: Path, text: str, said: str) -> None:

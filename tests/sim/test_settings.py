@@ -27,6 +27,7 @@ plain: 1
         ("a=cheapest,balanced", ("cheapest", "balanced")),
         ("a=15m", ("15m",)),
         ("a=null,true", (None, True)),
+        ("a='08:00',\"22:00\"", ("08:00", "22:00")),
     ],
 )
 def test_values_are_a_list_or_a_range(text: str, values: tuple[object, ...]) -> None:
@@ -42,6 +43,14 @@ def test_values_are_a_list_or_a_range(text: str, values: tuple[object, ...]) -> 
 def test_what_is_neither_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(BadInput, match=r"command line: --over: .*\("):
         read_axis(text)
+
+
+@pytest.mark.parametrize(
+    "values", ["1:2", "0:2", "0.5:1", "1,1:2", "-1:2", "1:2:3:4", "10:20", "08:00", "1e-3:2", "1:2:2.5"]
+)
+def test_a_range_of_other_than_three_parts_is_refused(values: str) -> None:
+    with pytest.raises(BadInput, match=r"is no range \(FIRST:LAST:COUNT"):
+        read_axis(f"traffic.scale={values}")
 
 
 @pytest.mark.parametrize(

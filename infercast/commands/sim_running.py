@@ -39,6 +39,7 @@ def stopping(limit_s: float | None) -> Iterator[Callable[[], bool]]:
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         if interrupted.is_set():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third must not cut the ending short
             raise KeyboardInterrupt
         interrupted.set()
         told.start()

@@ -21,7 +21,9 @@ SIZE_TRIP_MAX_BYTES = 65_536
 TIMED_OUT_FACTOR = 2
 """A call that was given up took at least this many times its patience, for all we know."""
 SLOW_FACTOR = 3
-"""A deployment is believed much slower than declared from this multiple of its declared p95 on, or of a normal spread."""
+SLOW_SPREADS = 2
+"""A deployment is believed much slower than declared from this multiple of its declared p95 on, or this one of a normal spread:
+where deadlines are tight, a deployment may be out of the question at less than three spreads."""
 
 
 class Estimates:
@@ -84,7 +86,7 @@ class Estimates:
 
     def slow(self, index: int) -> bool:
         """Return whether a deployment is believed to be much slower than declared."""
-        if self._surprise.z_milli(index)[2] > SLOW_FACTOR * kernel.Z_NORMAL[2]:
+        if self._surprise.z_milli(index)[2] > SLOW_SPREADS * kernel.Z_NORMAL[2]:
             return True
         declared = self._priors.get(index)
         return declared is not None and max(p95 for _, p95 in self.sizes_us(index)) > SLOW_FACTOR * declared[1]

@@ -278,7 +278,7 @@ def test_a_deployment_that_was_given_up_is_slow_until_it_has_been_seen_well_ofte
     assert learned.slow(PAR)
     learned.reassured(IAD)
     assert z_of(learned, PAR) == list(kernel.Z_NORMAL), "nothing new is told of it"
-    for _ in range(30):
+    for _ in range(45):
         learned.reassured(PAR)
     assert not learned.slow(PAR)
     assert z_of(learned, PAR)[2] < late[2] / 5

@@ -11,10 +11,8 @@ likelier than other bytes, so that what comes out can be printed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +26,8 @@ sys.path.append(str(Path(__file__).resolve().parent))
 
 if TYPE_CHECKING:
     from examples.models import llama_graph as llama
-    from examples.models import model_cards as cards
 else:
     import llama_graph as llama
-    import model_cards as cards
 
 HERE = Path(__file__).resolve().parent
 Floats = npt.NDArray[np.float32]

@@ -243,9 +243,7 @@ def decoder(name: str, shape: Shape, weights: Weights) -> bytes:
                 (takes, _past(layer, kind), "past_sequence_length"),
                 (gives, _present(layer, kind), "total_sequence_length"),
             ):
-                names.append(
-                    _tensor(named, TensorProto.FLOAT, "batch_size", shape.key_heads, length, shape.head_size)
-                )
+                names.append(_tensor(named, TensorProto.FLOAT, "batch_size", shape.key_heads, length, shape.head_size))
     return _model(name, layers.graph, takes, gives)
 
 
@@ -265,7 +263,9 @@ def embedder(name: str, shape: Shape, weights: Weights) -> bytes:
     total = add("ReduceSum", [add("Mul", [tokens, kept]), graph.whole(1)], keepdims=0)
     length = add("ReduceL2", [total], axes=[-1], keepdims=1)  # the sum points where the mean does
     add("Div", [total, add("Max", [length, graph.number(1e-12)])], "sentence_embedding")
-    takes = [_tensor(one, TensorProto.INT64, "batch_size", "sequence_length") for one in ("input_ids", "attention_mask")]
+    takes = [
+        _tensor(one, TensorProto.INT64, "batch_size", "sequence_length") for one in ("input_ids", "attention_mask")
+    ]
     gives = [
         _tensor("token_embeddings", TensorProto.FLOAT, "batch_size", "sequence_length", shape.width),
         _tensor("sentence_embedding", TensorProto.FLOAT, "batch_size", shape.width),

@@ -11,9 +11,11 @@ likelier than other bytes, so that what comes out can be printed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,10 @@ sys.path.append(str(Path(__file__).resolve().parent))
 
 if TYPE_CHECKING:
     from examples.models import llama_graph as llama
+    from examples.models import model_cards as cards
 else:
     import llama_graph as llama
+    import model_cards as cards
 
 HERE = Path(__file__).resolve().parent
 Floats = npt.NDArray[np.float32]
@@ -73,10 +77,10 @@ class Variant:
     timed_rounds: int
 
 
-SIZES = {"vocabulary": BYTES + len(MARKS), "positions": CONTEXT_TOKENS}
+SHAPE = llama.Shape(vocabulary=BYTES + len(MARKS), positions=CONTEXT_TOKENS)
 VARIANTS = {
-    "tiny-llama": Variant("tiny-llama", llama.Shape(**SIZES), 64, 32, 300),
-    "tiny-embed": Variant("tiny-embed", llama.Shape(**SIZES, layers=1), 32, 0, 300),
+    "tiny-llama": Variant("tiny-llama", SHAPE, 64, 32, 300),
+    "tiny-embed": Variant("tiny-embed", replace(SHAPE, layers=1), 32, 0, 300),
 }
 
 
@@ -157,3 +161,104 @@ def make_artefact(variant: Variant) -> bytes:
     """The ONNX file; equal on every machine with the same numpy and onnx."""
     write = llama.decoder if variant.completion_tokens else llama.embedder
     return write(variant.name, variant.shape, make_weights(variant.shape))
+
+
+def build(name: str, out: Path) -> Path:
+    """Build one model's folder unless a current one is there; return the path of its artefact."""
+    variant, artefact = VARIANTS[name], out / name / "onnx" / "model.onnx"
+    for file, content in side_files(variant).items():
+        if not (path := out / name / file).is_file() or path.read_bytes() != content:
+            cards.write_atomically(path, content)
+    if cards.is_current(artefact, RECIPE):
+        print(f"{name}: {artefact} is current", flush=True)
+        return artefact
+    cards.write_artefact(artefact, make_artefact(variant), RECIPE)
+    print(f"{name}: wrote {artefact.stat().st_size} bytes to {artefact}", flush=True)
+    return artefact
+
+
+def _prompt(session: Any, seed: int, tokens: int) -> cards.Feeds:
+    """Feeds of a first step: a prompt of random letters, and nothing before it."""
+    letters = np.random.default_rng(seed).integers(ord("a"), ord("z"), size=(1, tokens))
+    given = {
+        "input_ids": letters.astype(np.int64),
+        "attention_mask": np.ones((1, tokens), np.int64),
+        "position_ids": np.arange(tokens, dtype=np.int64)[None],
+    }
+    for one in session.get_inputs():
+        if one.name.startswith("past"):
+            given[one.name] = np.zeros((1, one.shape[1], 0, one.shape[3]), np.float32)
+    return {one.name: given[one.name] for one in session.get_inputs()}
+
+
+def token_times_ms(session: Any, variant: Variant) -> list[float]:
+    """Times of each token behind the first, of several usual calls one after the other."""
+    times: list[float] = []
+    names = [one.name for one in session.get_inputs() if one.name.startswith("past")]
+    for seed in range(1 + variant.timed_rounds // 10):
+        feeds, seen = _prompt(session, seed, variant.prompt_tokens), variant.prompt_tokens
+        for step in range(variant.completion_tokens):
+            start_ns = time.perf_counter_ns()
+            logits, *present = session.run(None, feeds)
+            if seed and step:  # the first call only warms up, the first step is the prompt's
+                times.append((time.perf_counter_ns() - start_ns) / 1e6)
+            last = {"input_ids": logits[:, -1:].argmax(axis=-1), "position_ids": np.array([[seen]])}
+            seen += 1
+            feeds = {**last, "attention_mask": np.ones((1, seen), np.int64), **dict(zip(names, present, strict=True))}
+    return times
+
+
+def make_card(variant: Variant, artefact: Path) -> cards.Card:
+    """Measure on one thread: a decoder's time to the first token of the usual call, an embedder's whole call."""
+    session = cards.open_session(artefact)
+    feeds = [_prompt(session, seed, variant.prompt_tokens) for seed in (1, 2, 3)]
+    (cpu_ms,) = cards.measure_service_times_ms([session], feeds, variant.timed_rounds)
+    card = {**cards.make_card(variant.name, artefact, session, None, cpu_ms), "variant": variant.name}
+    card["text"] = {"tokenizer": "../tokenizer.json", "context_tokens": CONTEXT_TOKENS}
+    card["usual_tokens"] = {"prompt": variant.prompt_tokens, "completion": variant.completion_tokens}
+    if variant.completion_tokens:
+        card["token_time_ms"] = {"cpu": cards.service_time_entry(token_times_ms(session, variant))}
+    return card
+
+
+def refresh_card(name: str, artefact: Path, folder: Path) -> None:
+    """Measure and write the card unless the one there describes these very bytes."""
+    path = folder / f"{name}.card.json"
+    if path.exists() and cards.read_card(path).get("sha256") == cards.sha256_of(artefact):
+        print(f"{name}: {path.name} describes this artefact", flush=True)
+        return
+    card = make_card(VARIANTS[name], artefact)
+    cards.write_card(path, card)
+    cpu_ms, each = card["service_time_ms"]["cpu"], card.get("token_time_ms", {}).get("cpu")
+    more = f", each token after it {each['p50']} ms ({1000 / each['p50']:.0f} a second)" if each else ""
+    print(f"{name}: p50 {cpu_ms['p50']} ms, p95 {cpu_ms['p95']} ms{more}, wrote {path.name}", flush=True)
+
+
+def difference_from_card(name: str, artefact: Path, folder: Path) -> str | None:
+    """Say, in one line, how the artefact departs from its card; None when it does not."""
+    if not artefact.is_file():
+        return f"{name}: {artefact} not found; run without --check to build it"
+    said, built = cards.read_card(folder / f"{name}.card.json").get("sha256"), cards.sha256_of(artefact)
+    return None if said == built else f"{name}: sha256 is {built}, the card says {said}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Build, measure and check the tiny language models.")
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"folder of the artefacts ({DEFAULT_OUT})")
+    parser.add_argument("--check", action="store_true", help="compare what is built with the cards")
+    options = parser.parse_args(arguments)
+    problems: list[str] = []
+    try:
+        for name in VARIANTS:
+            if options.check:
+                artefact = options.out / name / "onnx" / "model.onnx"
+                problems += filter(None, [difference_from_card(name, artefact, HERE)])
+            else:
+                refresh_card(name, build(name, options.out), HERE)
+    except (OSError, ValueError) as error:
+        return cards.fail(str(error))
+    return cards.fail("; ".join(problems)) if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

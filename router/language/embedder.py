@@ -44,8 +44,8 @@ class Encoder:
 
     def _run(self, rows: Sequence[Sequence[int]]) -> Floats:
         lengths = np.array([len(row) for row in rows])
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        ids = np.zeros(mask.shape, np.int64)
+        ids = np.zeros((len(rows), int(lengths.max())), np.int64)
+        mask = np.arange(ids.shape[1]) < lengths[:, None]
         ids[mask] = np.concatenate([np.asarray(row, np.int64) for row in rows])
         given = {
             "input_ids": ids,

@@ -7,10 +7,12 @@ every step, and places are given in the order of coming.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import weakref
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Kind, Trouble
@@ -57,7 +59,7 @@ class Scheduler:
         self._running_max, self._streams_max = running_max, streams_max
         self._change = threading.Condition()
         self._waiting: deque[_Place] = deque()
-        self._present = 0
+        self._present: set[_Place] = set()
         self._closed = False
         self._thread: threading.Thread | None = None
         # The thread's own from here on.
@@ -68,19 +70,20 @@ class Scheduler:
     @property
     def present(self) -> int:
         """How many streams there are: waiting, entering and running."""
-        return self._present
+        return len(self._present)
 
     def start(self, making: Making) -> Stream:
         """Let a stream in. Call on the reader's loop. Raises Trouble(SATURATED), or UNAVAILABLE behind the end."""
         with self._change:
             if self._closed:
                 raise Trouble(Kind.UNAVAILABLE, "this model was taken down")
-            if self._present >= self._streams_max:
-                said = f"{self._present} streams are on, and no more than {self._streams_max} may be"
+            if len(self._present) >= self._streams_max:
+                said = f"{len(self._present)} streams are on, and no more than {self._streams_max} may be"
                 raise Trouble(Kind.SATURATED, said, "come back when some have ended")
             stream = Stream(making)
-            self._present += 1
-            self._waiting.append(_Place(making, weakref.ref(stream), stream.loop))
+            place = _Place(making, weakref.ref(stream), stream.loop)
+            self._present.add(place)
+            self._waiting.append(place)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="language", daemon=True)
                 self._thread.start()
@@ -104,9 +107,8 @@ class Scheduler:
         finally:  # however it ends, nobody waits for a thread that is not there
             with self._change:
                 self._closed = True
-                self._entering.extend(self._waiting)
-                self._waiting.clear()
-            self._drop([*self._entering, *(place for group in self._groups for place in group.places)], why)
+                left, self._present = self._present, set()
+            self._drop(left, why)
             self._tell()
 
     def _admit(self) -> bool:
@@ -121,11 +123,12 @@ class Scheduler:
             gone = [place for place in self._waiting if place.making.over]
             if gone:
                 self._waiting = deque(place for place in self._waiting if not place.making.over)
-                self._present -= len(gone)
+                self._present.difference_update(gone)
             return not self._closed
 
     def _step(self) -> None:
         joined = self._enter()
+        self._tell()  # a first token does not wait for everybody's next
         for group in self._groups:
             try:
                 logits, group.cache = self._decoder.run(group.cache, [[place.making.last] for place in group.places])
@@ -133,8 +136,8 @@ class Scheduler:
                 self._fail(group.places, error)
             else:
                 self._take(group.places, logits)
-        self._settle(joined)
         self._tell()
+        self._settle(joined)
 
     def _enter(self) -> _Group | None:
         """Read the next prompts, or the next part of a long one; return those that are through, each with a token."""
@@ -186,6 +189,8 @@ class Scheduler:
             piece = making.add(token, token in self._ends)
             if piece is not None:
                 self._note(places[row], piece)
+        # Before it is told: who reads the end of a stream finds its place free.
+        self._let_go([place for place in places if place.making.over])
 
     def _settle(self, joined: _Group | None) -> None:
         """Let the finished go, and put those together whose lengths are alike."""
@@ -220,16 +225,17 @@ class Scheduler:
         """The runtime could not run these (out of memory, mostly): they fail, the others go on."""
         log.error("a run for %d streams failed: %s", len(places), error)
         self._drop(places, Trouble(Kind.FAULT, "the runtime could not run this text's next token"))
+        self._let_go(places)
 
-    def _drop(self, places: list[_Place], why: Trouble) -> None:
+    def _drop(self, places: Iterable[_Place], why: Trouble) -> None:
         for place in places:
             if place.making.finish is None:
                 self._note(place, why)
-            place.making.gone = True
+            place.making.failed = True
 
     def _let_go(self, places: list[_Place]) -> None:
         with self._change:
-            self._present -= len(places)
+            self._present.difference_update(places)
 
     def _note(self, place: _Place, told: Piece | Trouble) -> None:
         self._told.setdefault(place.loop, []).append((place.reader, told))
@@ -237,7 +243,7 @@ class Scheduler:
     def _tell(self) -> None:
         """Hand all that there is to tell to the readers' loops: one call per loop and step."""
         for loop, told in self._told.items():
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # a loop that was closed has no readers left
                 loop.call_soon_threadsafe(_deliver, told)
         self._told = {}
 

@@ -1,8 +1,8 @@
 """Many streams on one decoder: all of them take one step together, newcomers join and the finished leave between steps.
 
 Continuous batching (Orca: Yu et al., OSDI 2022), with the prompts of newcomers read in parts (Sarathi-Serve: Agrawal et
-al., OSDI 2024): a step is at most PROMPT_TOKENS_STEP tokens of prompts and one token of each running stream, so that
-neither a long prompt nor many of them keep the others waiting. Nobody is starved: each running stream gets a token at
+al., OSDI 2024): a step is a part of the prompts that wait, of about PART_S, and one token of each running stream, so
+that neither a long prompt nor many of them keep the others waiting. Nobody is starved: each running stream gets a token at
 every step, and places are given in the order of coming.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -22,8 +23,10 @@ from .sampling import choose
 from .stream import Making, Stream
 
 log = logging.getLogger("infercast.language")
-PROMPT_TOKENS_STEP = 512
-"""So many tokens of prompts at most before every running stream has its next token."""
+PART_S = 0.05
+"""Reading prompts may keep running streams waiting for about so long before each has its next token."""
+PART_TOKENS_MIN, PART_TOKENS_MAX = 64, 2048
+"""How many tokens of prompts that is, is learned; never fewer or more than these."""
 ALIKE_TOKENS = 256
 """Rows up to this length run together; beyond, those of up to twice the length do: pads cost what tokens cost."""
 
@@ -65,6 +68,7 @@ class Scheduler:
         # The thread's own from here on.
         self._entering: deque[_Place] = deque()
         self._groups: list[_Group] = []
+        self._part_tokens = 256
         self._told: dict[asyncio.AbstractEventLoop, list[_Told]] = {}
 
     @property
@@ -147,12 +151,14 @@ class Scheduler:
         if not places:
             return None
         first = places[0]
-        parts = [place.making.prompt[place.read : place.read + PROMPT_TOKENS_STEP] for place in places]
+        parts = [place.making.prompt[place.read : place.read + self._part_tokens] for place in places]
+        began_s = time.monotonic()
         try:
             logits, cache = self._decoder.run(first.cache or self._decoder.empty(len(places)), parts)
         except RunError as error:
             self._fail(places, error)
             return None
+        self._learn(len(parts) * max(map(len, parts)), time.monotonic() - began_s)
         first.read += len(parts[0])
         if first.read < len(first.making.prompt):  # then it was alone; the others have their turn before its next part
             first.cache = cache
@@ -162,19 +168,24 @@ class Scheduler:
         self._take(places, logits)
         return _Group(cache, places)
 
+    def _learn(self, tokens: int, took_s: float) -> None:
+        """Move the size of a part towards what the runtime does in the time for one."""
+        fitting = int(tokens / max(took_s, 1e-6) * PART_S)
+        self._part_tokens = min(PART_TOKENS_MAX, max(PART_TOKENS_MIN, (self._part_tokens + fitting) // 2))
+
     def _next_prompts(self) -> list[_Place]:
         """Take out the next places: whole short prompts together, or one with a long one."""
         if not self._entering:
             return []
         places = [self._entering.popleft()]
         longest = len(places[0].making.prompt)
-        if longest > PROMPT_TOKENS_STEP:
+        if longest > self._part_tokens:
             return places
         while self._entering:
             length = len(self._entering[0].making.prompt)
             wide = max(longest, length)
             uneven = self._decoder.pads is Pads.NONE and length != longest
-            if wide * (len(places) + 1) > PROMPT_TOKENS_STEP or uneven:
+            if wide * (len(places) + 1) > self._part_tokens or uneven:
                 break
             places.append(self._entering.popleft())
             longest = wide

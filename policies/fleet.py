@@ -131,8 +131,28 @@ class Tensor(Strict):
     shape: tuple[int, ...]
 
 
+class Text(Strict):
+    """What it takes to run a language model, beside its artefact. Paths are relative to the artefact's folder.
+
+    Where `chat_template` (a file) and `end_tokens` are left out, they are read from the files that Hugging Face puts
+    beside a `tokenizer.json`.
+    """
+
+    tokenizer: str
+    context_tokens: int = Field(ge=1, le=10_000_000)
+    chat_template: str | None = None
+    end_tokens: tuple[int, ...] | None = None
+
+
+class UsualTokens(Strict):
+    """The usual call of a language model: the one that its service time and its price are declared for."""
+
+    prompt: int = Field(ge=1, le=10_000_000)
+    completion: int = Field(default=0, ge=0, le=10_000_000)
+
+
 class Card(BaseModel):
-    """What the script that made an artefact measured of it."""
+    """What the script that made an artefact measured of it. A chat model's service time is that of its first token."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -144,6 +164,8 @@ class Card(BaseModel):
     outputs: tuple[Tensor, ...]
     accuracy: Accuracy | None = None
     service_time_ms: dict[str, ServiceTime] = Field(min_length=1)
+    text: Text | None = None
+    usual_tokens: UsualTokens | None = None
 
 
 class Variant(Strict):
@@ -158,6 +180,8 @@ class ModelEntry(Strict):
     """A task that callers name, and its variants."""
 
     id: Name
+    task: Literal["tensors", "chat", "embedding"] = "tensors"
+    """What callers may ask of it: tensors for tensors, chats and completions, or embeddings."""
     response_bytes: int = Field(default=1024, ge=0, le=1_000_000_000)
     variants: tuple[Variant, ...] = Field(min_length=1)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -25,7 +25,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TextCall:
     """A call for text, ready to be made: the tokens of each prompt, and the wishes that they share."""
 
     api: Api
@@ -67,12 +67,12 @@ class LanguageHost:
         began_ns = time.perf_counter_ns()
         model = self._model
         if isinstance(model, TextModel) and api in (Api.CHAT, Api.COMPLETION):
-            asked = await _off_loop(body, lambda: _asked(model, api, body))
-            writer = Writer(api, self._variant, asked.wishes.include_usage)
+            call = await _off_loop(body, lambda: _read(model, api, body))
+            writer = Writer(api, self._variant, call.wishes.include_usage)
             if stream:
-                events = await begun(_events(model, asked, writer))
+                events = await begun(_events(model, call, writer))
                 return Answer(b"", None, self._variant, self._site, _since_us(began_ns), stream=events)
-            rendered, usage = await _whole(model, asked, writer)
+            rendered, usage = await _whole(model, call, writer)
         elif isinstance(model, Embedder) and api is Api.EMBEDDING:
             rendered, usage = await _embedded(model, body, self._variant)
         else:
@@ -83,50 +83,50 @@ class LanguageHost:
         return Answer(rendered, None, self._variant, self._site, _since_us(began_ns), usage=usage)
 
 
-def _asked(model: TextModel, api: Api, body: bytes) -> Asked:
+def _read(model: TextModel, api: Api, body: bytes) -> TextCall:
     """Read a call for text, and tokenise it."""
     if api is Api.CHAT:
         chat = parse_chat(body)
         turns = [{"role": message.role, "content": message.content} for message in chat.messages]
-        return Asked(api, (model.chat_prompt(turns),), chat.wishes)
+        return TextCall(api, (model.chat_prompt(turns),), chat.wishes)
     call = parse_completion(body)
     prompts = (model.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in call.prompts)
-    return Asked(api, tuple(prompts), call.wishes)
+    return TextCall(api, tuple(prompts), call.wishes)
 
 
 async def _off_loop(body: bytes, make: Callable[[], Made]) -> Made:
     return make() if len(body) <= INLINE_BYTES_MAX else await asyncio.to_thread(make)
 
 
-async def _whole(model: TextModel, asked: Asked, writer: Writer) -> tuple[bytes, Usage]:
+async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[bytes, Usage]:
     """Make every prompt's text side by side, and write the answer. One that fails ends them all."""
-    making = [asyncio.create_task(_text(model, prompt, asked.sampling)) for prompt in asked.prompts]
+    making = [asyncio.create_task(_text(model, prompt, call.sampling)) for prompt in call.prompts]
     try:
         made = await asyncio.gather(*making)
     finally:
         for task in making:
             task.cancel()
         await asyncio.gather(*making, return_exceptions=True)
-    usage = Usage(asked.prompt_tokens, sum(tokens for _, tokens in made))
+    usage = Usage(call.prompt_tokens, sum(tokens for _, tokens in made))
     return writer.whole([text for text, _ in made], usage), usage
 
 
 async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> tuple[Text, int]:
     """Make one text. Returns it and how many tokens it took."""
     parts: list[Piece] = []
-    async with aclosing(model.generate(prompt, sampling)) as pieces:
+    async with aclosing(model.generate(prompt, sampling)) as pieces:  # type: ignore[type-var]
         async for piece in pieces:
             parts.append(piece)  # noqa: PERF401 - not so in Python 3.11: it would hide that the stream is read
     finish = parts[-1].finish or "stop"
     return Text("".join(piece.text for piece in parts), finish), sum(piece.tokens for piece in parts)
 
 
-async def _events(model: TextModel, asked: Asked, writer: Writer) -> AsyncIterator[Event]:
+async def _events(model: TextModel, call: TextCall, writer: Writer) -> AsyncGenerator[Event, None]:
     """Write a stream's events, one prompt after the other; nothing is written before the first text is there."""
     made = 0
-    opened = asked.api is not Api.CHAT
-    for index, prompt in enumerate(asked.prompts):
-        async with aclosing(model.generate(prompt, asked.sampling)) as pieces:
+    opened = call.api is not Api.CHAT
+    for index, prompt in enumerate(call.prompts):
+        async with aclosing(model.generate(prompt, call.sampling)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 made += piece.tokens
                 if not opened:
@@ -136,7 +136,7 @@ async def _events(model: TextModel, asked: Asked, writer: Writer) -> AsyncIterat
                     yield writer.piece(piece.text, index)
                 if piece.finish is not None:
                     yield writer.end(piece.finish, index)
-    usage = Usage(asked.prompt_tokens, made)
+    usage = Usage(call.prompt_tokens, made)
     if writer.include_usage:
         yield writer.used(usage)
     yield usage

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from ..api import Api, Event, Usage
 from ..language.model import Embedder, TextModel
-from ..language.pieces import Piece
 from ..language.sampling import Sampling
 from ..runtime.host import Answer
 from ..streams import begun
@@ -113,10 +112,8 @@ async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[byte
 
 async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> tuple[Text, int]:
     """Make one text. Returns it and how many tokens it took."""
-    parts: list[Piece] = []
     async with aclosing(model.generate(prompt, sampling)) as pieces:  # type: ignore[type-var]
-        async for piece in pieces:
-            parts.append(piece)  # noqa: PERF401 - not so in Python 3.11: it would hide that the stream is read
+        parts = [piece async for piece in pieces]
     finish = parts[-1].finish or "stop"
     return Text("".join(piece.text for piece in parts), finish), sum(piece.tokens for piece in parts)
 

@@ -44,13 +44,14 @@ def error_of(trouble: Trouble) -> dict[str, Any]:
     }
 
 
-def openai_reply_of(trouble: Trouble, call_id: str) -> Reply:
-    """Return the answer for a call that got none."""
+def openai_reply_of(trouble: Trouble, call_id: str | None = None) -> Reply:
+    """Return the answer for a call that got none; `call_id` is the call's, once it has one."""
     headers = {
         "infercast_outcome": str(trouble.kind),
-        "x_request_id": call_id,
         "x_should_retry": "true" if trouble.kind in REPEATABLE else "false",
     }
+    if call_id is not None:
+        headers["x_request_id"] = call_id
     if trouble.kind in RETRY_AFTER_S:
         headers["retry_after"] = str(RETRY_AFTER_S[trouble.kind])
     if trouble.kind is Kind.UNAUTHENTICATED:

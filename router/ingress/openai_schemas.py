@@ -2,7 +2,7 @@
 
 from ..openai import bodies
 from ..openai.envelope import CLASSES_MAX, NAME_CHARS_MAX, OURS
-from ..openai.parameters import CHAT, COMPLETION, EMBEDDING, HARMLESS, NEUTRAL
+from ..openai.parameters import CHAT, COMPLETION, EMBEDDING, HARMLESS, NEUTRAL, OF_OTHER_TURNS
 from .schemas import COUNT, DEADLINE_MS, ID, NUMBER, TEXT, TRUTH, Schema, listed, or_null, ref, shape
 
 JSON_KIND = {str: "string", bool: "boolean", dict: "object"}
@@ -35,19 +35,6 @@ WISHES: dict[str, Schema] = {
     "stream_options": or_null(shape({}, {"include_usage": or_null(TRUTH)}, closed=True)),
 }
 PART = shape({"type": {"enum": ["text"]}, "text": TEXT}, closed=True)
-MESSAGE = shape(
-    {
-        "role": {"enum": list(bodies.ROLES)},
-        "content": {"anyOf": [TEXT, listed(PART, minItems=1, maxItems=bodies.PARTS_MAX)]},
-    },
-    {"name": or_null(TEXT), **dict.fromkeys(bodies.OF_OTHER_TURNS, NULL)},
-    closed=True,
-)
-
-
-def _prompts(most: int) -> Schema:
-    several = (listed(SAID, minItems=1, maxItems=most), TOKENS, listed(TOKENS, minItems=1, maxItems=most))
-    return {"anyOf": [SAID, *several]}
 
 
 def _rest(known: tuple[str, ...]) -> dict[str, Schema]:
@@ -59,8 +46,39 @@ def _rest(known: tuple[str, ...]) -> dict[str, Schema]:
     return {**kinds, **values}
 
 
-def _call(needed: dict[str, Schema], read: dict[str, Schema], known: tuple[str, ...]) -> Schema:
-    return shape({"model": MODEL, **needed}, {**read, **_rest(known), OURS: ref("Placement")}, closed=True)
+MESSAGE = shape(
+    {
+        "role": {"enum": list(bodies.ROLES)},
+        "content": {"anyOf": [TEXT, listed(PART, minItems=1, maxItems=bodies.PARTS_MAX)]},
+    },
+    {"name": or_null(TEXT), **_rest(OF_OTHER_TURNS)},
+    closed=True,
+)
+
+
+def _prompts(most: int) -> Schema:
+    several = (listed(SAID, minItems=1, maxItems=most), TOKENS, listed(TOKENS, minItems=1, maxItems=most))
+    return {"anyOf": [SAID, *several]}
+
+
+def _call(needed: dict[str, Schema], read: dict[str, Schema], known: tuple[str, ...], *rules: Schema) -> Schema:
+    found = shape({"model": MODEL, **needed}, {**read, **_rest(known), OURS: ref("Placement")}, closed=True)
+    return {**found, "allOf": list(rules)} if rules else found
+
+
+STREAM_ALONE: Schema = {
+    "if": {"properties": {"stream_options": OBJECT}, "required": ["stream_options"]},
+    "then": {"properties": {"stream": {"const": True}}, "required": ["stream"]},
+}
+"""`stream_options` goes with `stream` alone."""
+WHOLE: Schema = {"type": "integer"}
+ONE_LIMIT: Schema = {
+    "not": {
+        "properties": {"max_tokens": WHOLE, "max_completion_tokens": WHOLE},
+        "required": ["max_tokens", "max_completion_tokens"],
+    }
+}
+"""Of the two names of one limit, one."""
 
 
 MESSAGES = listed(MESSAGE, minItems=1, maxItems=bodies.MESSAGES_MAX)
@@ -92,8 +110,8 @@ OPENAI: dict[str, Schema] = {
         **PLACEMENT,
         "description": "What headers may say too; both only tighten. Data classes join, the shorter deadline counts.",
     },
-    "ChatCall": _call({"messages": MESSAGES}, {"max_completion_tokens": TOKENS_MAX, **WISHES}, CHAT),
-    "CompletionCall": _call({"prompt": _prompts(bodies.PROMPTS_MAX)}, WISHES, COMPLETION),
+    "ChatCall": _call({"messages": MESSAGES}, {"max_completion_tokens": TOKENS_MAX, **WISHES}, CHAT, STREAM_ALONE, ONE_LIMIT),
+    "CompletionCall": _call({"prompt": _prompts(bodies.PROMPTS_MAX)}, WISHES, COMPLETION, STREAM_ALONE),
     "EmbeddingCall": _call({"input": _prompts(bodies.INPUTS_MAX)}, EMBEDDING_READ, EMBEDDING),
     "Usage": USAGE,
     "ChatAnswer": _answer("chat.completion", {"message": SPOKEN}),

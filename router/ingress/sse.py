@@ -1,6 +1,6 @@
 """Streamed answers as server-sent events (WHATWG HTML, section 9.2), in the way that OpenAI's clients read them."""
 
-import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,11 +8,17 @@ from dataclasses import dataclass
 
 from ..api import Stream
 from ..conduct.ports import Lost
-from ..errors import Kind, Trouble
-from .http import Receive, Send
+from ..errors import Gone, Kind, Trouble
+from .http import Headers, Send
 from .openai_errors import error_event
+from .presence import Presence
 
 log = logging.getLogger("infercast.ingress")
+STREAMED: Headers = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx in front would hold events back otherwise
+)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -23,27 +29,21 @@ class EventStream:
     A caller who hangs up ends the work behind it. One who reads slowly slows it down: no event waits here.
     """
 
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     stream: Stream
-    receive: Receive
+    caller: Presence
 
     async def send(self, send: Send) -> None:
         """Send it to its end, to its failure, or until the caller hangs up."""
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_hung_up(self.receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(Gone):
+                await self.caller.during(self._send(send))
         finally:
-            for task in (sending, leaving):
-                task.cancel()
-            ended = await asyncio.gather(sending, leaving, return_exceptions=True)
+            self.caller.end()
             await self.stream.aclose()
-        for error in ended:
-            if isinstance(error, Exception):
-                raise error
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": list(self.headers)})
+        await send({"type": "http.response.start", "status": 200, "headers": [*STREAMED, *self.headers]})
         async with aclosing(_frames(self.stream)) as frames:
             async for frame in frames:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
@@ -71,9 +71,3 @@ def _trouble_of(error: Exception) -> Trouble:
     if isinstance(error, Trouble):
         return error
     return Trouble(Kind.UNAVAILABLE, "the replica was lost in the middle of its answer", "the call may be repeated")
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Wait until the caller hangs up; a body that is still coming is not kept."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .fields import Fields, bad, read_object
-from .parameters import CHAT, COMPLETION, EMBEDDING, check_rest
+from .parameters import CHAT, COMPLETION, EMBEDDING, OF_OTHER_TURNS, check_rest
 
 MESSAGES_MAX = 2048
 PARTS_MAX = 256
@@ -22,7 +22,6 @@ Prompts = tuple[str, ...] | tuple[tuple[int, ...], ...]
 """Texts, or the tokens of texts."""
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 """Who may speak, and as whom: OpenAI renamed `system` to `developer`, and models know the old word."""
-OF_OTHER_TURNS = ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,8 @@ def parse_chat(body: bytes) -> ChatCall:
         raise fields.missing("messages", 'send [{"role": "user", "content": "…"}]')
     messages = tuple(_message(one, f"messages[{index}]") for index, one in enumerate(found))
     older, newer = (fields.whole(name, 1, TOKENS_MAX) for name in ("max_tokens", "max_completion_tokens"))
-    if older and newer and older != newer:
-        raise fields.beyond("max_tokens", "max_completion_tokens alone")
+    if older and newer:
+        raise bad("max_tokens", "max_tokens and max_completion_tokens say the same thing", "send one of them")
     return ChatCall(_model(fields), messages, _wishes(fields, newer or older))
 
 
@@ -162,11 +161,7 @@ def _message(value: Any, where: str) -> Message:
         raise fields.missing("role", f"send one of {', '.join(ROLES)}")
     if role not in ROLES:
         raise fields.beyond("role", f"one of {', '.join(ROLES)}; tools are not supported here")
-    for name in fields.given():
-        if name not in ("role", "content", "name") and not (name in OF_OTHER_TURNS and value[name] in ([], {})):
-            path = fields.path(name)
-            code = "unsupported_parameter" if name in OF_OTHER_TURNS else "unknown_parameter"
-            raise bad(path, f"{path} is not supported here", "send role and content", code)
+    check_rest(fields, ("role", "content", "name"), OF_OTHER_TURNS)
     fields.text("name")
     return Message(ROLES[role], _content(fields))
 

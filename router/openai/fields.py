@@ -55,10 +55,6 @@ class Fields:
         """Return a field's path, such as `messages[0].role`."""
         return f"{self._where}.{name}" if self._where else name
 
-    def given(self) -> list[str]:
-        """Return the fields that are there, in order."""
-        return [name for name, value in self.value.items() if value is not None]
-
     def missing(self, name: str, remedy: str) -> Trouble:
         """Return the trouble of a field that must be there."""
         return bad(self.path(name), f"{self.path(name)} is missing", remedy, "missing_required_parameter")

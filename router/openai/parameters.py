@@ -46,11 +46,19 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
     "service_tier": ("auto", "default"),
+    "refusal": (),
+    "annotations": ([],),
+    "tool_calls": ([],),
+    "tool_call_id": (),
 }
 """They would change an answer, and are not done here: accepted only with a value that asks for what is done anyway."""
 
 BOTH = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key")
-CHAT = (*HARMLESS, *(name for name in NEUTRAL if name not in ("best_of", "echo", "suffix")))
+OF_OTHER_TURNS = ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
+"""What a message may hold beside its text: an answer of OpenAI's client, sent back as it came, has all of it as null."""
+OF_COMPLETIONS = ("best_of", "echo", "suffix")
+OF_MESSAGES = ("refusal", "annotations", "tool_calls", "tool_call_id")
+CHAT = (*HARMLESS, *(name for name in NEUTRAL if name not in (*OF_COMPLETIONS, *OF_MESSAGES)))
 COMPLETION = (
     *BOTH,
     "n",
@@ -67,17 +75,19 @@ EMBEDDING = BOTH
 
 def check_rest(fields: Fields, read: tuple[str, ...], known: tuple[str, ...]) -> None:
     """Raise Trouble for a field that is neither `read` nor one of those `known` with a value that changes nothing."""
-    for name in fields.given():
+    for name, value in fields.value.items():
         if name in read:
             continue
         path = fields.path(name)
         if name not in known:
             remedy = did_you_mean(name, (*read, *known))
             raise bad(path, f"{path} is not a parameter of this call", remedy, "unknown_parameter")
+        if value is None:
+            continue
         if name in HARMLESS:
-            if not isinstance(fields.value[name], HARMLESS[name]):
+            if not isinstance(value, HARMLESS[name]):
                 raise fields.wrong(name, {str: "a string", bool: "true or false", dict: "an object"}[HARMLESS[name]])
-        elif not _neutral(fields.value[name], NEUTRAL[name]):
+        elif not _neutral(value, NEUTRAL[name]):
             same = " or ".join(_word(value) for value in NEUTRAL[name])
             remedy = f"leave it out, or send {same}" if same else "leave it out"
             raise bad(path, f"{path} is not supported here", remedy, "unsupported_parameter")

@@ -82,8 +82,8 @@ def test_null_is_the_same_as_nothing() -> None:
 
 def test_the_old_and_the_new_name_of_a_limit() -> None:
     assert chat(max_tokens=5).wishes.tokens_max == 5
-    assert chat(max_tokens=5, max_completion_tokens=5).wishes.tokens_max == 5
-    assert refused(chat, max_tokens=5, max_completion_tokens=6).extra["param"] == "max_tokens"
+    assert chat(max_completion_tokens=5).wishes.tokens_max == 5
+    assert refused(chat, max_tokens=5, max_completion_tokens=5).extra["param"] == "max_tokens"
 
 
 def test_a_message_is_a_string_or_parts_of_text() -> None:
@@ -123,7 +123,7 @@ def test_an_answer_can_be_sent_back_as_it_came() -> None:
         ),
         ([{"role": "user", "content": "x", "name": 1}], "messages[0].name is a whole number (send a string)"),
         ([{"role": "assistant", "content": "x", "tool_calls": [{}]}], "messages[0].tool_calls is not supported here"),
-        ([{"role": "user", "content": "x", "colour": 1}], "messages[0].colour is not supported here"),
+        ([{"role": "user", "content": "x", "colour": 1}], "messages[0].colour is not a parameter of this call"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_conversation(messages: Any, said: str) -> None:

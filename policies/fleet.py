@@ -131,28 +131,26 @@ class Tensor(Strict):
     shape: tuple[int, ...]
 
 
-class Text(Strict):
-    """What it takes to run a language model, beside its artefact. Paths are relative to the artefact's folder.
+class Tokens(Strict):
+    """The usual call of a language model: its service time to the first token and its price are declared for it."""
 
-    Where `chat_template` (a file) and `end_tokens` are left out, they are read from the files that Hugging Face puts
-    beside a `tokenizer.json`.
-    """
-
-    tokenizer: str
-    context_tokens: int = Field(ge=1, le=10_000_000)
-    chat_template: str | None = None
-    end_tokens: tuple[int, ...] | None = None
-
-
-class UsualTokens(Strict):
-    """The usual call of a language model: the one that its service time and its price are declared for."""
-
-    prompt: int = Field(ge=1, le=10_000_000)
+    prompt: int = Field(gt=0, le=10_000_000)
     completion: int = Field(default=0, ge=0, le=10_000_000)
 
 
+class Text(Strict):
+    """What a language model needs beside its weights. Files are named relative to the artefact."""
+
+    tokenizer: str
+    context_tokens: int = Field(gt=0, le=100_000_000)
+    chat_template: str | None = None
+    """A Jinja template, or the name of a file that holds one."""
+    end_tokens: tuple[int, ...] = ()
+    """Tokens that end a text."""
+
+
 class Card(BaseModel):
-    """What the script that made an artefact measured of it. A chat model's service time is that of its first token."""
+    """What the script that made an artefact measured of it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -164,8 +162,9 @@ class Card(BaseModel):
     outputs: tuple[Tensor, ...]
     accuracy: Accuracy | None = None
     service_time_ms: dict[str, ServiceTime] = Field(min_length=1)
+    """Of one inference; of a chat model, until the first token of the usual call."""
     text: Text | None = None
-    usual_tokens: UsualTokens | None = None
+    usual_tokens: Tokens | None = None
 
 
 class Variant(Strict):
@@ -181,7 +180,7 @@ class ModelEntry(Strict):
 
     id: Name
     task: Literal["tensors", "chat", "embedding"] = "tensors"
-    """What callers may ask of it: tensors for tensors, chats and completions, or embeddings."""
+    """In which words it is called: tensors by the Open Inference Protocol, the others by OpenAI's API."""
     response_bytes: int = Field(default=1024, ge=0, le=1_000_000_000)
     variants: tuple[Variant, ...] = Field(min_length=1)
 

@@ -11,8 +11,8 @@ class Piece:
     """A part of a text that is being made.
 
     `text` is whole characters; it is empty only in the last piece. `tokens`: how many tokens were made since the piece
-    before (those of a stop string too). `finish` is None but in the last piece: "stop" (the model ended, or a stop
-    string came), "length" (max_tokens are made).
+    before, those of a stop string and the mark of the end too. `finish` is None but in the last piece: "stop" (the
+    model ended, or a stop string came), "length" (as many tokens as were allowed).
     """
 
     text: str

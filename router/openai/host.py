@@ -112,7 +112,7 @@ async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[byte
 
 async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> tuple[Text, int]:
     """Make one text. Returns it and how many tokens it took."""
-    async with aclosing(model.generate(prompt, sampling)) as pieces:  # type: ignore[type-var]
+    async with aclosing(model.generate(prompt, sampling)) as pieces:
         parts = [piece async for piece in pieces]
     finish = parts[-1].finish or "stop"
     return Text("".join(piece.text for piece in parts), finish), sum(piece.tokens for piece in parts)
@@ -123,7 +123,7 @@ async def _events(model: TextModel, call: TextCall, writer: Writer) -> AsyncGene
     made = 0
     opened = call.api is not Api.CHAT
     for index, prompt in enumerate(call.prompts):
-        async with aclosing(model.generate(prompt, call.sampling)) as pieces:  # type: ignore[type-var]
+        async with aclosing(model.generate(prompt, call.sampling)) as pieces:
             async for piece in pieces:
                 made += piece.tokens
                 if not opened:

@@ -215,7 +215,7 @@ def test_a_call_that_is_cancelled_frees_its_place(model: TextModel) -> None:
     async def leave() -> None:
         body = raw(model="m", prompt=["one", "two", "three"], max_tokens=CONTEXT_TOKENS - 5, stop="\x00")
         working = asyncio.create_task(LanguageHost("v", "fra", model).run(Api.COMPLETION, body, stream=False))
-        while model.streams < 3:
+        while model.streams < 3:  # noqa: ASYNC110 - a model tells nobody of its streams
             await asyncio.sleep(0.001)
         working.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -228,7 +228,7 @@ def test_a_call_that_is_cancelled_frees_its_place(model: TextModel) -> None:
 async def _idle(model: TextModel) -> None:
     """Wait until nothing runs in a model."""
     async with asyncio.timeout(20):
-        while model.streams:
+        while model.streams:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)
 
 

@@ -137,7 +137,7 @@ def test_an_answer_says_where_it_ran_and_why(fra: Entry) -> None:
             model="tiny-chat", messages=HELLO, max_tokens=3, stream=stream, extra_headers={"infercast-id": "call-7"}
         )
         told = raw.headers
-        raw.parse()
+        assert list(raw.parse())
         assert (told["infercast-variant"], told["infercast-tier"], told["infercast-attempts"]) == (
             "tiny-llama",
             "edge",

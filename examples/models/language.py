@@ -118,11 +118,11 @@ def make_weights(shape: llama.Shape, seed: int = SEED) -> llama.Weights:
 
 def likelihoods(vocabulary: int) -> Floats:
     """How likely each token is before any text, as a logarithm up to a constant."""
-    values = np.full(vocabulary, OTHERS, np.float32)
+    values = np.full(max(vocabulary, BYTES + len(MARKS)), OTHERS, np.float32)
     for letter, value in LETTERS.items():
         values[ord(letter)] = value
     values[BYTES + MARKS.index(STOP)] = STOPS
-    return values
+    return values[:vocabulary]
 
 
 def byte_letters() -> list[str]:

@@ -13,7 +13,7 @@ from infercast.router.ingress.operations import OPERATIONS, Operation
 from tests.router.openai.tiny import Entry, entry
 
 EXAMPLES = 20
-MODELS = {"ChatCall": "tiny-chat", "CompletionCall": "tiny-chat", "EmbeddingCall": "tiny-embedding"}
+MODELS = {"ChatCall": "chat", "CompletionCall": "chat", "EmbeddingCall": "embedding"}
 GOOD, BAD = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 TRIED = [
     *((operation, GOOD) for operation in OPERATIONS),

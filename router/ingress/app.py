@@ -25,7 +25,7 @@ class Ingress:
     """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load."""
 
     def __init__(self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool) -> None:
-        desk = Desk(caller, keys, journal, emulated)
+        self.desk = desk = Desk(caller, keys, journal, emulated)
         self._routes = Routes([*Oip(desk).routes(), *Decisions(desk, signals).routes()])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

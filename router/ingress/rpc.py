@@ -163,7 +163,9 @@ class Rpc:
 
         answered = await self._desk.carry(call.ask, request, receive)
         answer = answered.answer
-        facts = {name.decode(): text.decode("ascii", "replace") for name, text in self._desk.facts(answered, request.id)}
+        facts = {
+            name.decode(): text.decode("ascii", "replace") for name, text in self._desk.facts(answered, request.id)
+        }
         return Said(answer_of(answer.body, answer.header_bytes, facts), trailing=tuple(facts.items()))
 
 

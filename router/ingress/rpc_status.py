@@ -38,7 +38,10 @@ class Said:
 
 def said_of(trouble: Trouble) -> Said:
     """Return the answer for a call that got none: message and remedy, and our facts in the trailing metadata."""
-    facts = {"infercast-outcome": str(trouble.kind), **{f"infercast-{name}": _fact(v) for name, v in trouble.extra.items()}}
+    facts = {
+        "infercast-outcome": str(trouble.kind),
+        **{f"infercast-{name}": _fact(v) for name, v in trouble.extra.items()},
+    }
     facts["infercast-outcome"] = str(trouble.kind)
     if trouble.kind in RETRY_AFTER_S:
         facts["grpc-retry-pushback-ms"] = str(1000 * RETRY_AFTER_S[trouble.kind])

@@ -22,8 +22,6 @@ from ..ingress.rpc_status import Said, said_of
 from ..rpc.messages import SERVICE
 
 Handler = Callable[[AsyncIterator[bytes], Any], Any]
-OPEN = "infercast.router.serving.door.open_door"
-"""What Serve is told to call for each of its gRPC servers."""
 
 
 class Site:

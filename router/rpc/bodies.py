@@ -123,15 +123,22 @@ def answer_of(body: bytes, header_bytes: int | None, facts: Mapping[str, str] | 
 
     Raises ValueError for a body that is none: a replica's or an upstream's fault, not the caller's.
     """
-    size = len(body) if header_bytes is None else header_bytes
+    try:
+        response = _response(body, len(body) if header_bytes is None else header_bytes)
+        for name, text in (facts or {}).items():
+            response.parameters[name].string_param = text
+        return bytes(response.SerializeToString())
+    except (ValueError, KeyError, TypeError, AttributeError, EncodeError) as error:
+        raise ValueError(f"this is no answer of the protocol: {type(error).__name__}: {error}") from error
+
+
+def _response(body: bytes, size: int) -> Any:
     answer = orjson.loads(memoryview(body)[:size])
-    response = ModelInferResponse(
-        model_name=answer["model_name"], model_version=answer.get("model_version", ""), id=answer.get("id", "")
-    )
+    version, call_id = answer.get("model_version", ""), answer.get("id", "")
+    response = ModelInferResponse(model_name=answer["model_name"], model_version=version, id=call_id)
     at = size
     for output in answer["outputs"]:
-        told = output.get("parameters", {})
-        length = told.get("binary_data_size")
+        length = output.get("parameters", {}).get("binary_data_size")
         if length is None:
             blob = _packed(output["datatype"], output["data"])
         else:
@@ -139,12 +146,7 @@ def answer_of(body: bytes, header_bytes: int | None, facts: Mapping[str, str] | 
             at += length
         response.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
         response.raw_output_contents.append(blob)
-    for name, text in (facts or {}).items():
-        response.parameters[name].string_param = text
-    try:
-        return bytes(response.SerializeToString())
-    except EncodeError as error:
-        raise ValueError(str(error)) from error
+    return response
 
 
 def _packed(datatype: str, data: list[Any]) -> bytes:

@@ -25,7 +25,7 @@ def values(datatype: str, *shape: int) -> Array:
         texts = np.array(["", "a", "é", "日本", "x" * 300], dtype=object)
         return texts[np.arange(np.prod(shape, dtype=int)) % 5].reshape(shape)
     many = 2 if datatype == "BOOL" else 128
-    return (np.arange(np.prod(shape, dtype=int)).reshape(shape) % many).astype(DTYPES[datatype])
+    return (np.arange(np.prod(shape, dtype=int)) % many).astype(DTYPES[datatype]).reshape(shape)
 
 
 def as_texts(value: Array) -> Array:

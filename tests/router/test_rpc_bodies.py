@@ -69,7 +69,7 @@ def test_what_the_client_sends_as_raw_bytes_is_what_arrives(sent: Sent, call_id:
     for name, (datatype, value) in sent.items():
         inputs.append(InferInput(name, list(value.shape), datatype))
         inputs[-1].set_data_from_numpy(value)
-    asked = _get_inference_request("digits", inputs, version, call_id, [InferRequestedOutput("y")], 0, False, False, 0, None, {"mine": 7})  # fmt: skip  # noqa: E501, FBT003
+    asked = _get_inference_request("digits", inputs, version, call_id, [InferRequestedOutput("y")], 0, False, False, 0, None, {"mine": 7})  # fmt: skip
     got = asked_of(asked.SerializeToString())
     assert (got.model, got.version) == ("digits", version)
     parsed = parse_infer(got.body, got.header_bytes)

@@ -26,7 +26,9 @@ class Unpacking:
     def __init__(self, coding: str, most_bytes: int) -> None:
         bits = WINDOW_BITS.get(coding.lower())
         if bits is None:
-            raise Trouble(Kind.BAD_REQUEST, f"content-encoding is {coding!r}", "send gzip, deflate, or the body as it is")
+            raise Trouble(
+                Kind.BAD_REQUEST, f"content-encoding is {coding!r}", "send gzip, deflate, or the body as it is"
+            )
         self._coding = coding
         self._most_bytes = most_bytes
         self._unpacker = zlib.decompressobj(bits)
@@ -49,7 +51,7 @@ class Unpacking:
                 raise Trouble(Kind.TOO_LARGE, told, f"at most {self._most_bytes}")
             self._parts.append(found)
             data = self._unpacker.unused_data or self._unpacker.unconsumed_tail
-            more = bool(data) or len(found) == STEP_BYTES and not self._unpacker.eof
+            more = bool(data) or (len(found) == STEP_BYTES and not self._unpacker.eof)
             if more:
                 await asyncio.sleep(0)
 

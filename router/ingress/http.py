@@ -59,9 +59,7 @@ class Ask:
         coding = self.header("content-encoding")
         if coding and coding.lower() != "identity":
             return await self._unpacked(Unpacking(coding, most_bytes), most_bytes)
-        parts: list[bytes] = []
-        async for part in self._parts(most_bytes):
-            parts.append(part)
+        parts = [part async for part in self._parts(most_bytes)]
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     async def _unpacked(self, unpacking: Unpacking, most_bytes: int) -> bytes:

@@ -90,7 +90,12 @@ class Oip:
 
     def _health(self, status: int) -> Reply:
         desk = self._desk
-        told = {"live": True, "ready": ready(desk.caller), "site": desk.caller.entry, "emulated_distances": desk.emulated}
+        told = {
+            "live": True,
+            "ready": ready(desk.caller),
+            "site": desk.caller.entry,
+            "emulated_distances": desk.emulated,
+        }
         return Reply.json(told, status)
 
 

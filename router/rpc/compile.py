@@ -22,7 +22,7 @@ def compiled() -> bytes:
         if code:
             raise SystemExit(code)
         files = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
-    return files.file[0].SerializeToString(deterministic=True)
+    return bytes(files.file[0].SerializeToString(deterministic=True))
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ def values(datatype: str, *shape: int) -> Array:
     """Some values of a datatype."""
     if datatype == "BYTES":
         texts = np.array(["", "a", "é", "日本", "x" * 300], dtype=object)
-        return texts[np.arange(np.prod(shape, dtype=int)) % 5].reshape(shape)
+        picked: Array = texts[np.arange(np.prod(shape, dtype=int)) % 5].reshape(shape)
+        return picked
     many = 2 if datatype == "BOOL" else 128
     return (np.arange(np.prod(shape, dtype=int)) % many).astype(DTYPES[datatype]).reshape(shape)
 

@@ -140,6 +140,12 @@ async def refused(running: Coroutine[Any, Any, Any]) -> tuple[str, str]:
     return caught.value.status().removeprefix("StatusCode."), caught.value.message()
 
 
+async def until(there: Callable[[], Any]) -> None:
+    """Wait for something that another task does."""
+    while not there():  # noqa: ASYNC110 - fakes set no events
+        await asyncio.sleep(0.01)
+
+
 def test_held_out_images_are_read_as_the_model_itself_reads_them() -> None:
     images, _ = held_out()
     direct = {
@@ -306,13 +312,11 @@ def test_a_cancelled_call_is_cancelled_here_too() -> None:
         asked.raw_input_contents.append(bytes(256))
         async with grpc.aio.insecure_channel(entry.address) as channel:
             call = channel.unary_unary(INFER)(asked.SerializeToString(), metadata=metadata)
-            while not at.runner.calls:
-                await asyncio.sleep(0.01)
+            await until(lambda: at.runner.calls)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            while not at.journal.of("call"):
-                await asyncio.sleep(0.01)
+            await until(lambda: at.journal.of("call"))
 
     at = at_entry(body, "hang", real=False)
     line = at.scene.journal.only()

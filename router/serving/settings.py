@@ -113,9 +113,20 @@ def narrow_replica() -> None:
 
 
 def narrow_grpc() -> None:
-    """Keep this process's gRPC server for callers on loopback, on a one-machine cluster."""
-    from ray.serve._private import default_impl
+    """Give this process's gRPC server a port of its own, for callers on loopback on a one-machine cluster.
 
+    Serve means to forbid that two replicas share a port, but tells gRPC so in a string, which that does not read as
+    no. Replicas of several sites on one machine then all listen on the first port of the range, and the kernel deals
+    their callers out among them.
+    """
+    from ray.serve._private import default_impl, grpc_util
+
+    class Alone(grpc_util.gRPCGenericServer):  # type: ignore[misc]
+        def __init__(self, factory: Any, *, extra_options: list[tuple[str, str]]) -> None:
+            super().__init__(factory, extra_options=[(name, int(value)) for name, value in extra_options])
+
+    if grpc_util.gRPCGenericServer.__name__ != Alone.__name__:
+        grpc_util.gRPCGenericServer = Alone
     if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
         default_impl.add_grpc_address = _on_loopback
 

@@ -127,17 +127,21 @@ def test_no_port_offers_grpc_a_way_round_the_policy(live: Live) -> None:
     request = service_pb2.ModelInferRequest(model_name="digits")
     request.inputs.add(name="image", datatype="FP32", shape=[1, 64])
     request.raw_input_contents.append(bytes(256))
-    message, waiting, channels = request.SerializeToString(), [], []
-    for port in sorted(live.listening()):
-        channels.append(grpc.insecure_channel(f"127.0.0.1:{port}"))
-        call = channels[-1].unary_unary(INFER)
-        for site in ({}, *({"application": site} for site in SERVED)):
-            for key in (live.headers("hospital", None, "biometric"), {"infercast-class": "open"}):
-                waiting.append((port, call.future(message, metadata=tuple({**site, **key}.items()), timeout=20)))
+    message, keys = (
+        request.SerializeToString(),
+        (live.headers("hospital", None, "biometric"), {"infercast-class": "open"}),
+    )
+    told = [{**site, **key} for site in ({}, *({"application": site} for site in SERVED)) for key in keys]
+    channels = {port: grpc.insecure_channel(f"127.0.0.1:{port}") for port in live.listening()}
+    waiting = [
+        (port, channel.unary_unary(INFER).future(message, metadata=tuple(metadata.items()), timeout=20))
+        for port, channel in channels.items()
+        for metadata in told
+    ]
     codes: dict[int, set[grpc.StatusCode]] = {}
     for port, future in waiting:
         codes.setdefault(port, set()).add(future.code())
-    for channel in channels:
+    for channel in channels.values():
         channel.close()
     assert [port for port, found in codes.items() if grpc.StatusCode.OK in found] == []
     ours = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAUTHENTICATED}

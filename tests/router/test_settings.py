@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 from inspect import getsource
 from pathlib import Path
 
@@ -66,6 +67,31 @@ def test_the_private_names_are_still_there() -> None:
     assert "from ray.serve._private.default_impl import add_grpc_address" in getsource(grpc_util.start_grpc_server)
     assert callable(grpc_util.gRPCGenericServer.add_passthrough_service)
     settings.check()
+
+
+def test_two_replicas_never_share_a_port() -> None:
+    """The first listens; the second is told no, and asks Serve for another port."""
+    program = """
+import asyncio
+from infercast.router.serving import settings
+from ray.serve._private import grpc_util
+settings.narrow_grpc()
+settings.narrow_grpc()
+
+async def main():
+    servers = [grpc_util.gRPCGenericServer(None, extra_options=[("grpc.so_reuseport", "0")]) for _ in range(2)]
+    port = servers[0].add_insecure_port("127.0.0.1:0")
+    await servers[0].start()
+    try:
+        servers[1].add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError:
+        print("taken")
+    await servers[0].stop(None)
+
+asyncio.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "taken\n"
 
 
 def test_another_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

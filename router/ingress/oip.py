@@ -9,11 +9,10 @@ from .codings import packed
 from .desk import Desk
 from .http import Ask, Reply
 from .models import EXTENSIONS, metadata_of, ready
+from .operations import VERSIONED
 from .routes import Handler, Route
 
 MODEL = "/v2/models/{model}"
-VERSIONED = f"{MODEL}/versions/{{version}}"
-NOT_READY = 503
 NOT_SERVED = {
     ("GET", f"{MODEL}/config"): "GET /v2/models/MODEL says its inputs and outputs",
     ("GET", f"{VERSIONED}/config"): "GET /v2/models/MODEL says its inputs and outputs",
@@ -76,27 +75,30 @@ class Oip:
         key, caller = self._desk.key(ask), self._desk.caller
         model, version = ask.names["model"], ask.names.get("version", "")
         metadata_of(caller, key.tenant, model, version)
-        can = ready(caller, model, version)
-        return Reply.json({"name": model, "ready": can}, 200 if can else NOT_READY)
+        if not ready(caller, model, version):
+            raise not_ready(version or model)
+        return Reply.json({"name": model, "ready": True})
 
     async def _server(self, _: Ask) -> Reply:
         return Reply.json({"name": "infercast", "version": VERSION, "extensions": EXTENSIONS})
 
     async def _live(self, _: Ask) -> Reply:
-        return self._health(200)
+        return self._health(can=ready(self._desk.caller))
 
     async def _server_ready(self, _: Ask) -> Reply:
-        return self._health(200 if ready(self._desk.caller) else NOT_READY)
+        if not ready(self._desk.caller):
+            raise not_ready("any model")
+        return self._health(can=True)
 
-    def _health(self, status: int) -> Reply:
+    def _health(self, *, can: bool) -> Reply:
         desk = self._desk
-        told = {
-            "live": True,
-            "ready": ready(desk.caller),
-            "site": desk.caller.entry,
-            "emulated_distances": desk.emulated,
-        }
-        return Reply.json(told, status)
+        site, emulated = desk.caller.entry, desk.emulated
+        return Reply.json({"live": True, "ready": can, "site": site, "emulated_distances": emulated})
+
+
+def not_ready(what: str) -> Trouble:
+    """Return what is said of a model that nothing can run now."""
+    return Trouble(Kind.UNAVAILABLE, f"nothing that is healthy can run {what}", "GET /v1/signals says what is heard of")
 
 
 def _not_served(instead: str) -> Handler:

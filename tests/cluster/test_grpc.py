@@ -1,7 +1,11 @@
 """The Open Inference Protocol over gRPC: tritonclient.grpc, unmodified, by Serve's own ingress to the sites."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,7 +16,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2
 from tritonclient.utils import InferenceServerException
 
 from infercast.router.rpc.messages import SERVICE
-from tests.cluster.live import SERVED, Live, picture
+from tests.cluster.live import ROOT, SERVED, Live, picture
 
 INFER = f"/{SERVICE}/ModelInfer"
 MANY_ROWS = 20_000
@@ -101,6 +105,16 @@ def test_a_call_that_may_not_enter_is_refused_with_its_message_unread(live: Live
     assert [line["payload_bytes"] for line in live.journal("received", "kept-out-grpc")] == [0]
     (call,) = live.journal("call", "kept-out-grpc")
     assert (call["reason"], call["received_bytes"], call["attempts"]) == ("wrong_entry", 0, [])
+
+
+def test_the_client_of_the_guide_infers(live: Live, tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "grpc.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert "127.0.0.1:8001" in program
+    (tmp_path / ".infercast").symlink_to(live.state)
+    words = [sys.executable, "-c", program.replace("127.0.0.1:8001", f"127.0.0.1:{live.running.grpc_port}")]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert re.fullmatch(r"digits-\w+ \[\d\]\n", ran.stdout)
 
 
 WRONG = {

@@ -28,7 +28,7 @@ class Ingress:
     """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load."""
 
     def __init__(self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool) -> None:
-        desk = Desk(caller, keys, journal, emulated)
+        self.desk = desk = Desk(caller, keys, journal, emulated)
         calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
         self._routes = Routes([*calls, *description_routes()])
 

@@ -81,10 +81,12 @@ def described(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if "{model}" in operation.path:
-        pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"}
-        found.append({"name": "model", "in": "path", "required": True, "schema": pattern})
+    pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"}
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": pattern}
+        for name in ("model", "version")
+        if f"{{{name}}}" in operation.path
+    ]
     if operation.runs:
         found += [
             {"name": name, "in": "header", "description": why, "schema": _asked(name)} for name, why in ASKS.items()

@@ -22,6 +22,7 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.keys import issue, save_keys, write_private
 from infercast.router.processes import alive, end_run, wait_gone
+from infercast.router.serving.cluster import free_ports
 
 START_S = 240.0
 
@@ -42,6 +43,7 @@ class Running:
     fleet: str
     policies: str
     devices: dict[str, int]
+    grpc_port: int = 0
 
     @property
     def url(self) -> str:
@@ -60,14 +62,21 @@ def find(state: Path) -> Running:
     return running
 
 
-def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: Callable[[str], None]) -> Running:
-    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot."""
+def start(
+    fleet_path: Path, policies_path: Path, state: Path, port: int, step: Callable[[str], None], grpc_port: int = 0
+) -> Running:
+    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot.
+
+    `grpc_port` 0 means any that is free.
+    """
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
     _check_artefacts(fleet_path, fleet)
     if (state / "run.json").exists():
         raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
-    _check_port(port)
+    _check_port(port, "--port")
+    if grpc_port:
+        _check_port(grpc_port, "--grpc-port")
     prepare(state, fleet, policies)
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
@@ -77,7 +86,8 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
     command = [
         sys.executable, "-m", "infercast.router.serving.supervisor",
         "--fleet", str(fleet_path.resolve()), "--policies", str(policies_path.resolve()),
-        "--state", str(state.resolve()), "--port", str(port), "--run", run_id, "--temp", temp,
+        "--state", str(state.resolve()), "--port", str(port), "--grpc-port", str(grpc_port or free_ports(1)[0]),
+        "--run", run_id, "--temp", temp,
     ]  # fmt: skip
     with (state / "logs" / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(
@@ -211,11 +221,11 @@ def _check_artefacts(path: Path, fleet: Fleet) -> None:
         raise BadInput([*faults, Fault(str(path), 0, "", "artefacts are missing", "`make models` builds them")])
 
 
-def _check_port(port: int) -> None:
+def _check_port(port: int, option: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", "end what listens there, or give --port")
+            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", f"end what listens there, or give {option}")
             raise BadInput([fault]) from error

@@ -14,6 +14,9 @@ from infercast.policies.model import Tier
 
 from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
 
+GrpcPort = Annotated[
+    int, typer.Option("--grpc-port", help="Where they are reached by gRPC, on loopback.", min=1, max=65535)
+]
 Port = Annotated[
     int, typer.Option("--port", help="Where the sites' ingresses are reached, on loopback.", min=1, max=65535)
 ]
@@ -21,15 +24,21 @@ Port = Annotated[
 
 @app.command()
 def up(
-    fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, state: StatePath = STATE, port: Port = 8000
+    fleet: FleetPath = FLEET,
+    policies: PoliciesPath = POLICIES,
+    state: StatePath = STATE,
+    port: Port = 8000,
+    grpc_port: GrpcPort = 8001,
 ) -> None:
     """Start the whole fleet on this machine: one raylet per edge and cloud site, one agent per device site.
 
     Takes half a minute on two cores. Distances between the sites are emulated. `infercast down` ends it.
     """
     with refusing():
-        running = start_with_progress(fleet, policies, state, port)
+        running = start_with_progress(fleet, policies, state, port, grpc_port)
     out.print(f"[green]✓[/] up at {running.url}/SITE/v2 (distances between sites are emulated)", highlight=False)
+    grpc = f"127.0.0.1:{running.grpc_port}"
+    out.print(f"  gRPC at {grpc}, the site in the metadata: `application: SITE`", highlight=False)
     for site, device_port in running.devices.items():
         out.print(f"  device {site}: http://127.0.0.1:{device_port}/v2", highlight=False)
     out.print(
@@ -37,7 +46,9 @@ def up(
     )
 
 
-def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int) -> system.Running:
+def start_with_progress(
+    fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int, grpc_port: int = 0
+) -> system.Running:
     """Start a system, saying on standard error what it is at."""
     with err.status("starting…") as status:
 
@@ -46,7 +57,7 @@ def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePa
             if not err.is_terminal:
                 err.print(f"starting: {name}", highlight=False)
 
-        return system.start(fleet, policies, state, port, step)
+        return system.start(fleet, policies, state, port, step, grpc_port)
 
 
 @app.command()

@@ -41,12 +41,14 @@ def main() -> None:
     words.add_argument("--policies", type=Path, required=True)
     words.add_argument("--state", type=Path, required=True)
     words.add_argument("--port", type=int, required=True)
+    words.add_argument("--grpc-port", type=int, required=True)
     words.add_argument("--run", required=True)
     words.add_argument("--temp", type=Path, required=True)
     given = words.parse_args()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _stop)
-    run = Run(given.fleet, given.policies, given.state, given.port, given.run, given.temp)
+    ports = (given.port, given.grpc_port)
+    run = Run(given.fleet, given.policies, given.state, ports, given.run, given.temp)
     code = 0
     try:
         run.start()
@@ -72,10 +74,12 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 class Run:
     """One running system."""
 
-    def __init__(self, fleet: Path, policies: Path, state: Path, port: int, run_id: str, temp: Path) -> None:
+    def __init__(
+        self, fleet: Path, policies: Path, state: Path, ports: tuple[int, int], run_id: str, temp: Path
+    ) -> None:
         self._fleet_path, self._policies_path = fleet, policies
         self._state = state
-        self._port = port
+        self._port, self._grpc_port = ports
         self._run_id = run_id
         self._temp = temp
         self._failed = False
@@ -97,7 +101,7 @@ class Run:
         # Compiled here once, the first time on a machine, so that the workers find it in the cache.
         Engine(fleet, policies).warm(fleet.sites[0].id, [fleet.sites[0].id])
         self._cluster = Cluster(fleet, self._policies_path, self._state, self._temp, self._run_id)
-        self._cluster.start(self._port, emulate=True, progress=lambda step: self.say("start", step))
+        self._cluster.start(self._port, self._grpc_port, emulate=True, progress=lambda step: self.say("start", step))
         devices = self._start_agents(fleet)
         path = self._temp / "control"
         self._control.bind(str(path))
@@ -106,6 +110,7 @@ class Run:
             "run": self._run_id,
             "pid": os.getpid(),
             "port": self._port,
+            "grpc_port": self._grpc_port,
             "temp": str(self._temp),
             "control": str(path),
             "fleet": str(self._fleet_path.resolve()),

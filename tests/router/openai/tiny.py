@@ -135,6 +135,13 @@ class Entry:
         assert len(found) == count
         return found
 
+    def streams(self, count: int) -> int:
+        """How many texts are being made; waits until they are so many, since who hangs up leaves at the next step."""
+        until = time.monotonic() + START_S
+        while self.model.streams != count and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.model.streams
+
 
 @contextmanager
 def entry(site: str = "fra", **more: Any) -> Iterator[Entry]:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infercast.first_keys import issue_missing
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.model import Tier
 from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
-from infercast.router.keys import issue, save_keys, write_private
+from infercast.router.key_changes import CREDENTIALS, read_credentials
+from infercast.router.keys import write_private
 from infercast.router.processes import alive, end_run, wait_gone
 
 START_S = 240.0
@@ -163,43 +164,22 @@ def kill_site(running: Running, site: str) -> str:
 
 
 def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
-    """Lay out the state folder and issue keys: one per tenant, one per tenant and client zone, one per device."""
+    """Lay out the state folder, and issue the keys that are missing in it."""
     for folder in (state, state / "journal", state / "devices"):
         folder.mkdir(parents=True, exist_ok=True)
     for old in (state / "journal").glob("*.jsonl"):
         old.unlink()
-    keys, secrets_by_id = [], {}
-    for tenant in policies:
-        for origin in (None, *fleet.zone_by_id):
-            key_id = f"{tenant}.{origin}" if origin else tenant
-            key, secrets_by_id[key_id] = issue(key_id, tenant, origin)
-            keys.append(key)
-        for site in fleet.sites:
-            if site.tenant == tenant:
-                key, secrets_by_id[f"{tenant}.{site.id}"] = issue(f"{tenant}.{site.id}", tenant, site.id)
-                keys.append(key)
-    for site in fleet.sites:
-        if site.tier is Tier.DEVICE:
-            bundle: dict[str, Any] = {
-                "tenant": site.tenant,
-                "secret": secrets_by_id[f"{site.tenant}.{site.id}"],
-                "classes": [],
-            }
-            write_private(state / "devices" / f"{site.id}.json", json.dumps(bundle))
-    save_keys(state / "keys.json", keys)
-    write_private(state / "credentials.json", json.dumps(secrets_by_id, indent=1))
+    issue_missing(state, fleet, policies)
 
 
 def secret_of(state: Path, key_id: str) -> str:
     """Return a key that `up` issued for the caller on this machine. Raises BadInput for one it did not."""
-    try:
-        known: dict[str, str] = json.loads((state / "credentials.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")]) from error
+    path = state / CREDENTIALS
+    if not path.exists():
+        raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")])
+    known = read_credentials(state)
     if key_id not in known:
-        raise BadInput(
-            [Fault(str(state / "credentials.json"), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")]
-        )
+        raise BadInput([Fault(str(path), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")])
     return known[key_id]
 
 

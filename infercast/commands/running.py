@@ -63,7 +63,8 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
     with refusing():
         running = system.find(state)
         fleet = load_fleet(running.fleet)
-        in_force = _policies(state)
+        told = _in_force(state)
+        in_force = told["policies"]
         # The tenants that run, not those of the files: these may be at fault just now.
         secret = system.secret_of(state, next(iter(in_force["tenants"]), ""))
     rows = []
@@ -74,7 +75,7 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **_ask(base, secret)})
     if json:
         facts = {"run": running.run, "url": running.url, "emulated_distances": True}
-        print_json({**facts, "sites": rows, "policies": in_force})
+        print_json({**facts, "sites": rows, **told})
         return
     table = Table(title=f"{running.url}, distances emulated")
     for column in ("site", "tier", "country", "answers", "deployments heard of"):
@@ -86,16 +87,19 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
     out.print(f"policies of {', '.join(in_force['tenants'])}, version {in_force['version']}", highlight=False)
     if in_force["shadow"]:
         out.print(f"beside them, for comparison only: {', '.join(in_force['shadow'])}", highlight=False)
-    for fault in in_force["refused"]:
+    for fault in (*in_force["refused"], *told["keys"]["refused"]):
         out.print(f"[red]✗[/] the files as they stand now are not in force: {fault}", highlight=False, soft_wrap=True)
 
 
-def _policies(state: Path) -> dict[str, Any]:
-    """Return which policies are in force, and why newer files are not."""
+def _in_force(state: Path) -> dict[str, Any]:
+    """Return which policies and keys are in force, and why newer files are not."""
     try:
-        said: dict[str, Any] = json_of((state / "policies.json").read_text(encoding="utf-8"))
+        said: dict[str, Any] = json_of((state / "in-force.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {"version": 0, "tenants": [], "shadow": [], "refused": []}
+        return {
+            "policies": {"version": 0, "tenants": [], "shadow": [], "refused": []},
+            "keys": {"digest": "", "refused": []},
+        }
     return said
 
 

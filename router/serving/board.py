@@ -1,7 +1,7 @@
 """The signal board: one small actor beside the head. No call passes through it; when it is gone, signals age.
 
-It also reads the tenants' policies, for all sites alike, and hands a new state of them to each worker that asks with an
-old one. A worker that starts gets the newest from here, never what an earlier one was started with.
+It also reads the tenants' policies and keys, for all sites alike, and hands a new state of them to each worker that asks
+with an old one. A worker that starts gets the newest from here, never what an earlier one was started with.
 """
 
 import asyncio
@@ -12,29 +12,33 @@ from typing import Any
 
 import ray
 
+from infercast.policies.faults import BadInput
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report
 
-from ..keys import write_private
-from ..policy_folder import WATCH_S, Policies, PolicyFolder
+from ..followed import WATCH_S
+from ..key_file import KEYS, KeyFile
+from ..keys import Keys, write_private
+from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
 
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Keeps the latest reports of all workers, and the policies in force. Raises BadInput where these cannot be read."""
+    """Keeps the latest reports of all workers, and the policies and keys in force. Raises BadInput for unreadable ones."""
 
     def __init__(self, fleet: Fleet, policies: str, state: str) -> None:
         self._ledger = Ledger()
-        self._folder = PolicyFolder(Path(policies), fleet)
         self._state = Path(state)
+        self._folder = PolicyFolder(Path(policies), fleet)
+        self._keys = KeyFile(self._state / KEYS)
         self._watching: asyncio.Task[None] | None = None
         self._say()
 
     async def exchange(
-        self, source: str, reports: dict[str, Report], digest: str
-    ) -> tuple[list[Heard], Policies | None]:
-        """Tell and hear in one go; with it come the policies, where the caller's are others.
+        self, source: str, reports: dict[str, Report], policies: str, keys: str
+    ) -> tuple[list[Heard], Policies | None, Keys | None]:
+        """Tell and hear in one go; with it come policies and keys, where those of the caller have other digests.
 
         They are told apart by digest: a board that was started anew counts its versions from 1 again.
         """
@@ -42,28 +46,46 @@ class Board:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
         now_us = time.monotonic_ns() // 1000
         self._ledger.tell(source, reports, now_us)
-        current = self._folder.current
-        return self._ledger.hear(now_us), current if digest != current.digest else None
+        newer, others = self._folder.current, self._keys.current
+        return (
+            self._ledger.hear(now_us),
+            newer if policies != newer.digest else None,
+            others if keys != others.digest else None,
+        )
 
-    async def policies(self) -> Policies:
-        """Return the policies in force."""
-        return self._folder.current
+    async def in_force(self) -> tuple[Policies, Keys]:
+        """Return the policies and keys in force."""
+        return self._folder.current, self._keys.current
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            refused = self._folder.refused
-            if await asyncio.to_thread(self._folder.look) or self._folder.refused is not refused:
-                self._say()
+            for followed in (self._folder, self._keys):
+                refused = followed.refused
+                if await asyncio.to_thread(followed.look) or followed.refused is not refused:
+                    self._say()
+
+    async def told(self) -> dict[str, Any]:
+        """Return what is in force, and why newer files are not."""
+        return self._told()
+
+    def _told(self) -> dict[str, Any]:
+        folder, keys = self._folder, self._keys
+        return {
+            "policies": {
+                "version": folder.current.version,
+                "digest": folder.current.digest,
+                "tenants": sorted(folder.current.live),
+                "shadow": sorted(folder.current.shadow),
+                "refused": _faults(folder.refused),
+            },
+            "keys": {"digest": keys.current.digest, "refused": _faults(keys.refused)},
+        }
 
     def _say(self) -> None:
-        """Write down what is in force, and why newer files are not, for `infercast status`."""
-        refused = self._folder.refused
-        said: dict[str, Any] = {
-            "version": self._folder.current.version,
-            "digest": self._folder.current.digest,
-            "tenants": sorted(self._folder.current.live),
-            "shadow": sorted(self._folder.current.shadow),
-            "refused": [str(fault) for fault in refused.faults] if refused else [],
-        }
-        write_private(self._state / "policies.json", json.dumps(said, indent=1))
+        """Write that down for `infercast status`, which is to know it with every site down, too."""
+        write_private(self._state / "in-force.json", json.dumps(self._told(), indent=1))
+
+
+def _faults(refused: BadInput | None) -> list[str]:
+    return [str(fault) for fault in refused.faults] if refused else []

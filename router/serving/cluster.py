@@ -127,7 +127,7 @@ class Cluster:
         served = {site.id for site in sites_served(self._fleet)}
         expected = {deployment.id for deployment in self._fleet.deployments if deployment.site in served}
         until = time.monotonic() + APPLICATION_START_S
-        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}, ""))[0]} != expected:
+        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}, "", ""))[0]} != expected:
             if time.monotonic() > until:
                 raise TimeoutError(f"not every site told of its deployments within {APPLICATION_START_S} s")
             time.sleep(EXCHANGE_S)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infercast.router.keys import Key, Keys, hash_of, issue, load_keys, save_keys, write_private
+from infercast.router.key_file import load_keys, save_keys
+from infercast.router.keys import Key, Keys, hash_of, issue, write_private
 
 
 def test_a_key_is_found_by_its_secret_only() -> None:

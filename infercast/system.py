@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from infercast.policies.policy_file import load_policies
 from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
 from infercast.router.processes import alive, end_run, wait_gone
+from infercast.router.serving.certificate import TlsFiles, read_certificate
+from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
 
@@ -43,11 +46,17 @@ class Running:
     fleet: str
     policies: str
     devices: dict[str, int]
+    certificate: str = ""
+    """The file with what its ingress shows to clients; empty where it speaks plain HTTP."""
 
     @property
     def url(self) -> str:
         """Where its ingresses are: `{url}/{site}`."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+
+    def verify(self) -> ssl.SSLContext | bool:
+        """Return what httpx is to verify calls from this machine by: that very certificate; nothing on plain HTTP."""
+        return trusting(Path(self.certificate)) if self.certificate else False
 
 
 def find(state: Path) -> Running:
@@ -61,8 +70,17 @@ def find(state: Path) -> Running:
     return running
 
 
-def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: Callable[[str], None]) -> Running:
+def start(
+    fleet_path: Path,
+    policies_path: Path,
+    state: Path,
+    port: int,
+    step: Callable[[str], None],
+    tls: TlsFiles | None = None,
+) -> Running:
     """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot."""
+    if tls is not None:
+        read_certificate(tls)
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
     _check_artefacts(fleet_path, fleet)
@@ -79,6 +97,7 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
         sys.executable, "-m", "infercast.router.serving.supervisor",
         "--fleet", str(fleet_path.resolve()), "--policies", str(policies_path.resolve()),
         "--state", str(state.resolve()), "--port", str(port), "--run", run_id, "--temp", temp,
+        *(["--tls-cert", str(tls.certificate.resolve()), "--tls-key", str(tls.key.resolve())] if tls else []),
     ]  # fmt: skip
     with (state / "logs" / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(

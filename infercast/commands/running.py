@@ -9,8 +9,10 @@ import typer
 from rich.table import Table
 
 from infercast import system
+from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
+from infercast.router.serving.certificate import TlsFiles
 
 from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
 
@@ -18,17 +20,35 @@ Port = Annotated[
     int, typer.Option("--port", help="Where the sites' ingresses are reached, on loopback.", min=1, max=65535)
 ]
 
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert",
+        help="PEM file of the sites' certificate chain: clients come by HTTPS.",
+        envvar="INFERCAST_TLS_CERT",
+    ),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option("--tls-key", help="PEM file of its private key.", envvar="INFERCAST_TLS_KEY")
+]
+
 
 @app.command()
 def up(
-    fleet: FleetPath = FLEET, policies: PoliciesPath = POLICIES, state: StatePath = STATE, port: Port = 8000
+    fleet: FleetPath = FLEET,
+    policies: PoliciesPath = POLICIES,
+    state: StatePath = STATE,
+    port: Port = 8000,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Start the whole fleet on this machine: one raylet per edge and cloud site, one agent per device site.
 
-    Takes half a minute on two cores. Distances between the sites are emulated. `infercast down` ends it.
+    Takes half a minute on two cores. Distances between the sites are emulated. `infercast down` ends it. Keys that were
+    issued for this state folder stay; what is missing is issued.
     """
     with refusing():
-        running = start_with_progress(fleet, policies, state, port)
+        running = start_with_progress(fleet, policies, state, port, _tls(tls_cert, tls_key))
     out.print(f"[green]✓[/] up at {running.url}/SITE/v2 (distances between sites are emulated)", highlight=False)
     for site, device_port in running.devices.items():
         out.print(f"  device {site}: http://127.0.0.1:{device_port}/v2", highlight=False)
@@ -37,7 +57,18 @@ def up(
     )
 
 
-def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int) -> system.Running:
+def _tls(certificate: Path | None, key: Path | None) -> TlsFiles | None:
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key)
+    if certificate is None and key is None:
+        return None
+    given, missing = ("--tls-cert", "--tls-key") if certificate else ("--tls-key", "--tls-cert")
+    raise BadInput([Fault("command line", 0, missing, f"is missing beside {given}", "a certificate needs its key")])
+
+
+def start_with_progress(
+    fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int, tls: TlsFiles | None = None
+) -> system.Running:
     """Start a system, saying on standard error what it is at."""
     with err.status("starting…") as status:
 
@@ -46,7 +77,7 @@ def start_with_progress(fleet: FleetPath, policies: PoliciesPath, state: StatePa
             if not err.is_terminal:
                 err.print(f"starting: {name}", highlight=False)
 
-        return system.start(fleet, policies, state, port, step)
+        return system.start(fleet, policies, state, port, step, tls)
 
 
 @app.command()

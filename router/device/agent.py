@@ -30,12 +30,15 @@ from ..runtime.host import Host
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from ..upstream.trust import Trust
 from .runner import DeviceRunner
 
 log = logging.getLogger("infercast.device")
 
 
-async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, port: int, upstream: str) -> None:
+async def serve(
+    fleet_path: Path, policies_path: Path, state: Path, site: str, port: int, upstream: str, trust: Trust
+) -> None:
     """Serve the device's own callers on loopback until cancelled."""
     fleet = load_fleet(fleet_path)
     bundle = BundleFile(bundle_path(state, site))
@@ -47,7 +50,7 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     estimates = Estimates(fleet, site, mine)
     journal = FileJournal(state / "journal", site)
     host = Host(fleet, [fleet.deployments[index] for index in mine])
-    runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle.current.secret)
+    runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle.current.secret, trust.context)
     decisions = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
     recorder = Recorder(site, fleet, snapshot, decisions, journal)
     caller = Caller(site, engine, snapshot, estimates, runner, recorder, journal)
@@ -58,6 +61,7 @@ async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, p
     background = [
         asyncio.create_task(runner.listen(nearest(fleet, site))),
         asyncio.create_task(_watch(folder, caller, tenant)),
+        asyncio.create_task(trust.follow()),
         asyncio.create_task(_watch_keys(bundle, ingress, runner, nearest(fleet, site))),
     ]
     try:
@@ -111,10 +115,23 @@ def main() -> None:
     for name in ("site", "upstream"):
         words.add_argument(f"--{name}", required=True)
     words.add_argument("--port", type=int, required=True)
+    whom = words.add_mutually_exclusive_group()
+    whom.add_argument("--ca", type=Path, help="PEM file of the authorities to believe; the public ones if left out")
+    whom.add_argument("--trust", type=Path, help="PEM file of the one certificate to believe, followed when renewed")
     given = words.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(serve(given.fleet, given.policies, given.state, given.site, given.port, given.upstream))
+    asyncio.run(
+        serve(
+            given.fleet,
+            given.policies,
+            given.state,
+            given.site,
+            given.port,
+            given.upstream,
+            Trust(given.ca, given.trust),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where a device's calls run: in its own session, or at a site's ingress over HTTP, deadline and class going along."""
 
 import asyncio
+import ssl
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -38,6 +39,7 @@ class DeviceRunner:
         host: Host,
         upstream: str,
         secret: str,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._site = site
         self._fleet = fleet
@@ -45,7 +47,7 @@ class DeviceRunner:
         self._host = host
         self._upstream = upstream.rstrip("/")
         self._secret = secret
-        self._client = httpx.AsyncClient(headers=_bearer(secret), timeout=5.0)
+        self._client = httpx.AsyncClient(headers=_bearer(secret), timeout=5.0, verify=verify)
         self._mine = [index for index, d in enumerate(fleet.deployments) if d.site == site]
         self._estimates = estimates
         self._loads = Loads(fleet, snapshot, estimates, self._mine)

@@ -38,7 +38,7 @@ class Ingress:
 
     def __init__(self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool) -> None:
         self._caller = caller
-        self._keys = keys
+        self.keys = keys
         self._journal = journal
         self._signals = signals
         self._emulated = emulated
@@ -94,7 +94,7 @@ class Ingress:
     def _key(self, ask: Ask) -> Key:
         given = ask.header("authorization") or ""
         scheme, _, secret = given.partition(" ")
-        key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+        key = self.keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None or key.tenant not in self._caller.engine.policies:
             raise Trouble(Kind.UNAUTHENTICATED, "no valid key", "send `Authorization: Bearer KEY`")
         return key

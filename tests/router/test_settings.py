@@ -62,7 +62,7 @@ def test_another_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_process_of_a_run_carries_its_mark(tmp_path: Path) -> None:
-    said = settings.environment("abc", tmp_path / "haproxy", (1, 2, 3))
+    said = settings.environment("abc", tmp_path / "haproxy", (1, 2, 3), tmp_path / "token")
     assert said["INFERCAST_RUN"] == "abc"
     assert {said[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("STATS", "METRICS")} == {"1", "2"}
     assert said["RAY_SERVE_ENABLE_HA_PROXY"] == said["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"

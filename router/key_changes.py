@@ -6,6 +6,7 @@ file. Every other secret is returned once, and kept nowhere.
 
 import fcntl
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ GRACE_S = 600
 ENDED_KEPT_S = 30 * 86_400
 """For how long an expired or revoked key is told from one that nobody issued."""
 CREDENTIALS = "credentials.json"
+ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+"""Ids stand in logs, messages and paths."""
 Change = Callable[[list[Key], int], tuple[list[Key], str]]
 
 
@@ -38,6 +41,8 @@ def issue_key(
     """Write a new key and return its secret. Raises BadInput for an id that is, or was, another key's."""
 
     def change(keys: list[Key], now_s: int) -> tuple[list[Key], str]:
+        if re.fullmatch(ID_PATTERN, key_id) is None:
+            raise _bad(state, f"{key_id!r} is no id", "letters, digits, `.`, `_` and `-`, at most 128 of them")
         if any(key.id == key_id for key in keys):
             raise _bad(state, f"a key {key_id!r} is, or was, there already", "give another id, or rotate it")
         expires_at_s = None if lifetime_s is None else now_s + lifetime_s

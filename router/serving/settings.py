@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from .certificate import CONTROL
+
 RAY_VERSION = "2.60.0"
 HTTP_ANSWER_MAX_S = 35
 """HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
@@ -36,7 +38,7 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int], token: 
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy.parent / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy.parent / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy.parent / CONTROL),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy.parent),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy.parent / "server-state"),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
@@ -62,6 +64,14 @@ def token_environment(token: Path) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_TOKEN": ""}
 
 
+def haproxy_folder(temp: Path) -> Path:
+    """Make a folder for HAProxy's files that others on the machine do not enter: it lets all of them control it."""
+    folder = temp / "haproxy"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
 def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) -> Path:
     """Write a small program that starts HAProxy with a few changes to the configuration that Serve writes.
 
@@ -70,7 +80,6 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) ->
     to a proxy on the head that waits for a replica to come back. And with a `certificate` (chain and key in one PEM
     file) clients are answered over TLS only: Serve's own settings for it are not taken to HAProxy.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     program = folder / "haproxy"
     changes = [
         "s/ backup$/ backup disabled/",

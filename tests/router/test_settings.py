@@ -24,7 +24,7 @@ listen stats
 def narrowed(tmp_path: Path, text: str, certificate: Path | None = None) -> str:
     config = tmp_path / "haproxy.cfg"
     config.write_text(text)
-    program = settings.write_haproxy(tmp_path / "bin", "/bin/echo", certificate)
+    program = settings.write_haproxy(settings.haproxy_folder(tmp_path), "/bin/echo", certificate)
     ran = subprocess.run([program, "-db", "-f", str(config)], capture_output=True, text=True, check=True)
     assert ran.stdout == f"-db -f {config}\n", "HAProxy itself gets every word"
     return config.read_text()

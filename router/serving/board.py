@@ -7,20 +7,25 @@ with an old one. A worker that starts gets the newest from here, never what an e
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from infercast.policies.faults import BadInput
+from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report
 
 from ..followed import WATCH_S
+from ..ingress.admin import NewKey
+from ..key_binding import binding_faults
+from ..key_changes import issue_key, revoke_key, rotate_key
 from ..key_file import KEYS, KeyFile
-from ..keys import Keys, write_private
+from ..keys import Holder, Keys, write_private
 from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
+from .office import Done
 
 
 @ray.remote(num_cpus=0)
@@ -29,6 +34,7 @@ class Board:
 
     def __init__(self, fleet: Fleet, policies: str, state: str) -> None:
         self._ledger = Ledger()
+        self._fleet = fleet
         self._state = Path(state)
         self._folder = PolicyFolder(Path(policies), fleet)
         self._keys = KeyFile(self._state / KEYS)
@@ -64,6 +70,33 @@ class Board:
                 refused = followed.refused
                 if await asyncio.to_thread(followed.look) or followed.refused is not refused:
                     self._say()
+
+    async def issue_key(self, new: NewKey) -> Done:
+        """Issue a key; as any change of the file it is in force in a second or two."""
+        faults = []
+        if new.holder is Holder.TENANT:
+            live = self._folder.current.live
+            faults = [
+                Fault("", 0, *fault) for fault in binding_faults(self._fleet, live, new.tenant, new.origin, new.classes)
+            ]
+        if faults:
+            return Done(faults=tuple(faults))
+        return await self._change(issue_key, new.id, new.tenant, new.origin, new.classes, new.holder, new.lifetime_s)
+
+    async def rotate_key(self, key_id: str, grace_s: int) -> Done:
+        """Give a key a new secret."""
+        return await self._change(rotate_key, key_id, grace_s)
+
+    async def revoke_key(self, key_id: str) -> Done:
+        """End a key."""
+        return await self._change(revoke_key, key_id)
+
+    async def _change(self, change: Callable[..., str | None], *arguments: Any) -> Done:
+        try:
+            secret = await asyncio.to_thread(change, self._state, *arguments)
+        except BadInput as error:
+            return Done(faults=error.faults)
+        return Done(secret or "")
 
     async def told(self) -> dict[str, Any]:
         """Return what is in force, and why newer files are not."""

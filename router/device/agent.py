@@ -96,7 +96,7 @@ async def _watch_keys(bundle: BundleFile, ingress: Ingress, runner: DeviceRunner
     while True:
         await asyncio.sleep(WATCH_S)
         if await asyncio.to_thread(bundle.look):
-            ingress.keys = bundle.current.keys
+            ingress.take_keys(bundle.current.keys)
         await runner.take_secret(bundle.current.secret, nearest)
 
 

@@ -5,24 +5,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import orjson
+
 from infercast.policies.documents import dotted
 from infercast.policies.faults import did_you_mean
 
 from .. import VERSION
-from ..authentication import authenticate
-from ..conduct.ports import Journal
 from ..errors import Kind, Trouble
 from ..key_changes import GRACE_S
 from ..key_listing import listing
 from ..keys import Holder, Key
 from .desk import Desk
-from .http import Ask, Reply, object_of
+from .http import Ask, Reply
 from .routes import Route
 
 ADMIN_BYTES_MAX = 16 * 1024
 SECONDS_MAX = 366 * 86_400
-FIELDS = {"id": str, "tenant": str, "admin": bool, "origin": str, "classes": list, "lifetime_s": int}
-GRACE = {"grace_s": int}
+FIELDS: dict[str, type] = {"id": str, "tenant": str, "admin": bool, "origin": str, "classes": list, "lifetime_s": int}
+NAMED = {str: "text", bool: "true or false", list: "a list", int: "a whole number"}
+GRACE: dict[str, type] = {"grace_s": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +65,31 @@ class Office(Protocol):
 class Admin:
     """Answers the platform team at one entry."""
 
-    def __init__(self, desk: Desk, office: Office, journal: Journal) -> None:
+    def __init__(self, desk: Desk, office: Office) -> None:
         self._desk = desk
         self._office = office
-        self._journal = journal
 
     def routes(self) -> Iterator[Route]:
-        """Yield what is served below `/admin`."""
+        """Yield what is served."""
         yield Route("GET", "/admin/v1/status", self._status)
         yield Route("GET", "/admin/v1/keys", self._list)
         yield Route("POST", "/admin/v1/keys", self._issue)
         yield Route("POST", "/admin/v1/keys/{id}/rotate", self._rotate)
         yield Route("POST", "/admin/v1/keys/{id}/revoke", self._revoke)
 
-    def _who(self, ask: Ask) -> Key:
-        return authenticate(self._desk.keys, ask.header("authorization"), Holder.ADMIN, time.time())
-
     async def _status(self, ask: Ask) -> Reply:
-        self._who(ask)
+        self._desk.admin(ask)
         told = await self._office.told()
         told["keys"]["ids"] = [row["id"] for row in listing(self._desk.keys, time.time())]
         here = {"site": self._desk.caller.entry, "version": VERSION, "emulated_distances": self._desk.emulated}
         return Reply.json({**here, **told, "here": self._office.here()})
 
     async def _list(self, ask: Ask) -> Reply:
-        self._who(ask)
+        self._desk.admin(ask)
         return Reply.json({"keys": listing(self._desk.keys, time.time())})
 
     async def _issue(self, ask: Ask) -> Reply:
-        who = self._who(ask)
+        who = self._desk.admin(ask)
         asked = _fields(await ask.body(ADMIN_BYTES_MAX), FIELDS)
         admin = asked.get("admin", False)
         tenant, origin, classes = asked.get("tenant", ""), asked.get("origin"), asked.get("classes", [])
@@ -107,14 +104,14 @@ class Admin:
         return self._done(who, "issued", name, secret)
 
     async def _rotate(self, ask: Ask) -> Reply:
-        who = self._who(ask)
+        who = self._desk.admin(ask)
         body = await ask.body(ADMIN_BYTES_MAX)
         grace_s = _seconds("grace_s", _fields(body, GRACE).get("grace_s", GRACE_S) if body else GRACE_S, 0)
         secret = await self._office.rotate(ask.names["id"], grace_s)
         return self._done(who, "rotated", ask.names["id"], secret)
 
     async def _revoke(self, ask: Ask) -> Reply:
-        who, key_id = self._who(ask), ask.names["id"]
+        who, key_id = self._desk.admin(ask), ask.names["id"]
         if who.id == key_id:
             raise Trouble(Kind.BAD_REQUEST, f"{key_id!r} is the key of this very call", "revoke it with another one")
         await self._office.revoke(key_id)
@@ -122,14 +119,19 @@ class Admin:
 
     def _done(self, who: Key, what: str, key_id: str, secret: str = "") -> Reply:
         """Write down who did what to which key, and return the answer: a secret stands in this one place."""
-        self._journal.write("admin", by=who.id, what=what, key=key_id)
+        self._desk.journal.write("admin", by=who.id, what=what, key=key_id)
         shown = {"id": key_id, "secret": secret} if secret else {"id": key_id, "standing": what}
         return Reply.json(shown, cache_control="no-store")
 
 
 def _fields(body: bytes, known: dict[str, type]) -> dict[str, Any]:
     """Return a body's fields. Raises Trouble for one that is unknown or of another type; no value is repeated."""
-    asked = object_of(body)
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Trouble(Kind.BAD_REQUEST, "the body is not JSON") from error
+    if not isinstance(asked, dict):
+        raise Trouble(Kind.BAD_REQUEST, "the body is not a JSON object")
     for field, value in asked.items():
         if field not in known:
             raise Trouble(Kind.BAD_REQUEST, f"unknown key {dotted((field,))!r}", did_you_mean(field, known))
@@ -137,9 +139,6 @@ def _fields(body: bytes, known: dict[str, type]) -> dict[str, Any]:
             said = f"{field} is not {NAMED[known[field]]}"
             raise Trouble(Kind.BAD_REQUEST, said, "see docs/security.md")
     return asked
-
-
-NAMED = {str: "text", bool: "true or false", list: "a list", int: "a whole number"}
 
 
 def _seconds(field: str, value: int, least: int) -> int:

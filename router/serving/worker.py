@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,10 @@ from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from .office import BoardOffice
 from .runner import ClusterRunner
 from .settings import narrow_replica
-from .wire import Away, Came, came_of
+from .wire import Away, Came, Item, came_of, items_of
 
 log = logging.getLogger("infercast.site")
 PROBE_EVERY_S = 1.0
@@ -78,7 +81,9 @@ class SiteWorker:
         self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
         self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller.install(engine, shadow)
-        self._ingress = Ingress(self._caller, self._keys, self._journal, self._signals, emulate)
+        self._ingress = Ingress(
+            self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here)
+        )
         self._background: set[asyncio.Task[None]] = set()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -92,6 +97,26 @@ class SiteWorker:
 
     async def run_away(self, away: Away) -> Came:
         """Run a call that another site received; the policy is asked again here, where the data arrives."""
+        refused = self._taken_in(away)
+        if refused is not None:
+            return refused
+        try:
+            return await came_of(self._runner.run_here(away.deployment, away, away.timeout_s))
+        except (Lost, TimeoutError) as error:
+            return Came(lost=True, message=str(error))
+
+    async def stream_away(self, away: Away) -> AsyncGenerator[Item, None]:
+        """Run such a call and send its answer in events."""
+        refused = self._taken_in(away)
+        if refused is not None:
+            yield refused
+            return
+        async with aclosing(items_of(self._runner.run_here(away.deployment, away, away.timeout_s))) as items:
+            async for item in items:
+                yield item
+
+    def _taken_in(self, away: Away) -> Came | None:
+        """Write down what another site sent, and return why it may not run here, if so."""
         self._journal.write(
             "received",
             role="replica",
@@ -109,10 +134,7 @@ class SiteWorker:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {error}")
         if veto is not None and veto.rule is not Rule.NONE:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {veto.detail}")
-        try:
-            return await came_of(self._runner.run_here(away.deployment, away.body, away.header_bytes, away.timeout_s))
-        except (Lost, TimeoutError) as error:
-            return Came(lost=True, message=str(error))
+        return None
 
     async def _exchange(self) -> None:
         """Tell and hear, four times a second, for as long as the worker lives."""
@@ -128,7 +150,8 @@ class SiteWorker:
                 pass  # The board is away: what was heard grows older, and the engine acts on its age.
             self._believe(told)
             if keys is not None:
-                self._keys = self._ingress.keys = keys
+                self._keys = keys
+                self._ingress.take_keys(keys)
             if newer is not None:
                 await self._take_over(newer)
             await asyncio.sleep(EXCHANGE_S)
@@ -188,6 +211,15 @@ class SiteWorker:
             {"deployment": heard.deployment, **asdict(heard.report), "age_us": heard.age_us + since_us}
             for heard in self._heard
         ]
+
+    def _here(self) -> dict[str, Any]:
+        """Return what the platform team may know of this site: what it decides by, and how old its news is."""
+        return {
+            "policies": self._policies.digest,
+            "keys": self._keys.digest,
+            "heard_ago_us": _now_us() - self._heard_us,
+            "signals": self._signals(),
+        }
 
 
 def _now_us() -> int:

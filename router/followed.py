@@ -15,6 +15,10 @@ from infercast.policies.faults import BadInput
 log = logging.getLogger("infercast.followed")
 WATCH_S = 1.0
 """How often followed files are looked at."""
+IN_FORCE = "in-force.json"
+"""The file in the state folder that says which policies and keys are in force, and why newer ones are not."""
+CERTIFICATE_TOLD = "certificate.json"
+"""The same of what clients are shown."""
 Prints = tuple[tuple[str, int, int], ...]
 
 

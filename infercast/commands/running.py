@@ -9,9 +9,13 @@ import typer
 from rich.table import Table
 
 from infercast import system
+from infercast.first_keys import ADMIN
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
+from infercast.router.bundle import bundle_id
+from infercast.router.followed import CERTIFICATE_TOLD, IN_FORCE
+from infercast.router.key_changes import read_credentials
 from infercast.router.serving.certificate import TlsFiles
 
 from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
@@ -94,16 +98,20 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
     with refusing():
         running = system.find(state)
         fleet = load_fleet(running.fleet)
-        told = _in_force(state)
-        in_force = told["policies"]
-        # The tenants that run, not those of the files: these may be at fault just now.
-        secret = system.secret_of(state, next(iter(in_force["tenants"]), ""))
-    rows = []
-    for site in fleet.sites:
-        base = (
-            f"http://127.0.0.1:{running.devices[site.id]}" if site.tier is Tier.DEVICE else f"{running.url}/{site.id}"
-        )
-        rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **_ask(base, secret)})
+    told = _in_force(state)
+    in_force = told["policies"]
+    known = read_credentials(state)
+    rows: list[dict[str, object]] = []
+    with httpx.Client(timeout=3, verify=running.verify()) as client:
+        for site in fleet.sites:
+            if site.tier is Tier.DEVICE:
+                base = f"http://127.0.0.1:{running.devices[site.id]}"
+                asked = _ask(client, base, "/v1/signals", known.get(bundle_id(site.tenant or "", site.id), ""))
+                found = _found(asked, asked)
+            else:
+                asked = _ask(client, f"{running.url}/{site.id}", "/admin/v1/status", known.get(ADMIN, ""))
+                found = _found(asked, asked.get("here", {}))
+            rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **found})
     if json:
         facts = {"run": running.run, "url": running.url, "emulated_distances": True}
         print_json({**facts, "sites": rows, **told})
@@ -113,32 +121,48 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         table.add_column(column)
     for row in rows:
         answers = "[green]yes[/]" if row["answers"] else "[red]no[/]"
+        if row["lags"]:
+            answers += ", by older files"
         table.add_row(str(row["site"]), str(row["tier"]), str(row["country"]), answers, str(row["heard"]))
     out.print(table)
     out.print(f"policies of {', '.join(in_force['tenants'])}, version {in_force['version']}", highlight=False)
     if in_force["shadow"]:
         out.print(f"beside them, for comparison only: {', '.join(in_force['shadow'])}", highlight=False)
-    for fault in (*in_force["refused"], *told["keys"]["refused"]):
+    if "certificate" in told:
+        names, expires_at = told["certificate"]["names"], told["certificate"]["expires_at"]
+        out.print(f"certificate for {', '.join(names)}, good until {expires_at}", highlight=False)
+    for fault in (fault for what in told.values() for fault in what["refused"]):
         out.print(f"[red]✗[/] the files as they stand now are not in force: {fault}", highlight=False, soft_wrap=True)
 
 
 def _in_force(state: Path) -> dict[str, Any]:
-    """Return which policies and keys are in force, and why newer files are not."""
-    try:
-        said: dict[str, Any] = json_of((state / "in-force.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {
-            "policies": {"version": 0, "tenants": [], "shadow": [], "refused": []},
-            "keys": {"digest": "", "refused": []},
-        }
-    return said
+    """Return which policies, keys and certificate are in force, and why newer files are not."""
+    told: dict[str, Any] = {
+        "policies": {"version": 0, "tenants": [], "shadow": [], "refused": []},
+        "keys": {"digest": "", "refused": []},
+    }
+    for name, into in ((IN_FORCE, None), (CERTIFICATE_TOLD, "certificate")):
+        try:
+            said = json_of((state / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        told |= {into: said} if into else said
+    return told
 
 
-def _ask(base: str, secret: str) -> dict[str, object]:
+def _ask(client: httpx.Client, base: str, path: str, secret: str) -> dict[str, Any]:
+    """Return what a place says, with `ready` for whether it takes calls at all."""
     try:
-        alive = httpx.get(f"{base}/v2/health/ready", timeout=3).status_code == 200
-        heard = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {secret}"}, timeout=3)
-        signals = heard.json().get("signals", []) if heard.status_code == 200 else []
-    except httpx.HTTPError:
-        return {"answers": False, "heard": 0}
-    return {"answers": alive, "heard": sum(1 for signal in signals if signal["healthy"])}
+        ready = client.get(f"{base}/v2/health/ready").status_code == 200
+        heard = client.get(f"{base}{path}", headers={"authorization": f"Bearer {secret}"})
+        said: dict[str, Any] = heard.json() if heard.status_code == 200 else {}
+    except (httpx.HTTPError, ValueError):
+        return {"ready": False}
+    return {**said, "ready": ready}
+
+
+def _found(asked: dict[str, Any], here: dict[str, Any]) -> dict[str, object]:
+    """Return a site's row. It lags while it decides by other policies or keys than the ones in force."""
+    lags = any(here[what] != asked[what]["digest"] for what in ("policies", "keys") if what in here)
+    heard = sum(1 for signal in here.get("signals", []) if signal["healthy"])
+    return {"answers": asked["ready"], "heard": heard, "lags": lags}

@@ -17,7 +17,7 @@ from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report
 
-from ..followed import WATCH_S
+from ..followed import IN_FORCE, WATCH_S
 from ..ingress.admin import NewKey
 from ..key_binding import binding_faults
 from ..key_changes import issue_key, revoke_key, rotate_key
@@ -117,7 +117,7 @@ class Board:
 
     def _say(self) -> None:
         """Write that down for `infercast status`, which is to know it with every site down, too."""
-        write_private(self._state / "in-force.json", json.dumps(self._told(), indent=1))
+        write_private(self._state / IN_FORCE, json.dumps(self._told(), indent=1))
 
 
 def _faults(refused: BadInput | None) -> list[str]:

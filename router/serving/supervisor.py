@@ -24,15 +24,13 @@ from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 from infercast.policies.policy_file import load_policies
 
-from ..followed import WATCH_S
+from ..followed import CERTIFICATE_TOLD, WATCH_S
 from ..keys import write_private
 from ..processes import end_run
 from .certificate import KeptCertificate, TlsFiles
 from .cluster import Cluster, free_ports
 
 AGENT_START_S = 60
-CERTIFICATE_TOLD = "certificate.json"
-"""The file in the state folder that says what clients are shown, for `infercast status`."""
 
 
 class Stop(Exception):  # noqa: N818 - a signal, not an error
@@ -197,7 +195,8 @@ class Run:
         if self._cluster is not None:
             self._cluster.stop()
         end_run(self._run_id, str(self._temp), keep=os.getpid())
-        (self._state / "run.json").unlink(missing_ok=True)
+        for name in ("run.json", CERTIFICATE_TOLD):
+            (self._state / name).unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"
         if self._failed and logs.is_dir():
             shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)

@@ -15,23 +15,23 @@ from typer.testing import CliRunner
 
 from infercast import system
 from infercast.cli import app
+from infercast.policies.documents import read_document
 from infercast.router.serving.certificate import TlsFiles
 from infercast.router.serving.cluster import free_ports
 from infercast.router.upstream.tls import client_context
-from tests.cluster.live import CAMERA, ONE_IMAGE, POLICIES, ROOT, until
+from tests.cluster.live import CAMERA, FLEET, ONE_IMAGE, POLICIES, ROOT, until
 from tests.router.certificates import made
 
-PLACES = {"fra", CAMERA, "paris"}
+PLACES = {"fra", CAMERA, "paris", "berlin"}
 INFER = "v2/models/digits/infer"
 
 
 def small_fleet(folder: Path) -> Path:
-    """Write the example's fleet with one edge site, one camera, one zone and one model."""
-    fleet = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    """Write the example's fleet with one edge site, one camera, two zones, digits only."""
+    fleet = read_document(FLEET).value
     for part in ("sites", "zones"):
         fleet[part] = [place for place in fleet[part] if place["id"] in PLACES]
     fleet["links"] = [link for link in fleet["links"] if {link["from"], link["to"]} <= PLACES]
-    fleet["models"] = [model for model in fleet["models"] if model["id"] == "digits"]
     fleet["deployments"] = [
         row for row in fleet["deployments"] if row["site"] in PLACES and row["variant"].startswith("digits-")
     ]

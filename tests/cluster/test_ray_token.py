@@ -34,6 +34,7 @@ def join(live: Live, tmp_path: Path, **environment: str) -> subprocess.Completed
     """Try to join the cluster as another user's program would: with nothing of this one's environment or home."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     own = {"HOME": str(tmp_path), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    own["RAY_NUM_REDIS_GET_RETRIES"] = "2"  # seconds that a driver tries to join for
     words = [sys.executable, "-c", DRIVER, head(live)]
     return subprocess.run(
         words, env={**plain, **own, **environment}, capture_output=True, text=True, timeout=PATIENCE_S, check=False

@@ -46,6 +46,8 @@ class Running:
     fleet: str
     policies: str
     devices: dict[str, int]
+    ray: str = ""
+    """Where Ray's own tools find the cluster; they need its token, too (docs/security.md)."""
     certificate: str = ""
     """The file with what its ingress shows to clients; empty where it speaks plain HTTP."""
 

@@ -113,7 +113,7 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
                 found = _found(asked, asked.get("here", {}))
             rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **found})
     if json:
-        facts = {"run": running.run, "url": running.url, "emulated_distances": True}
+        facts = {"run": running.run, "url": running.url, "ray": running.ray, "emulated_distances": True}
         print_json({**facts, "sites": rows, **told})
         return
     table = Table(title=f"{running.url}, distances emulated")

@@ -168,6 +168,11 @@ class Cluster:
             ray_actor_options={"num_cpus": 1, **here},
         ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate)
 
+    @property
+    def address(self) -> str:
+        """Where Ray's own tools find the head, once it runs."""
+        return str(self._ray.address)
+
     def kill_site(self, site: str) -> None:
         """End a site's raylet without warning, as a power cut would."""
         self._ray.remove_node(self._nodes.pop(site), allow_graceful=False)

@@ -122,6 +122,7 @@ class Run:
             "fleet": str(self._fleet_path.resolve()),
             "policies": str(self._policies_path.resolve()),
             "devices": devices,
+            "ray": self._cluster.address,
             "certificate": str(self._tls.certificate) if self._tls else "",
         }
         write_private(self._state / "run.json", json.dumps(facts, indent=1))

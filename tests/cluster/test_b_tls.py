@@ -97,7 +97,7 @@ def test_the_command_line_and_the_device_come_by_tls_too(state: Path) -> None:
         base = f"http://127.0.0.1:{system.find(state).devices[CAMERA]}"
         asked = httpx.post(f"{base}/v1/decide", json={"model": "digits", "class": "personal"}, headers=headers)
         by_name = {verdict["deployment"]: verdict["rule"] for verdict in asked.json()["verdicts"]}
-        return str(by_name["digits-small@fra"]) == "none"
+        return str(by_name["digits-large@fra"]) == "none"
 
     until(heard, "the camera has heard of Frankfurt's replicas, over TLS")
 

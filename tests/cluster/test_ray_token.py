@@ -48,7 +48,7 @@ def test_with_the_token_a_driver_joins(live: Live, tmp_path: Path) -> None:
 
 
 def test_rays_own_tools_look_at_the_cluster_with_the_token(live: Live, tmp_path: Path) -> None:
-    tool = [str(Path(sys.executable).with_name("ray")), "status", "--address", live.running.ray]
+    tool = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", live.running.ray]
     own = {**os.environ, "HOME": str(tmp_path), **token_environment(live.state / TOKEN_FILE)}
     shown = subprocess.run(tool, env=own, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert shown.returncode == 0, shown.stderr

@@ -28,7 +28,6 @@ from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
 from .office import Done
 
-
 log = logging.getLogger("infercast.board")
 
 

@@ -139,9 +139,9 @@ class Serving:
         ):
             return wrapped.getpeercert(binary_form=True) or b""
 
-    def handshake(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def handshake(self, *words: str, port: int = 0) -> subprocess.CompletedProcess[str]:
         """A handshake by the openssl program."""
-        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}", *words]
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port or self.port}", *words]
         return subprocess.run(command, input="", capture_output=True, text=True, timeout=SOON_S, check=False)
 
 
@@ -177,6 +177,11 @@ def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(serving: Serving) -> None:
 def test_http_2_is_offered(serving: Serving) -> None:
     assert "ALPN protocol: h2" in serving.handshake("-alpn", "h2,http/1.1").stdout
     assert "ALPN protocol: http/1.1" in serving.handshake("-alpn", "http/1.1").stdout
+
+
+def test_grpc_comes_by_http_2_over_tls_only(serving: Serving) -> None:
+    assert "ALPN protocol: h2" in serving.handshake("-alpn", "h2", port=serving.grpc).stdout
+    assert "No ALPN negotiated" in serving.handshake("-alpn", "http/1.1", port=serving.grpc).stdout
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(serving: Serving, tmp_path: Path) -> None:

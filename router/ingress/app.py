@@ -11,6 +11,7 @@ from ..conduct.caller import Caller
 from ..conduct.ports import Journal
 from ..errors import Gone, Kind, Trouble
 from ..keys import Keys
+from .admin import Admin, Office
 from .answers import reply_of
 from .decisions import Decisions, Signals
 from .description import description_routes
@@ -25,12 +26,28 @@ log = logging.getLogger("infercast.ingress")
 
 
 class Ingress:
-    """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load."""
+    """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load.
 
-    def __init__(self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool) -> None:
+    `office` is what the platform team is served by; a device has none.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        keys: Keys,
+        journal: Journal,
+        signals: Signals,
+        emulated: bool,
+        office: Office | None = None,
+    ) -> None:
         self.desk = desk = Desk(caller, keys, journal, emulated)
         calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
-        self._routes = Routes([*calls, *description_routes()])
+        admin = Admin(desk, office).routes() if office else ()
+        self._routes = Routes([*calls, *admin, *description_routes()])
+
+    def take_keys(self, keys: Keys) -> None:
+        """Put other keys in force, from the next call on."""
+        self.desk.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

@@ -15,6 +15,7 @@ ABOVE_ZERO: Schema = {"type": "string", "pattern": r"^([1-9][0-9]{0,4}(\.[0-9]+)
 WHY = {
     Kind.BAD_REQUEST: "Something in the call is wrong: which field, and what to send.",
     Kind.UNAUTHENTICATED: "No key, or one that is not valid.",
+    Kind.FORBIDDEN: "The key is good, and opens other things.",
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
     Kind.TOO_LARGE: "More bytes than are accepted.",

@@ -1,4 +1,7 @@
-"""Every call that an ingress answers: the one table from which the OpenAPI document and its page are made."""
+"""Every call that an ingress answers its callers: the one table from which the OpenAPI document and its page are made.
+
+The platform team's calls (`admin.py`) are not theirs to know; they stand in docs/security.md.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +12,7 @@ DECISION = "Decisions"
 OPENAI = "OpenAI"
 SELF = "This description"
 ALWAYS = (Kind.FAULT,)
-KEYED = (*ALWAYS, Kind.UNAUTHENTICATED)
+KEYED = (*ALWAYS, Kind.UNAUTHENTICATED, Kind.FORBIDDEN)
 NAMED = (*KEYED, Kind.NOT_FOUND)
 HEALTH = (*ALWAYS, Kind.UNAVAILABLE)
 READY = (*NAMED, Kind.UNAVAILABLE)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -120,11 +120,12 @@ def test_versions_and_compressed_bodies(live: Live) -> None:
             )  # fmt: skip
             assert answer.get_response()["model_version"] == "digits-medium"
             assert answer.as_numpy("label").shape == (len(images),)
-        for refused in (
+        refusals: list[Callable[[], Any]] = [
             lambda: client.get_model_config("digits", headers=headers),
             lambda: client.get_model_metadata("digits", "digits-medum", headers=headers),
             lambda: client.infer("digits", [tensor(images[:1])], headers=headers, model_version="squeezenet"),
-        ):
+        ]
+        for refused in refusals:
             with pytest.raises(InferenceServerException) as caught:
                 refused()
             assert caught.value.status() == "404"

@@ -290,7 +290,7 @@ class Door:
         messages = iter(parts if parts is not None else [{"type": "http.request", "body": body, "more_body": False}])
 
         async def receive() -> dict[str, Any]:
-            message = next(messages, None)
+            message: dict[str, Any] | None = next(messages, None)
             if message is None:  # nothing more comes, and the caller stays
                 await asyncio.Event().wait()
                 raise AssertionError

@@ -10,7 +10,7 @@ from infercast.policies.units import us_from_ms
 
 from ..authentication import authenticate
 from ..conduct.caller import Answered, Caller
-from ..conduct.ports import Journal, Receive
+from ..conduct.ports import Journal, Receive, Received
 from ..errors import Kind, Trouble
 from ..keys import Holder, Key, Keys
 from .http import BODY_BYTES_MAX, Ask, Headers
@@ -65,14 +65,25 @@ class Desk:
         )
 
     async def carry(self, ask: Ask, request: Request, receive: Receive) -> Answered:
-        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused: law 9's record."""
+        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused.
+
+        That is law 9's record, so it has what was known before a byte was read; only the id may come from the body.
+        """
+        call_id = request.id
+
+        async def received() -> Received:
+            nonlocal call_id
+            found = await receive()
+            call_id = found.request.id if found.request is not None else call_id
+            return found
+
         try:
-            return await self.caller.call(request, receive)
+            return await self.caller.call(request, received)
         finally:
             self.journal.write(
                 "received",
                 role="ingress",
-                request=request.id,
+                request=call_id,
                 tenant=request.tenant,
                 model=request.model,
                 origin=request.origin,

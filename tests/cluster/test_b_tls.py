@@ -57,7 +57,7 @@ def state(artefacts: None, files: TlsFiles, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(POLICIES / "base", policies / "base")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        system.start(small_fleet(folder), policies, state, free_ports(1)[0], lambda _: None, files)
+        system.start(small_fleet(folder), policies, state, free_ports(1)[0], lambda _: None, tls=files)
     try:
         yield state
     finally:

@@ -124,6 +124,13 @@ class Entry:
         self.clients.append(openai.OpenAI(**{**usual, **more}))
         return self.clients[-1]
 
+    def idle(self) -> None:
+        """Wait until nothing runs in the decoder: a stream that was left is dropped at its next step."""
+        until = time.monotonic() + START_S
+        while self.model.streams and time.monotonic() < until:
+            time.sleep(0.01)
+        assert self.model.streams == 0
+
     def leave(self) -> None:
         """Close the clients that were made."""
         while self.clients:

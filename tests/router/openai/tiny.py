@@ -72,11 +72,14 @@ def embedder() -> Iterator[Embedder]:
 
 @cache
 def fleet() -> Fleet:
-    """The example fleet, with a model to chat with and one to embed with at Frankfurt, Dublin and Virginia."""
+    """The example fleet, which has a model to chat with and one to embed with, or is given them."""
     document = read_document(ROOT / "cluster.yaml")
     value = document.value  # changed in place: this document is nobody else's
     tasks = {"chat": ("chat", "tiny-llama"), "embedding": ("embedding", "tiny-embed")}
+    there = {model["id"] for model in value["models"]}
     for model, (task, variant) in tasks.items():
+        if model in there:
+            continue
         path = {"card": f"examples/models/{variant}.card.json", "artefact": str(artefact(variant))}
         value["models"].append({"id": model, "task": task, "variants": [{"id": variant, **path}]})
         value["deployments"] += [{"site": site, "variant": variant} for site in ("fra", "dub", "iad")]

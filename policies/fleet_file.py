@@ -10,6 +10,7 @@ from .faults import BadInput, Fault, did_you_mean
 from .fleet import IN_WORKER_P95_MAX_MS, Card, Deployment, Fleet
 from .jurisdictions import country_codes
 from .model import Hosting, Tier
+from .upstream_checks import check_upstream_deployment, check_upstream_sites
 from .wording import in_words
 
 
@@ -137,6 +138,12 @@ def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
         if (site.tenant is None) is (site.tier is Tier.DEVICE):
             said = "a device belongs to a tenant" if site.tenant is None else "only a device belongs to a tenant"
             yield document.fault(("sites", index, "tenant"), said, "name it, on devices only")
+    yield from check_upstream_sites(document, fleet)
+    for index, zone in enumerate(fleet.zones):
+        if zone.onward and not zone.peer:
+            yield document.fault(
+                ("zones", index, "onward"), "only a peer's calls are sent on", "write `peer: true` too"
+            )
     for index, link in enumerate(fleet.links):
         for code in link.countries:
             if code not in country_codes():
@@ -163,6 +170,7 @@ def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
         at = ("deployments", index)
         site = fleet.site_by_id[deployment.site]
         times = fleet.cards[deployment.variant].service_time_ms
+        yield from check_upstream_deployment(document, fleet, index)
         if deployment.accelerator not in site.accelerators:
             remedy = did_you_mean(deployment.accelerator, site.accelerators)
             yield document.fault((*at, "accelerator"), f"site {site.id!r} has no {deployment.accelerator!r}", remedy)

@@ -100,8 +100,8 @@ MUTATIONS = {
     ),
     "an entry that lets everything in": (
         "compiled.py",
-        "others_device(fleet, policy, entry) or ground.gate(origin)",
-        "others_device(fleet, policy, entry)",
+        "no_ingress(fleet, policy, entry) or ground.gate(origin)",
+        "no_ingress(fleet, policy, entry)",
         "test_law_1_fail_closed.py::test_a_call_that_may_not_enter_is_not_placed_anywhere",
     ),
     "an accuracy floor for nobody": (

@@ -225,6 +225,8 @@ class Fleet(Strict):
     """Filled by the loader from the variants' card files."""
     artefacts: dict[str, str] = {}
     """Filled by the loader: where each variant's file lies."""
+    files: dict[str, str] = {}
+    """Filled by the loader: where the files that upstreams name lie, by `SITE.FIELD`."""
 
     @cached_property
     def site_by_id(self) -> dict[str, Site]:
@@ -282,7 +284,9 @@ class Fleet(Strict):
     @cached_property
     def digest(self) -> str:
         """A digest of all that a decision can depend on; equal files have equal digests on every machine."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"artefacts"}), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            self.model_dump(mode="json", exclude={"artefacts", "files"}), sort_keys=True, separators=(",", ":")
+        )
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def country_of(self, place: str) -> str:

@@ -25,7 +25,7 @@ def fleet_of(document: Document, folder: Path) -> Fleet:
 
     For documents that were changed after they were read.
     """
-    for derived in ("cards", "artefacts"):
+    for derived in ("cards", "artefacts", "files"):
         if isinstance(document.value, dict) and derived in document.value:
             raise BadInput([document.fault((derived,), f"unknown key {derived!r}", "name cards in the variants")])
     examined, faults = examine(document, Fleet)
@@ -36,7 +36,9 @@ def fleet_of(document: Document, folder: Path) -> Fleet:
     faults += card_faults
     faults += list(_check_names(document, fleet)) + list(_check_places(document, fleet))
     if not faults:
-        fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, folder)})
+        fleet = fleet.model_copy(
+            update={"cards": cards, "artefacts": _artefacts(fleet, cards, folder), "files": _files(fleet, folder)}
+        )
         faults += [*_check_deployments(document, fleet), *_check_interfaces(document, fleet)]
     if faults:
         raise BadInput(faults)
@@ -76,6 +78,15 @@ def _artefacts(fleet: Fleet, cards: dict[str, Card], folder: Path) -> dict[str, 
         for variant in model.variants:
             beside_card = Path(variant.card).parent / cards[variant.id].artefact
             found[variant.id] = str((folder / (variant.artefact or beside_card)).resolve())
+    return found
+
+
+def _files(fleet: Fleet, folder: Path) -> dict[str, str]:
+    found = {}
+    for site in fleet.sites:
+        for field in ("key_file", "ca_file"):
+            if site.upstream is not None and (name := getattr(site.upstream, field)) is not None:
+                found[f"{site.id}.{field}"] = str((folder / name).resolve())
     return found
 
 

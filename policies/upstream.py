@@ -45,6 +45,8 @@ class Upstream(BaseModel):
     stall_s: float = Field(default=60.0, ge=0.1, le=600)
     """A stream that says nothing for so long is given up."""
     answer_bytes_max: int = Field(default=ANSWER_BYTES_MAX, ge=1024, le=1 << 30)
+    classes: dict[str, Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$")]] = {}
+    """What a peer calls our data classes; those that are not here it calls as we do."""
     models: dict[str, Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]] = {}
 
     def name_of(self, variant: str) -> str:

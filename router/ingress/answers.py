@@ -14,6 +14,7 @@ STATUS = {
     Kind.SATURATED: 503,
     Kind.UNAVAILABLE: 503,
     Kind.DEADLINE: 504,
+    Kind.LOOP: 508,
 }
 RETRY_AFTER_S = {Kind.SATURATED: 1, Kind.UNAVAILABLE: 5}
 

@@ -75,6 +75,8 @@ class Network:
     def _find(self, source: str, target: str) -> Path | None:
         if source == target:
             return Path((source,), 0, 0, HERE_KBPS, 0, 0, frozenset())
+        if source in self._leaves:
+            return None
         if target in self._leaves:
             return self._to_leaf(source, target)
         if target not in self._through or source not in self._graph:

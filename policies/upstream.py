@@ -103,4 +103,5 @@ def is_private(host: str) -> bool:
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global
+    told = mapped or address
+    return told.is_multicast or not told.is_global

@@ -26,6 +26,7 @@ def raw_with(upstream: Raw | None = None, deployment: Raw | None = None, **parts
     """The small fleet, with an upstream `far` behind Paris on which `llama` stands."""
     whole = raw_fleet()
     whole["sites"][0]["tenant"] = "t"
+    whole["cards"]["large"] = card("large", 0.98, 2.0)
     far = {**site("far", "cloud", "FR", operator="them", trust=TRUSTED), **parts.pop("far", {})}
     del far["accelerators"]
     far["upstream"] = {"url": "https://api.example.com/v1", "api": "openai", **(upstream or {})}

@@ -10,18 +10,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.model import Tier
+from infercast.policies.model import Hosting, Tier
 from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.keys import issue, save_keys, write_private
 from infercast.router.processes import alive, end_run, wait_gone
+from infercast.router.upstream.hops import cluster_id
 
 START_S = 240.0
 
@@ -65,6 +66,7 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
     _check_artefacts(fleet_path, fleet)
+    _check_upstreams(fleet_path, fleet)
     if (state / "run.json").exists():
         raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
     _check_port(port)
@@ -166,6 +168,7 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
     """Lay out the state folder and issue keys: one per tenant, one per tenant and client zone, one per device."""
     for folder in (state, state / "journal", state / "devices"):
         folder.mkdir(parents=True, exist_ok=True)
+    cluster_id(state)
     for old in (state / "journal").glob("*.jsonl"):
         old.unlink()
     keys, secrets_by_id = [], {}
@@ -204,11 +207,27 @@ def secret_of(state: Path, key_id: str) -> str:
 
 
 def _check_artefacts(path: Path, fleet: Fleet) -> None:
-    deployed = {deployment.variant for deployment in fleet.deployments}
+    ours = [deployment for deployment in fleet.deployments if deployment.hosted is not Hosting.UPSTREAM]
+    deployed = {deployment.variant for deployment in ours}
     missing = [variant for variant in sorted(deployed) if not Path(fleet.artefacts[variant]).is_file()]
     if missing:
         faults = [Fault(str(path), 0, variant, f"{fleet.artefacts[variant]} is not there") for variant in missing]
         raise BadInput([*faults, Fault(str(path), 0, "", "artefacts are missing", "`make models` builds them")])
+
+
+def _check_upstreams(path: Path, fleet: Fleet) -> None:
+    """Make what it takes to call each upstream, keys and certificates included, and throw it away."""
+    faults: list[Fault] = []
+    for site in fleet.sites:
+        if site.upstream is not None:
+            from infercast.router.upstream.target import target_of
+
+            try:
+                target_of(fleet, site, site.upstream)
+            except BadInput as error:
+                faults += [fault if fault.file else replace(fault, file=str(path)) for fault in error.faults]
+    if faults:
+        raise BadInput(faults)
 
 
 def _check_port(port: int) -> None:

@@ -84,7 +84,7 @@ def _artefacts(fleet: Fleet, cards: dict[str, Card], folder: Path) -> dict[str, 
 def _files(fleet: Fleet, folder: Path) -> dict[str, str]:
     found = {}
     for site in fleet.sites:
-        for field in ("key_file", "ca_file"):
+        for field in ("key_file", "ca_file", "cert_file", "cert_key_file"):
             if site.upstream is not None and (name := getattr(site.upstream, field)) is not None:
                 found[f"{site.id}.{field}"] = str((folder / name).resolve())
     return found

@@ -33,7 +33,10 @@ class Upstream(BaseModel):
     """The file that holds it, in its first line."""
     http2: bool = False
     ca_file: str | None = None
-    """Certificates that are trusted in place of the system's."""
+    """The authorities that are believed, in place of the public ones."""
+    cert_file: str | None = None
+    cert_key_file: str | None = None
+    """What is shown of oneself to an upstream that asks for a certificate, and its key."""
     private: bool = False
     """Whether the address may be a private one, or this machine's."""
     connections: int = Field(default=256, ge=1, le=10_000)

@@ -24,7 +24,7 @@ def reply_of(trouble: Trouble) -> Reply:
     body = {"error": str(trouble), "infercast": {"kind": str(trouble.kind), **trouble.extra}}
     headers = {"infercast_outcome": str(trouble.kind)}
     if trouble.kind in RETRY_AFTER_S:
-        headers["retry_after"] = str(RETRY_AFTER_S[trouble.kind])
+        headers["retry_after"] = str(trouble.extra.get("retry_after_s", RETRY_AFTER_S[trouble.kind]))
     if trouble.kind is Kind.UNAUTHENTICATED:
         headers["www_authenticate"] = "Bearer"
     return Reply.json(body, STATUS[trouble.kind], **headers)

@@ -22,10 +22,12 @@ log = logging.getLogger("infercast.ingress")
 
 
 class Ingress:
-    """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load."""
+    """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load, `cluster` is the id of this one."""
 
-    def __init__(self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool) -> None:
-        desk = Desk(caller, keys, journal, emulated)
+    def __init__(
+        self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool, cluster: str = ""
+    ) -> None:
+        desk = Desk(caller, keys, journal, emulated, cluster)
         self._routes = Routes([*Oip(desk).routes(), *Decisions(desk, signals).routes()])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,6 +12,7 @@ from ..conduct.caller import Answered, Caller
 from ..conduct.ports import Journal, Receive
 from ..errors import Kind, Trouble
 from ..keys import Key, Keys
+from ..upstream import hops
 from .http import BODY_BYTES_MAX, Ask, Headers
 
 DEADLINE_MS_MAX = 600_000
@@ -20,9 +21,10 @@ DEADLINE_MS_MAX = 600_000
 class Desk:
     """One entry's caller, keys and journal."""
 
-    def __init__(self, caller: Caller, keys: Keys, journal: Journal, emulated: bool) -> None:
+    def __init__(self, caller: Caller, keys: Keys, journal: Journal, emulated: bool, cluster: str = "") -> None:
         self.caller = caller
         self.emulated = emulated
+        self._cluster = cluster
         self._keys = keys
         self._journal = journal
 
@@ -37,6 +39,8 @@ class Desk:
 
     def request_of(self, ask: Ask, key: Key, model: str) -> Request:
         """Return a call's metadata, all of it from its headers. Raises Trouble for what is wrong or too much."""
+        zone = self.caller.fleet.zone_by_id.get(key.origin or "")
+        ask.hops = hops.received(ask.header(hops.HEADER), peer=zone is not None and zone.peer, here=self._cluster)
         declared = ask.length() or 0
         if declared > BODY_BYTES_MAX:
             raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {BODY_BYTES_MAX}")
@@ -63,7 +67,7 @@ class Desk:
     async def carry(self, ask: Ask, request: Request, receive: Receive) -> Answered:
         """Carry a call, and write down what this ingress took in of its payload, also of one that it refused: law 9's record."""
         try:
-            return await self.caller.call(request, receive)
+            return await self.caller.call(request, receive, ask.hops)
         finally:
             self._journal.write(
                 "received",

@@ -1,1 +1,1 @@
-"""Upstreams: other people's services, and other clusters of ours, as places where calls run. Reached over HTTP only."""
+"""Sites that are somebody else's endpoint, reached over HTTP."""

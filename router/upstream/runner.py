@@ -91,7 +91,10 @@ class Upstreams:
                 await response.stream.aclose()  # type: ignore[union-attr]
                 raise BadAnswer("its answer does not come in events")
             stream = Streamed(target.site, response, upstream.stall_s, usage_asked=out.usage_asked)
-            first = await begun(stream)
+            try:
+                first = await begun(stream)
+            except StopAsyncIteration:
+                raise BadAnswer("its answer holds no event") from None
             took_us = now_us() - began_us
             return Answer(b"", None, variant, target.site, took_us, _us(told, "emulated"), took_us, stream=first)
         body = await target.client.read(response)
@@ -147,6 +150,18 @@ class Upstreams:
             standing.tell(f"status {response.status_code}", "it does not take the key that the fleet file names")
         standing.lives = response.status_code < 500 and response.status_code not in (401, 403)
         return took_us if standing.lives else None
+
+    def at(self, site: str) -> list[int]:
+        """Return the deployments that stand at an upstream."""
+        return [index for index, target in self._at.items() if target.site == site]
+
+    def healthy(self, index: int) -> bool:
+        """Return whether calls may go to a deployment, as far as this worker knows."""
+        return self.standings[self._at[index].site].healthy(index)
+
+    def full(self, index: int) -> bool:
+        """Return whether a deployment has said that it has no room for now."""
+        return self.standings[self._at[index].site].is_full(index)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -16,13 +16,18 @@ END_S = 0.05
 """How long the last bytes of an answer may come behind its last event; later ones cost the connection."""
 
 
+def _parts_of(body: Any) -> AsyncIterator[bytes]:
+    parts: AsyncIterator[bytes] = aiter(body)
+    return parts
+
+
 class Streamed:
     """The events of one answer. Closing it closes the connection, so that the upstream stops its work."""
 
     def __init__(self, site: str, response: httpx.Response, stall_s: float, *, usage_asked: bool) -> None:
         self._site = site
         self._body: Any = response.stream
-        self._parts: AsyncIterator[bytes] = aiter(self._body)
+        self._parts: AsyncIterator[bytes] = _parts_of(self._body)
         self._stall_s = stall_s
         self._usage_asked = usage_asked
         self._events = Events()

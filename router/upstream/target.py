@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -37,7 +38,7 @@ class Target:
 def target_of(fleet: Fleet, site: Site, upstream: Upstream) -> Target:
     """Return a site's upstream, ready. Raises BadInput where its key or certificates cannot be read."""
     parts = urlsplit(upstream.url)
-    tls = client_context(_file(fleet, site, "ca_file"), http2=upstream.http2) if parts.scheme == "https" else None
+    tls = _tls(fleet, site) if parts.scheme == "https" else None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = Address(parts.hostname or "", port, tls, upstream.private)
     client = Client(address, upstream, parts.netloc, lambda: key_of(fleet, site))
@@ -50,6 +51,13 @@ def target_of(fleet: Fleet, site: Site, upstream: Upstream) -> Target:
             for api in APIS_OF[model.task]:
                 ways[(index, api)] = httpx.URL(base + _path(upstream.api, api, name))
     return Target(site.id, upstream, client, ways, httpx.URL(base + (upstream.health or HEALTH[upstream.api])))
+
+
+def _tls(fleet: Fleet, site: Site) -> ssl.SSLContext:
+    ca, certificate, key = (_file(fleet, site, field) for field in ("ca_file", "cert_file", "cert_key_file"))
+    context = client_context(*(Path(name) if name else None for name in (ca, certificate, key)))
+    context.set_alpn_protocols(["http/1.1"])  # httpx offers h2, too, where it is to be spoken
+    return context
 
 
 def name_of(fleet: Fleet, index: int, upstream: Upstream) -> str:
@@ -78,18 +86,14 @@ def key_of(fleet: Fleet, site: Site) -> str | None:
     if upstream.key_env is not None:
         key, where = os.environ.get(upstream.key_env), f"the environment variable {upstream.key_env}"
         if key is None:
-            raise BadInput(
-                [Fault("cluster.yaml", 0, f"{at}.key_env", f"{where} is not set", "set it before `infercast up`")]
-            )
+            raise BadInput([Fault("", 0, f"{at}.key_env", f"{where} is not set", "set it before `infercast up`")])
     else:
         path = _file(fleet, site, "key_file") or ""
         try:
             key, where = Path(path).read_text(encoding="utf-8").partition("\n")[0], path
         except (OSError, UnicodeDecodeError) as error:
             why = f"{path} cannot be read: {type(error).__name__}"
-            raise BadInput(
-                [Fault("cluster.yaml", 0, f"{at}.key_file", why, "write the key into its first line")]
-            ) from error
+            raise BadInput([Fault("", 0, f"{at}.key_file", why, "write the key into its first line")]) from error
     if not KEY.fullmatch(key.strip()):
-        raise BadInput([Fault("cluster.yaml", 0, at, f"{where} holds no key", "one word of visible ASCII letters")])
+        raise BadInput([Fault("", 0, at, f"{where} holds no key", "one word of visible ASCII letters")])
     return key.strip()

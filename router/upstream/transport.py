@@ -133,14 +133,15 @@ class Http1Transport(httpx.AsyncBaseTransport):
         loop, address = asyncio.get_running_loop(), self._address
         found = await loop.getaddrinfo(address.host, address.port, type=1)
         failure: OSError = OSError("the name has no address")
-        for _, _, _, _, (host, port, *_) in found:
+        for _, _, _, _, where in found:
+            host = str(where[0])
             if not address.private and is_private(host):
                 failure = OSError("the name leads to a private address")
                 continue
             name = address.host if address.tls is not None else None
             try:
                 _, connection = await loop.create_connection(
-                    Connection, host, port, ssl=address.tls, server_hostname=name
+                    Connection, host, address.port, ssl=address.tls, server_hostname=name
                 )
             except OSError as error:
                 failure = error

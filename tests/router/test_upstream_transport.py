@@ -105,12 +105,17 @@ def test_however_an_answer_is_cut_into_pieces_it_is_the_same(cuts: list[int], ch
         assert once(port, ask) == (200, b"hello world")
 
 
+def _reset_in_the_body(connection: socket.socket) -> None:
+    connection.sendall(answer(BODY, length=500))
+    reset(connection)
+
+
 FAULTS: dict[str, Callable[[socket.socket], None]] = {
     "closed unanswered": lambda c: c.close(),
     "reset unanswered": reset,
     "cut short": lambda c: c.sendall(answer(BODY, length=len(BODY) + 1)),
     "cut short in a chunk": lambda c: c.sendall(CHUNKED[:60]),
-    "reset in the body": lambda c: (c.sendall(answer(BODY, length=500)), reset(c))[0],
+    "reset in the body": _reset_in_the_body,
     "not HTTP": lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
     "a bad chunk": lambda c: c.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
     "two lengths": lambda c: c.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd"),

@@ -68,6 +68,10 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         secret = system.secret_of(state, next(iter(in_force["tenants"]), ""))
     rows = []
     for site in fleet.sites:
+        if site.upstream is not None:
+            asked = _ask_of_upstream(f"{running.url}/{fleet.served[0].id}", secret, site.id)
+            rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **asked})
+            continue
         base = (
             f"http://127.0.0.1:{running.devices[site.id]}" if site.tier is Tier.DEVICE else f"{running.url}/{site.id}"
         )
@@ -102,8 +106,23 @@ def _policies(state: Path) -> dict[str, Any]:
 def _ask(base: str, secret: str) -> dict[str, object]:
     try:
         alive = httpx.get(f"{base}/v2/health/ready", timeout=3).status_code == 200
-        heard = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {secret}"}, timeout=3)
-        signals = heard.json().get("signals", []) if heard.status_code == 200 else []
+        signals = _signals(base, secret)
     except httpx.HTTPError:
         return {"answers": False, "heard": 0}
     return {"answers": alive, "heard": sum(1 for signal in signals if signal["healthy"])}
+
+
+def _ask_of_upstream(base: str, secret: str, site: str) -> dict[str, object]:
+    """Return how an upstream stands, as a site of ours sees it: nothing else calls upstreams."""
+    try:
+        signals = _signals(base, secret)
+    except httpx.HTTPError:
+        return {"answers": False, "heard": 0}
+    at = [signal["healthy"] for signal in signals if str(signal["deployment"]).endswith(f"@{site}")]
+    return {"answers": any(at), "heard": sum(at)}
+
+
+def _signals(base: str, secret: str) -> list[dict[str, Any]]:
+    heard = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {secret}"}, timeout=3)
+    signals: list[dict[str, Any]] = heard.json().get("signals", []) if heard.status_code == 200 else []
+    return signals

@@ -138,7 +138,7 @@ def test_a_chat_goes_with_the_upstreams_name_and_nothing_of_ours(monkeypatch: py
 @pytest.mark.parametrize(("api", "path"), [(Api.COMPLETION, "/v1/completions"), (Api.EMBEDDING, "/v1/embeddings")])
 def test_the_other_apis_have_their_paths(api: Api, path: str) -> None:
     seen: list[bytes] = []
-    told = {"object": "list", "data": [], "usage": {"prompt_tokens": 9, "total_tokens": 9}}
+    told: Raw = {"object": "list", "data": [], "usage": {"prompt_tokens": 9, "total_tokens": 9}}
     with scripted(recording(answer(as_json(told)), seen)) as port:
         came = ran(port, call_of(api, {"input": "x"}))
     assert asked_in(seen[0])[0] == f"POST {path} HTTP/1.1"
@@ -166,7 +166,7 @@ def test_tensors_go_as_they_came_and_come_back_under_our_names() -> None:
 
 
 def test_to_a_peer_go_class_deadline_id_and_the_way_so_far() -> None:
-    told = {"outputs": []}
+    told: Raw = {"outputs": []}
     text = answer(as_json(told), "200 OK", "infercast-emulated-ms: 12.5", "infercast-at-site-ms: 3")
     seen: list[bytes] = []
     with scripted(recording(text, seen)) as port:
@@ -339,14 +339,18 @@ def test_streams_use_their_connection_again() -> None:
     assert len(connections) == 1
 
 
+def _silent(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
 BREAKS: dict[str, Callable[[socket.socket], None]] = {
     "reset": reset,
     "closed": lambda c: c.close(),
     "not JSON": lambda c: c.sendall(b"9\r\ndata: {\n\n\r\n"),
-    "not events": lambda c: [c.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n") for _ in range(40)].clear(),
+    "not events": lambda c: c.sendall((b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40),
     "its own error": lambda c: c.sendall(b'1d\r\ndata: {"error": {"m": "x"}}\n\n\r\n'),
     "ended early": lambda _: None,
-    "silence": lambda c: c.recv(1) and None,
+    "silence": _silent,
 }
 
 
@@ -453,7 +457,7 @@ def test_a_hundred_streams_at_once_all_come_whole() -> None:
             assert came.stream is not None
             return [event async for event in came.stream]
 
-        return await asyncio.gather(*(one() for _ in range(100)))
+        return list(await asyncio.gather(*(one() for _ in range(100))))
 
     with served(app) as port:
         for found in upon(port, work):

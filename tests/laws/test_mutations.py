@@ -108,7 +108,7 @@ MUTATIONS = {
         "compiled.py",
         "if zone is None or not zone.peer or zone.onward:",
         "if zone is None or not zone.peer or not zone.onward:",
-        "test_law_1_fail_closed.py::test_the_files_veto_exactly_what_they_forbid",
+        "test_law_1_fail_closed.py::test_a_peers_call_goes_to_no_upstream",
     ),
     "an upstream that calls enter at": (
         "compiled.py",

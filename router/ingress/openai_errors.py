@@ -15,6 +15,7 @@ TYPES = {
     Kind.UNAUTHENTICATED: INVALID,
     Kind.NOT_FOUND: INVALID,
     Kind.TOO_LARGE: INVALID,
+    Kind.FORBIDDEN: "permission_error",
     Kind.REFUSED: "permission_error",
     Kind.WRONG_ENTRY: "permission_error",
 }

@@ -11,10 +11,11 @@ from .operations import OPERATIONS, Operation
 from .schemas import DECISIONS, OIP, Schema, ref
 
 TEXT: Schema = {"type": "string"}
-NUMBERS: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+ABOVE_ZERO: Schema = {"type": "string", "pattern": r"^([1-9][0-9]{0,4}(\.[0-9]+)?|0\.[0-9]*[1-9])$"}
 WHY = {
     Kind.BAD_REQUEST: "Something in the call is wrong: which field, and what to send.",
     Kind.UNAUTHENTICATED: "No key, or one that is not valid.",
+    Kind.FORBIDDEN: "The key is good, and opens other things.",
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
     Kind.TOO_LARGE: "More bytes than are accepted.",
@@ -81,10 +82,12 @@ def described(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if "{model}" in operation.path:
-        pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"}
-        found.append({"name": "model", "in": "path", "required": True, "schema": pattern})
+    pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"}
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": pattern}
+        for name in ("model", "version")
+        if f"{{{name}}}" in operation.path
+    ]
     if operation.runs:
         found += [
             {"name": name, "in": "header", "description": why, "schema": _asked(name)} for name, why in ASKS.items()
@@ -93,7 +96,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _asked(name: str) -> Schema:
-    return NUMBERS if name.endswith("-ms") else TEXT
+    return ABOVE_ZERO if name.endswith("-ms") else TEXT
 
 
 def _answer(operation: Operation) -> dict[str, Any]:

@@ -71,4 +71,4 @@ class Events:
     @property
     def unfinished(self) -> bool:
         """Whether an event has begun that has not ended."""
-        return bool(self._data or self._pieces or self._rest.strip(b"\r"))
+        return bool(self._data or self._pieces_bytes or self._rest.strip(b"\r"))

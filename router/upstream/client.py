@@ -4,6 +4,7 @@ Both versions of HTTP stand behind httpx's own transport interface; HTTP/2 is ht
 The transport is called directly: no redirects, no cookies, no proxies, no retries can come in between.
 """
 
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -12,8 +13,9 @@ import httpx
 from infercast.policies.upstream import Upstream
 
 from .bodies import BadAnswer
-from .transport import CONNECT_S, IDLE_S, Address, Body, Http1Transport
+from .transport import CONNECT_S, IDLE_S, Address, Body, Http1Transport, hosts_of
 
+LOOK_S = 5.0
 Key = Callable[[], str | None]
 
 
@@ -22,6 +24,8 @@ class Client:
 
     def __init__(self, address: Address, upstream: Upstream, netloc: str, key: Key) -> None:
         self._upstream = upstream
+        self._address = address
+        self._looked_until_s = 0.0
         self._host = netloc
         self._key = key
         self._transport = _transport(address, upstream)
@@ -49,7 +53,21 @@ class Client:
         timeout["read"] = max(timeout_s, self._upstream.stall_s)
         request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))
         request.extensions["timeout"] = timeout
+        if not isinstance(self._transport, Http1Transport):
+            await self._look_where()
         return await self._transport.handle_async_request(request)
+
+    async def _look_where(self) -> None:
+        """Look, now and then, that the name does not lead to a private address: httpx connects without asking."""
+        if time.monotonic() < self._looked_until_s:
+            return
+        try:
+            hosts = await hosts_of(self._address)
+        except OSError as error:
+            raise httpx.ConnectError("the name has no address") from error
+        if not hosts:
+            raise httpx.ConnectError("the name leads to a private address")
+        self._looked_until_s = time.monotonic() + LOOK_S
 
     async def read(self, response: httpx.Response) -> bytes:
         """Return an answer's whole body, as it came, and free its connection. Raises httpx.TransportError, BadAnswer."""

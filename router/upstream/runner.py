@@ -111,7 +111,10 @@ class Upstreams:
     def _outgoing(self, target: Target, index: int, call: Carried) -> Outgoing:
         if call.api is Api.INFER:
             return Outgoing(call.body)
-        return renamed(call.body, name_of(self._fleet, index, target.upstream), call.api, stream=call.stream)
+        name = name_of(self._fleet, index, target.upstream)
+        if target.upstream.api == "infercast":
+            name = name.partition("/")[0]  # in OpenAI's words a model is named, and the cluster chooses the variant
+        return renamed(call.body, name, call.api, stream=call.stream)
 
     def _headers(self, target: Target, call: Carried, timeout_s: float) -> list[Header]:
         """Return the headers of this call beside the fixed ones. To a peer go its class, its id, the time left, and where it has been."""

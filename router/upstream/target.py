@@ -61,13 +61,18 @@ def _tls(fleet: Fleet, site: Site) -> ssl.SSLContext:
 
 
 def name_of(fleet: Fleet, index: int, upstream: Upstream) -> str:
-    """Return what an upstream calls a deployment's variant; another cluster knows the task, and chooses the variant itself."""
+    """Return what an upstream calls a deployment's variant: its name; for another cluster of ours `MODEL/VARIANT`."""
     deployment = fleet.deployments[index]
-    own = fleet.model_of[deployment.variant] if upstream.api == "infercast" else deployment.variant
+    ours = f"{fleet.model_of[deployment.variant]}/{deployment.variant}"
+    own = ours if upstream.api == "infercast" else deployment.variant
     return upstream.models.get(deployment.variant, own)
 
 
 def _path(kind: str, api: Api, name: str) -> str:
+    if api is Api.INFER and kind == "infercast":
+        model, _, variant = name.partition("/")
+        version = f"/versions/{quote(variant, safe='')}" if variant else ""
+        return f"/v2/models/{quote(model, safe='')}{version}/infer"
     if api is Api.INFER:
         return f"/v2/models/{quote(name, safe='')}/infer"
     return f"/v1{PATHS[api]}" if kind == "infercast" else PATHS[api]

@@ -5,6 +5,7 @@ redirect is followed, no proxy is asked: so a call cannot choose where it is sen
 """
 
 import asyncio
+import socket
 import ssl
 import time
 from collections import deque
@@ -32,6 +33,13 @@ class Address:
     port: int
     tls: ssl.SSLContext | None
     private: bool
+
+
+async def hosts_of(address: Address) -> list[str]:
+    """Return where a name leads, without what it may not lead to. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    hosts = [str(where[0]) for *_, where in found]
+    return [host for host in hosts if address.private or not is_private(host)]
 
 
 class Body(httpx.AsyncByteStream, AsyncIterator[bytes]):
@@ -131,13 +139,8 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
     async def _connect(self) -> Connection:
         loop, address = asyncio.get_running_loop(), self._address
-        found = await loop.getaddrinfo(address.host, address.port, type=1)
-        failure: OSError = OSError("the name has no address")
-        for _, _, _, _, where in found:
-            host = str(where[0])
-            if not address.private and is_private(host):
-                failure = OSError("the name leads to a private address")
-                continue
+        failure: OSError = OSError("the name leads to no address that it may lead to")
+        for host in await hosts_of(address):
             name = address.host if address.tls is not None else None
             try:
                 _, connection = await loop.create_connection(

@@ -173,12 +173,22 @@ def test_to_a_peer_go_class_deadline_id_and_the_way_so_far() -> None:
         call = call_of(Api.INFER, INFER, hops=(f"{'b' * 16}/x-1-1",), number="ber-5-9")
         came = ran(port, call, timeout_s=1.25, api="infercast", classes={"plain": "ordinary"})
     first, headers, _ = asked_in(seen[0])
-    assert first == "POST /v2/models/digits/infer HTTP/1.1"
+    assert first == "POST /v2/models/digits/versions/small/infer HTTP/1.1"  # the variant that was decided on, or none
     assert headers["infercast-class"] == "ordinary, secret"
     assert headers["infercast-deadline-ms"] == "1250.000"
     assert headers["infercast-id"] == "call-7"
     assert headers["infercast-hops"] == f"{'b' * 16}/x-1-1, {HERE}/ber-5-9"
     assert came.emulated_us == 12_500
+
+
+def test_a_chat_at_a_peer_names_the_model() -> None:
+    seen: list[bytes] = []
+    with scripted(recording(answer(as_json(SAID)), seen)) as port:
+        ran(port, call_of(), api="infercast")
+    first, headers, body = asked_in(seen[0])
+    assert first == "POST /v1/chat/completions HTTP/1.1"
+    assert body["model"] == "talk"
+    assert headers["infercast-class"] == "plain, secret"
 
 
 def test_an_id_cannot_add_headers() -> None:

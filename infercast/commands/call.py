@@ -82,6 +82,9 @@ def address(running: system.Running, fleet: Fleet, tenant: str, entry: str, orig
     if site is None:
         remedy = did_you_mean(entry, fleet.site_by_id)
         raise BadInput([Fault("command line", 0, "--entry", f"no site is called {entry!r}", remedy)])
+    if site.upstream is not None:
+        remedy = f"enter at {', '.join(served.id for served in fleet.served)}"
+        raise BadInput([Fault("command line", 0, "--entry", f"{entry!r} is an upstream: no call enters there", remedy)])
     if site.tier is Tier.DEVICE:
         return f"http://127.0.0.1:{running.devices[entry]}", f"{tenant}.{entry}"
     zone = f"{tenant}.{origin}" if origin and origin != entry else tenant

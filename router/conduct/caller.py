@@ -101,18 +101,18 @@ class Caller:
         self._recorder.decided(self.engine, decision_id, request, choice, tried)
         return decision_id
 
-    async def call(self, request: Request, receive: Receive) -> Answered:
+    async def call(self, request: Request, receive: Receive, hops: tuple[str, ...] = ()) -> Answered:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
-        whoever gets one closes it.
+        whoever gets one closes it. `hops` are the clusters that it has come through: the first of them settles it.
         """
         began_us = _now_us()
-        carrying = Carrying(request)
+        carrying = Carrying(request, f"{self.entry}-{os.getpid()}-{next(self._numbers)}", hops)
         try:
             self.admit(request)
             received = await self._within(request, began_us, receive)
-            call = received.carried(request)
+            call = received.carried(request, hops, carrying.number)
             carrying.request, carrying.received_bytes = call.request, len(call.body)
             answered = await self._attempts(call, began_us, carrying.attempts)
         except BaseException as error:
@@ -144,12 +144,13 @@ class Caller:
 
     async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
         tried: list[int] = []
+        full_s = 0
         while True:
             limit_us = self._limit_us(call.request)  # the policy may be another by now
             left_us = limit_us - (_now_us() - began_us)
             if left_us <= 0:
                 raise _too_late(limit_us, attempts)
-            choice = self._again(call, left_us, tried, attempts) if tried else self._choose(call.request, ())
+            choice = self._again(call, left_us, tried, attempts, full_s) if tried else self._choose(call.request, ())
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
@@ -167,10 +168,12 @@ class Caller:
             except (Lost, TimeoutError) as error:
                 if isinstance(error, TimeoutError):
                     self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
-                self._give_up(index)
+                if not (isinstance(error, Lost) and error.alive):
+                    self._give_up(index)
                 tried.append(index)
+                full_s = error.retry_after_s if isinstance(error, Lost) else 0
                 if len(tried) > self._fallbacks_max(call.request):
-                    raise _too_late(limit_us, attempts) from None
+                    raise _no_room(full_s, attempts) if full_s else _too_late(limit_us, attempts) from None
                 continue
             site = self.fleet.site_by_id[deployment.site]
             cost_usd = usd(choice.price_nusd[0])
@@ -186,11 +189,16 @@ class Caller:
         z_milli = self.snapshot.z(self.entry)[choice.deployment].tolist()
         return [max(0, choice.median_us[0] + z * choice.spread_us[0] // 1000) for z in z_milli]
 
-    def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str]) -> Choice:
-        """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost."""
+    def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
+        """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.
+
+        Where the last that was tried had no room for `full_s`, that is said.
+        """
         try:
             return self._choose(replace(call.request, deadline_us=left_us), tried)
         except Trouble as trouble:
+            if full_s:
+                raise _no_room(full_s, attempts) from trouble
             message = f"{', '.join(attempts)} gave no answer, and nothing else can in the {left_us / 1000:.0f} ms left"
             raise Trouble(Kind.DEADLINE, f"{message}: {trouble.message}", "the call may be repeated") from trouble
 
@@ -244,7 +252,9 @@ class Caller:
         usage = carrying.usage
         self._journal.write(
             "call",
-            number=f"{self.entry}-{os.getpid()}-{next(self._numbers)}",
+            number=carrying.number,
+            hops=list(carrying.hops),
+            settled=not carrying.hops,
             request=request.id,
             tenant=request.tenant,
             model=request.model,
@@ -272,6 +282,8 @@ class Carrying:
     """What is known of a call that is being carried, for its one line."""
 
     request: Request
+    number: str
+    hops: tuple[str, ...] = ()
     received_bytes: int = 0
     attempts: list[str] = field(default_factory=list)
     usage: Usage | None = None
@@ -298,6 +310,12 @@ def unknown(error: Unknown) -> Trouble:
     """Return a name that nobody declared as the trouble it is."""
     kind = Kind.NOT_FOUND if error.field in ("model", "version") else Kind.BAD_REQUEST
     return Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known))
+
+
+def _no_room(retry_after_s: int, attempts: list[str]) -> Trouble:
+    message = f"{', '.join(attempts)} gave no answer, the last for want of room"
+    remedy = f"repeat the call in {retry_after_s} s"
+    return Trouble(Kind.SATURATED, message, remedy, {"retry_after_s": retry_after_s})
 
 
 def _too_late(limit_us: int, attempts: list[str]) -> Trouble:

@@ -19,6 +19,8 @@ from .settings import LABEL, check, environment, write_haproxy
 Progress = Callable[[str], None]
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+"""Of Ray Serve's own logs. A line per call would cost as much as the decision, and the journal has one anyway."""
 
 
 def sites_served(fleet: Fleet) -> list[Site]:
@@ -76,7 +78,7 @@ class Cluster:
         ray.init(address=self._ray.address, log_to_driver=False, logging_level="error")
         progress("Ray Serve with its HAProxy ingress")
         http = {"host": "127.0.0.1", "port": port}
-        serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"log_level": "WARNING"})
+        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=LOGGING)
         progress("applications")
         self._deploy(emulate)
         progress("first signals")
@@ -115,7 +117,9 @@ class Cluster:
             self._fleet, str(self._policies), str(self._state)
         )
         targets = [
-            serve.RunTarget(self._application(site, emulate), name=site.id, route_prefix=f"/{site.id}")
+            serve.RunTarget(
+                self._application(site, emulate), name=site.id, route_prefix=f"/{site.id}", logging_config=LOGGING
+            )
             for site in sites_served(self._fleet)
         ]
         serve.run_many(targets)

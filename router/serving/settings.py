@@ -32,6 +32,8 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int]) -> dict
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        # Ray starts workers, and what these start, at niceness 15: anything else on the machine then makes calls wait.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy.parent / "haproxy.cfg"),
@@ -94,9 +96,11 @@ def narrow_replica() -> None:
     one task less per call). And the replica's port for calls from other replicas goes to loopback on a one-machine
     cluster; Serve binds it to every interface.
     """
+    import uvicorn.config
     from ray.serve._private import replica
 
     check()
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = "infercast.router.serving.one_write:OneWrite"
     replica.parse_disconnect_disabled_header = lambda _headers: True
     if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
         add_port = replica.add_port_to_grpc_server

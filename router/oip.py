@@ -6,7 +6,7 @@ No I/O here. Whatever is wrong with a body becomes Trouble(BAD_REQUEST) that nam
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -116,9 +116,13 @@ def _from_json(where: str, data: Any, datatype: str, shape: list[int]) -> Array:
     if not isinstance(data, list):
         raise bad(f"{where}.data is not a list", "send data, or binary_data_size and bytes")
     dtype = DTYPES[datatype]
-    leaves = np.asarray(data, dtype=object).ravel().tolist()
+    kinds = set(map(type, data))
+    leaves = data
+    if list in kinds:
+        leaves = np.asarray(data, dtype=object).ravel().tolist()
+        kinds = set(map(type, leaves))
     # numpy would make numbers of words, truths and nulls, and whole numbers of fractions.
-    if not set(map(type, leaves)) <= LEAVES[dtype.kind]:
+    if not kinds <= LEAVES[dtype.kind]:
         raise bad(f"{where}.data is not {datatype}", f"send {shape} of JSON's own kind of value")
     try:
         with np.errstate(over="raise"):
@@ -158,15 +162,23 @@ def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Ar
     for name, value in outputs.items():
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPES[value.dtype], "shape": list(value.shape)}
         # JSON has no NaN and no infinity: such an output goes as bytes, whatever was asked.
-        if call.binary is None or name in call.binary or (value.dtype.kind == "f" and not np.isfinite(value).all()):
-            blob = np.ascontiguousarray(value).tobytes()
+        if call.binary is None or name in call.binary or not _all_finite(value):
+            blob = value.tobytes()
             tensor["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
-            tensor["data"] = value.ravel().tolist()
+            tensor["data"] = np.ascontiguousarray(value).ravel()
         tensors.append(tensor)
     answer: dict[str, Any] = {"model_name": model, "model_version": variant, "outputs": tensors}
     if call.id:
         answer["id"] = call.id
-    header = orjson.dumps(answer)
+    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([header, *blobs]), len(header)) if blobs else (header, None)
+
+
+def _all_finite(value: Array) -> bool:
+    """Return whether JSON can hold all values. The sum of finite ones is finite, or overflows: then each is looked at."""
+    if value.dtype.kind != "f":
+        return True
+    with np.errstate(all="ignore"):
+        return bool(isfinite(value.sum(dtype=np.float64)) or np.isfinite(value).all())

@@ -50,6 +50,7 @@ class Engine:
         self._shop = Shop(fleet)
         self._kinds: dict[Key, Compiled] = {}
         self._planned: list[Compiled] = []
+        self._models: dict[str, tuple[str, ...]] = {}
         self._scratch: dict[int, tuple[Table, Table]] = {}
 
     def models_of(self, tenant: str) -> tuple[str, ...]:
@@ -67,6 +68,25 @@ class Engine:
                 self._kinds.clear()
                 self._planned.clear()
             found = self._kinds[key] = self._shop.make(policy, *key[1:], request.at_s)
+        return found
+
+    def shut(self, request: Request) -> Request | None:
+        """Return the call with a model that it may not enter here for, None where it may for each that its tenant may call.
+
+        For calls whose model stands in their body: whether that may be read is judged by the strictest.
+        """
+        for model in self._models_of(request.tenant):
+            asked = replace(request, model=model)
+            if self.compiled(asked).gate is not None:
+                return asked
+        return None
+
+    def _models_of(self, tenant: str) -> tuple[str, ...]:
+        found = self._models.get(tenant)
+        if found is None:
+            if tenant not in self.policies:
+                raise Unknown("tenant", tenant, tuple(sorted(self.policies)))
+            found = self._models[tenant] = self.models_of(tenant)
         return found
 
     def _check(self, request: Request) -> Policy:

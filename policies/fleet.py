@@ -131,6 +131,24 @@ class Tensor(Strict):
     shape: tuple[int, ...]
 
 
+class Tokens(Strict):
+    """The usual call of a language model: its service time to the first token and its price are declared for it."""
+
+    prompt: int = Field(gt=0, le=10_000_000)
+    completion: int = Field(default=0, ge=0, le=10_000_000)
+
+
+class Text(Strict):
+    """What a language model needs beside its weights. Files are named relative to the artefact."""
+
+    tokenizer: str
+    context_tokens: int = Field(gt=0, le=100_000_000)
+    chat_template: str | None = None
+    """A Jinja template, or the name of a file that holds one."""
+    end_tokens: tuple[int, ...] = ()
+    """Tokens that end a text."""
+
+
 class Card(BaseModel):
     """What the script that made an artefact measured of it."""
 
@@ -144,6 +162,9 @@ class Card(BaseModel):
     outputs: tuple[Tensor, ...]
     accuracy: Accuracy | None = None
     service_time_ms: dict[str, ServiceTime] = Field(min_length=1)
+    """Of one inference; of a chat model, until the first token of the usual call."""
+    text: Text | None = None
+    usual_tokens: Tokens | None = None
 
 
 class Variant(Strict):
@@ -158,6 +179,8 @@ class ModelEntry(Strict):
     """A task that callers name, and its variants."""
 
     id: Name
+    task: Literal["tensors", "chat", "embedding"] = "tensors"
+    """In which words it is called: tensors by the Open Inference Protocol, the others by OpenAI's API."""
     response_bytes: int = Field(default=1024, ge=0, le=1_000_000_000)
     variants: tuple[Variant, ...] = Field(min_length=1)
 

@@ -8,8 +8,8 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from infercast.policies.engine import Engine, Unknown, tighter
 from infercast.policies.estimates import Estimates
@@ -21,9 +21,11 @@ from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
 
+from ..api import Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
-from .ports import Carried, Journal, Lost, Runner
+from ..streams import Watched
+from .ports import Carried, Journal, Lost, Receive, Received, Runner
 from .recorder import Recorder
 
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
@@ -77,9 +79,20 @@ class Caller:
         """The fleet that calls are placed on."""
         return self.engine.fleet
 
-    def admit(self, request: Request) -> Choice:
-        """Decide from metadata alone. Raises Trouble when the call may not enter here or no candidate passes."""
-        return self._choose(request, ())
+    def admit(self, request: Request) -> None:
+        """Decide from metadata alone. Raises Trouble when the call may not enter here or no candidate passes.
+
+        Where the model is not known yet, since it stands in the body, only that the call may enter.
+        """
+        if request.model:
+            self._choose(request, ())
+            return
+        try:
+            shut = self.engine.shut(request)
+        except Unknown as error:
+            raise unknown(error) from error
+        if shut is not None:
+            raise self._refusal(shut, self.engine.choose(shut, self.snapshot), ())
 
     def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
@@ -87,46 +100,44 @@ class Caller:
         self._recorder.decided(self.engine, decision_id, request, choice, tried)
         return decision_id
 
-    async def call(self, request: Request, read_body: Callable[[], Awaitable[tuple[bytes, int | None]]]) -> Answered:
+    async def call(self, request: Request, receive: Receive) -> Answered:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
-        Exactly one `call` line is written for it, whatever happens.
+        Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
+        whoever gets one closes it.
         """
         began_us = _now_us()
-        attempts: list[str] = []
-        received_bytes = 0
-        kind = "failed"
-        reason = str(Kind.FAULT)
-        answered: Answered | None = None
+        carrying = Carrying(request)
         try:
             self.admit(request)
-            body, header_bytes = await self._within(request, began_us, read_body)
-            received_bytes = len(body)
-            call = Carried(replace(request, payload_bytes=received_bytes), body, header_bytes)
-            answered = await self._attempts(call, began_us, attempts)
-            kind, reason = "answered", ""
+            received = await self._within(request, began_us, receive)
+            call = received.carried(request)
+            carrying.request, carrying.received_bytes = call.request, len(call.body)
+            answered = await self._attempts(call, began_us, carrying.attempts)
+        except BaseException as error:
+            self._write(carrying, None, error, began_us)
+            raise
+        stream = answered.answer.stream
+        if stream is None:
+            carrying.usage = answered.answer.usage
+            self._write(carrying, answered, None, began_us)
             return answered
-        except Trouble as trouble:
-            refused = trouble.kind not in (Kind.FAULT, Kind.DEADLINE)
-            kind, reason = "refused" if refused else "failed", str(trouble.kind)
-            raise
-        except Gone:
-            reason = "gone"
-            raise
-        except asyncio.CancelledError:
-            reason = "cancelled"
-            raise
-        finally:
-            self._write(request, kind, reason, answered, attempts, received_bytes, _now_us() - began_us)
 
-    async def _within(
-        self, request: Request, began_us: int, read_body: Callable[[], Awaitable[tuple[bytes, int | None]]]
-    ) -> tuple[bytes, int | None]:
+        def ended(error: BaseException | None) -> None:
+            carrying.usage = told.usage
+            if isinstance(error, Lost):
+                self._give_up(self.fleet.deployment_index[answered.deployment])
+            self._write(carrying, answered, error, began_us)
+
+        told = Watched(stream, ended)
+        return replace(answered, answer=replace(answered.answer, stream=told))
+
+    async def _within(self, request: Request, began_us: int, receive: Receive) -> Received:
         """Read the body inside the deadline: a caller who sends slowly holds no place for ever."""
-        limit_us = self._limit_us(request)
+        limit_us = self._limit_us(request) if request.model else request.deadline_us or DEADLINE_DEFAULT_US
         try:
             async with asyncio.timeout(max(0, limit_us - (_now_us() - began_us)) / US_PER_S):
-                return await read_body()
+                return await receive()
         except TimeoutError:
             raise _too_late(limit_us, []) from None
 
@@ -192,9 +203,7 @@ class Caller:
                 raise self._refusal(request, choice, tried)
             return choice
         except Unknown as error:
-            kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
-            message = f"no {error.field} is called {error.value!r}"
-            raise Trouble(kind, message, did_you_mean(error.value, error.known)) from error
+            raise unknown(error) from error
 
     def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
         self._record(request, choice, tried)
@@ -222,15 +231,11 @@ class Caller:
         return policy.behaviour.fallbacks_max if policy is not None else 0
 
     def _write(
-        self,
-        request: Request,
-        kind: str,
-        reason: str,
-        answered: Answered | None,
-        attempts: list[str],
-        received_bytes: int,
-        took_us: int,
+        self, carrying: "Carrying", answered: Answered | None, error: BaseException | None, began_us: int
     ) -> None:
+        request = carrying.request
+        kind, reason = ending(error)
+        usage = carrying.usage
         self._journal.write(
             "call",
             number=f"{self.entry}-{os.getpid()}-{next(self._numbers)}",
@@ -240,7 +245,7 @@ class Caller:
             entry=self.entry,
             origin=request.origin,
             classes=list(request.classes),
-            received_bytes=received_bytes,
+            received_bytes=carrying.received_bytes,
             outcome=kind,
             reason=reason,
             deployment=answered.deployment if answered else None,
@@ -250,9 +255,43 @@ class Caller:
             ran_us=answered.ran_us if answered else None,
             at_site_us=answered.answer.at_site_us if answered else None,
             service_us=answered.answer.service_us if answered else None,
-            attempts=attempts,
-            took_us=took_us,
+            tokens=list(usage) if usage else None,
+            attempts=carrying.attempts,
+            took_us=_now_us() - began_us,
         )
+
+
+@dataclass(slots=True)
+class Carrying:
+    """What is known of a call that is being carried, for its one line."""
+
+    request: Request
+    received_bytes: int = 0
+    attempts: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+
+
+def ending(error: BaseException | None) -> tuple[str, str]:
+    """Return how a call ended that ended so, and the reason where it was not answered."""
+    match error:
+        case None:
+            return "answered", ""
+        case Trouble(kind=kind):
+            return "failed" if kind in (Kind.FAULT, Kind.DEADLINE) else "refused", str(kind)
+        case Gone() | GeneratorExit():
+            return "failed", "gone"
+        case asyncio.CancelledError():
+            return "failed", "cancelled"
+        case Lost():
+            return "failed", "lost"
+        case _:
+            return "failed", str(Kind.FAULT)
+
+
+def unknown(error: Unknown) -> Trouble:
+    """Return a name that nobody declared as the trouble it is."""
+    kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
+    return Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known))
 
 
 def _too_late(limit_us: int, attempts: list[str]) -> Trouble:

@@ -1,11 +1,12 @@
 """What the conduct of a call needs from the world. Ray, HTTP and the device agent stand behind these."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from infercast.policies.model import Request
 
+from ..api import Api
 from ..runtime.host import Answer
 
 
@@ -20,13 +21,34 @@ class Carried:
     request: Request
     body: bytes
     header_bytes: int | None
+    api: Api = Api.INFER
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A call's body, read once the call may enter. `request` stands in where the body says more than the headers did."""
+
+    body: bytes
+    header_bytes: int | None = None
+    api: Api = Api.INFER
+    stream: bool = False
+    request: Request | None = None
+
+    def carried(self, request: Request) -> Carried:
+        """Return the call as it is carried, with the size that it has."""
+        told = replace(self.request or request, payload_bytes=len(self.body))
+        return Carried(told, self.body, self.header_bytes, self.api, self.stream)
+
+
+Receive = Callable[[], Awaitable[Received]]
 
 
 class Runner(Protocol):
     """Runs a call on one deployment, wherever that is."""
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
-        """Return the answer. Raises Lost, Trouble, or TimeoutError when `timeout_s` passes."""
+        """Return the answer, a streamed one once its first event is there. Raises Lost, Trouble, or TimeoutError when `timeout_s` passes."""
         ...
 
 

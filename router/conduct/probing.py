@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 
+from ..api import Asked
 from ..errors import Trouble
 from ..runtime.host import Answer
 from ..runtime.load import Loads, now_us
-from ..runtime.probes import due, due_when_slow, probe_body
+from ..runtime.probes import due, due_when_slow, probe_of
 from .ports import Lost
 
 QUIET_US = 5_000_000
 """What this place has not called for so long is left alone: its probes speak for it."""
 PROBE_S = 2.0
 """What a probe may take."""
-Run = Callable[[int, bytes, int | None, float], Awaitable[Answer]]
+Run = Callable[[int, Asked, float], Awaitable[Answer]]
 
 
 class Quiet:
@@ -58,15 +59,15 @@ class Probing:
         self._loads = loads
         self._quiet = quiet
         self._run = run
-        self._bodies = {index: probe_body(fleet.cards[fleet.deployments[index].variant]) for index in mine}
-        self._ended_us = dict.fromkeys(self._bodies, 0)
-        self._took_us = dict.fromkeys(self._bodies, 0)
+        self._asked = {index: probe_of(fleet, fleet.deployments[index]) for index in mine}
+        self._ended_us = dict.fromkeys(self._asked, 0)
+        self._took_us = dict.fromkeys(self._asked, 0)
 
     async def round(self) -> None:
         """Probe what is due, one after the other."""
-        for index, (body, header_bytes) in self._bodies.items():
+        for index, asked in self._asked.items():
             if self._due(index):
-                await self._probe(index, body, header_bytes)
+                await self._probe(index, asked)
 
     def _due(self, index: int) -> bool:
         since_us = min(self._loads.idle_us(index), now_us() - self._ended_us[index])
@@ -74,10 +75,10 @@ class Probing:
             return due_when_slow(since_us, self._took_us[index])
         return due(since_us, self._loads.report(index).p50_us)
 
-    async def _probe(self, index: int, body: bytes, header_bytes: int) -> None:
-        expected_us, began_us = self._estimates.p95_us(index, len(body)), now_us()
+    async def _probe(self, index: int, asked: Asked) -> None:
+        expected_us, began_us = self._estimates.p95_us(index, len(asked.body)), now_us()
         try:
-            await self._run(index, body, header_bytes, PROBE_S)
+            await self._run(index, asked, PROBE_S)
         except (Lost, Trouble, TimeoutError):
             # Whether it lives is asked for apart; a probe that brings nothing teaches nothing.
             self._ended_us[index], self._took_us[index] = now_us(), 0

@@ -1,6 +1,7 @@
 """Where a device's calls run: in its own session, or at a site's ingress over HTTP, deadline and class going along."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,11 +13,12 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.tables import one_way_us
 
+from ..api import Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import Probing, Quiet, Ways
 from ..errors import Kind, Trouble
 from ..ingress.answers import STATUS
-from ..runtime.host import Answer, Host
+from ..runtime.host import Answer, Host, holding
 from ..runtime.load import Loads, now_us
 from ..runtime.probes import IDLE_US_MIN
 
@@ -59,18 +61,19 @@ class DeviceRunner:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
         with self._quiet.calling(deployment):
             if deployment in self._mine:
-                return await self._run_here(deployment, call.body, call.header_bytes, timeout_s)
+                return await self._run_here(deployment, call, timeout_s)
             with self._snapshot.sending(deployment):
                 async with asyncio.timeout(timeout_s):
                     return await self._send(deployment, call, timeout_s)
 
-    async def _run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
+    async def _run_here(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant
         began_us = now_us()
-        with self._loads.running(index, len(body)) as ran:
-            answer = await self._host.run(variant, self._site, body, header_bytes, timeout_s)
+        with ExitStack() as held:
+            ran = held.enter_context(self._loads.running(index, len(asked.body)))
+            answer = await self._host.run(variant, self._site, asked, timeout_s)
             ran(answer.service_us)
-        return replace(answer, at_site_us=now_us() - began_us)
+            return holding(replace(answer, at_site_us=now_us() - began_us), held)
 
     async def probe(self) -> None:
         """Try what nobody calls: own deployments on zeros, and the ways to sites where something is believed much slower than declared."""

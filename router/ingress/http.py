@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -12,7 +12,16 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
 BODY_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Sendable(Protocol):
+    """An answer of any kind."""
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -24,6 +33,8 @@ class Ask:
     headers: dict[bytes, bytes]
     receive: Receive
     read_bytes: int = field(default=0)
+    names: dict[str, str] = field(default_factory=dict)
+    """What the path names: the model of `/v2/models/{model}`."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value, None where it is missing."""
@@ -64,7 +75,7 @@ class Reply:
 
     status: int
     body: bytes = b""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
     @classmethod
     def json(cls, value: Any, status: int = 200, **headers: str) -> "Reply":

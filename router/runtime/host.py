@@ -4,14 +4,17 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from infercast.policies.fleet import Deployment, Fleet
 
-from ..errors import Trouble
+from ..api import Api, Asked, Stream, Usage
+from ..errors import Kind, Trouble
 from ..oip import parse_infer, render_infer
+from ..streams import Watched
 from .batch import Raw, run_batch
 from .session import Session
 
@@ -23,7 +26,10 @@ INLINE_BODY_BYTES_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a replica gives back: the protocol's body, and the time it took: in the replica, and at the whole site."""
+    """What a replica gives back: the protocol's body, and the time it took: in the replica, and at the whole site.
+
+    A streamed answer has a `stream` in place of a body; its first event is there, and its times are those until then.
+    """
 
     body: bytes
     header_bytes: int | None
@@ -32,6 +38,16 @@ class Answer:
     service_us: int
     emulated_us: int = 0
     at_site_us: int = 0
+    usage: Usage | None = None
+    stream: Stream | None = None
+
+
+def holding(answer: Answer, held: ExitStack) -> Answer:
+    """Return an answer that lets go of what is held only when its stream has ended; without a stream, as it is."""
+    if answer.stream is None:
+        return answer
+    kept = held.pop_all()
+    return replace(answer, stream=Watched(answer.stream, lambda _: kept.close()))
 
 
 class Host:
@@ -54,14 +70,16 @@ class Host:
         """The variants hosted here."""
         return tuple(self._sessions)
 
-    async def run(
-        self, variant: str, site: str, body: bytes, header_bytes: int | None, timeout_s: float | None = None
-    ) -> Answer:
-        """Answer one infer request. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError."""
-        if self._inline[variant] and len(body) <= INLINE_BODY_BYTES_MAX:
-            return self._run(variant, site, body, header_bytes)
+    async def run(self, variant: str, site: str, asked: Asked, timeout_s: float | None = None) -> Answer:
+        """Answer one call. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError."""
+        if asked.api is not Api.INFER:
+            raise Trouble(
+                Kind.BAD_REQUEST, f"{variant} does not speak {asked.api}", "call it by /v2/models/MODEL/infer"
+            )
+        if self._inline[variant] and len(asked.body) <= INLINE_BODY_BYTES_MAX:
+            return self._run(variant, site, asked.body, asked.header_bytes)
         loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._threads, self._run, variant, site, body, header_bytes)
+        running = loop.run_in_executor(self._threads, self._run, variant, site, asked.body, asked.header_bytes)
         return await asyncio.wait_for(running, timeout_s)
 
     async def run_batch(self, variant: str, site: str, calls: Sequence[Raw]) -> list[Answer | Trouble]:

@@ -7,8 +7,9 @@ decides on them, no tenant pays for them, and no data is in them.
 import numpy as np
 import orjson
 
-from infercast.policies.fleet import Card
+from infercast.policies.fleet import Card, Deployment, Fleet
 
+from ..api import Api, Asked, Asking
 from .session import DTYPES
 
 IDLE_US_MIN = 5_000_000
@@ -33,8 +34,22 @@ def due_when_slow(idle_us: int, took_us: int) -> bool:
     return idle_us >= max(SLOW_IDLE_US_MIN, SLOW_IDLE_FACTOR * took_us)
 
 
-def probe_body(card: Card) -> tuple[bytes, int]:
-    """Return an infer request of zeros for a variant, and the length of its JSON part."""
+PROBE_CHAT = b'{"messages":[{"role":"user","content":"."}],"max_tokens":1}'
+PROBE_EMBEDDING = b'{"input":"."}'
+
+
+def probe_of(fleet: Fleet, deployment: Deployment) -> Asked:
+    """Return the least call that a deployment can answer: zeros, or one token of text."""
+    task = fleet.model_by_id[fleet.model_of[deployment.variant]].task
+    if task == "chat":
+        return Asking(PROBE_CHAT, api=Api.CHAT)
+    if task == "embedding":
+        return Asking(PROBE_EMBEDDING, api=Api.EMBEDDING)
+    return _zeros(fleet.cards[deployment.variant])
+
+
+def _zeros(card: Card) -> Asked:
+    """Return an infer request of zeros for a variant."""
     tensors, blobs = [], []
     for tensor in card.inputs:
         shape = [1 if size == -1 else size for size in tensor.shape]
@@ -43,4 +58,4 @@ def probe_body(card: Card) -> tuple[bytes, int]:
         tensors.append({**facts, "parameters": {"binary_data_size": len(blob)}})
         blobs.append(blob)
     header = orjson.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}})
-    return b"".join([header, *blobs]), len(header)
+    return Asking(b"".join([header, *blobs]), len(header))

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
@@ -16,12 +18,14 @@ from infercast.policies.model import Hosting, Tier
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.tables import one_way_us
 
+from ..api import Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import PROBE_S, Probing, Quiet, Ways
-from ..runtime.host import Answer, Host
+from ..runtime.host import Answer, Host, holding
 from ..runtime.load import Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
-from .wire import Away, Came
+from ..streams import Delayed, begun
+from .wire import Arriving, Away, Came, answer_in
 
 SILENT_MAX = 2
 
@@ -58,32 +62,46 @@ class ClusterRunner:
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call on a deployment. Raises Lost, Trouble or TimeoutError."""
         place = self._fleet.deployments[deployment]
-        with self._quiet.calling(deployment):
+        with ExitStack() as held:
+            held.enter_context(self._quiet.calling(deployment))
             if place.site == self._site:
-                return await self.run_here(deployment, call.body, call.header_bytes, timeout_s)
-            with self._snapshot.sending(deployment):
-                async with asyncio.timeout(timeout_s):
-                    return await self._run_away(deployment, place.site, call, timeout_s)
+                return holding(await self.run_here(deployment, call, timeout_s), held)
+            held.enter_context(self._snapshot.sending(deployment))
+            async with asyncio.timeout(timeout_s):
+                return holding(await self._run_away(deployment, place.site, call, timeout_s), held)
 
-    async def run_here(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
+    async def run_here(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
         deployment = self._fleet.deployments[index]
         began_us = now_us()
-        with self._loads.running(index, len(body)) as ran:
+        with ExitStack() as held:
+            ran = held.enter_context(self._loads.running(index, len(asked.body)))
             if deployment.hosted is Hosting.IN_WORKER:
-                answer = await self._host.run(deployment.variant, self._site, body, header_bytes, timeout_s)
+                answer = await self._host.run(deployment.variant, self._site, asked, timeout_s)
             else:
-                answer = await self._run_own(deployment.variant, body, header_bytes, timeout_s)
+                answer = await self._run_own(deployment.variant, asked, timeout_s)
             ran(answer.service_us)
-        return replace(answer, at_site_us=now_us() - began_us)
+            return holding(replace(answer, at_site_us=now_us() - began_us), held)
 
-    async def _run_own(self, variant: str, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
+    async def _run_own(self, variant: str, asked: Asked, timeout_s: float) -> Answer:
+        what = (asked.body, asked.header_bytes, asked.api)
         try:
             async with asyncio.timeout(timeout_s):
-                came: Came = await self._own[variant].run.remote(body, header_bytes)
+                if asked.stream:
+                    return await self._streamed(self._own[variant].options(stream=True).stream.remote(*what))
+                came: Came = await self._own[variant].run.remote(*what)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
-        return _answer_in(came)
+        return answer_in(came)
+
+    async def _streamed(self, items: Any) -> Answer:
+        """Return a streamed answer of another replica once its first item is there; whoever gives up before cancels it there."""
+        arriving = Arriving(items, (RayError, RayServeException))
+        try:
+            return await arriving.first()
+        except BaseException:
+            await arriving.aclose()
+            raise
 
     async def _run_away(self, index: int, site: str, call: Carried, timeout_s: float) -> Answer:
         path = self._fleet.network.path(self._site, site)
@@ -94,13 +112,18 @@ class ClusterRunner:
         began_us = now_us()
         try:
             await asyncio.sleep(there_us / 1_000_000)
-            away = Away(call.request, index, call.body, call.header_bytes, timeout_s)
-            came: Came = await self._others[site].run_away.remote(away)
-            back_us = one_way_us(way, len(came.answer.body) if came.answer is not None else 0)
-            await asyncio.sleep(back_us / 1_000_000)
+            away = Away(call.request, index, call.body, call.header_bytes, timeout_s, call.api, call.stream)
+            if call.stream:
+                answer = await self._streamed(self._others[site].options(stream=True).stream_away.remote(away))
+            else:
+                answer = answer_in(await self._others[site].run_away.remote(away))
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
-        answer = _answer_in(came)
+        back_us = one_way_us(way, len(answer.body))
+        if answer.stream is not None and back_us:
+            answer = replace(answer, stream=await begun(Delayed(answer.stream, back_us / 1_000_000)))
+        else:
+            await asyncio.sleep(back_us / 1_000_000)
         self._travelled(site, len(call.body), now_us() - began_us - answer.at_site_us)
         return replace(answer, emulated_us=there_us + back_us)
 
@@ -150,11 +173,3 @@ class ClusterRunner:
 
     def _lives(self, index: int) -> bool:
         return self._silent.get(self._fleet.deployments[index].variant, 0) < SILENT_MAX
-
-
-def _answer_in(came: Came) -> Answer:
-    if came.lost:
-        raise Lost(came.message)
-    if came.answer is None:
-        raise came.trouble()
-    return came.answer

@@ -1,13 +1,17 @@
 """Replicas of their own for variants that would hold up a site worker: one Serve deployment per variant and site."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from ray import serve
 
 from infercast.policies.fleet import Deployment, Fleet
 
+from ..api import Api, Asking
 from ..runtime.batch import Raw
 from ..runtime.host import Host
 from .settings import narrow_replica
-from .wire import Came, came_from, came_of
+from .wire import Came, Item, came_from, came_of, items_of
 
 
 @serve.deployment
@@ -22,12 +26,19 @@ class VariantReplica:
         self._batches = deployment.batch_max > 1
         self._run_batch.set_max_batch_size(deployment.batch_max)
 
-    async def run(self, body: bytes, header_bytes: int | None) -> Came:
-        """Answer one infer request; with others that wait, in one run, where the fleet file allows batches."""
-        if self._batches:
+    async def run(self, body: bytes, header_bytes: int | None, api: Api) -> Came:
+        """Answer one call; with others that wait, in one run, where the fleet file allows batches."""
+        if self._batches and api is Api.INFER:
             came: Came = await self._run_batch((body, header_bytes))
             return came
-        return await came_of(self._host.run(self._variant, self._site, body, header_bytes))
+        return await came_of(self._host.run(self._variant, self._site, Asking(body, header_bytes, api)))
+
+    async def stream(self, body: bytes, header_bytes: int | None, api: Api) -> AsyncGenerator[Item, None]:
+        """Answer one call in events."""
+        asked = Asking(body, header_bytes, api, stream=True)
+        async with aclosing(items_of(self._host.run(self._variant, self._site, asked))) as items:
+            async for item in items:
+                yield item
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _run_batch(self, calls: list[Raw]) -> list[Came]:

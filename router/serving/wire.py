@@ -1,10 +1,14 @@
 """What travels between workers of one cluster. Trouble travels as a value: exceptions do not survive the way whole."""
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from infercast.policies.model import Request
 
+from ..api import Api, Event
+from ..conduct.ports import Lost
 from ..errors import Kind, Trouble
 from ..runtime.host import Answer
 
@@ -18,6 +22,8 @@ class Away:
     body: bytes
     header_bytes: int | None
     timeout_s: float
+    api: Api = Api.INFER
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +54,73 @@ async def came_of(running: Awaitable[Answer]) -> Came:
         return came_from(await running)
     except Trouble as trouble:
         return came_from(trouble)
+
+
+Item = Came | Event
+"""Of a streamed answer on its way: first what came, then its events; a second `Came` says what cut it short."""
+
+
+async def items_of(running: Awaitable[Answer]) -> AsyncGenerator[Item, None]:
+    """Wait for a call and send what comes of it: the answer without its stream, then its events."""
+    try:
+        answer = await running
+    except Trouble as trouble:
+        yield came_from(trouble)
+        return
+    except (Lost, TimeoutError) as error:
+        yield Came(lost=True, message=str(error))
+        return
+    if answer.stream is None:
+        yield Came(answer)
+        return
+    async with aclosing(answer.stream):
+        yield Came(replace(answer, stream=None))
+        try:
+            async for event in answer.stream:
+                yield event
+        except Trouble as trouble:
+            yield came_from(trouble)
+        except Lost as error:
+            yield Came(lost=True, message=str(error))
+
+
+def answer_in(came: Came) -> Answer:
+    """Return the answer that came. Raises what came instead: Lost or Trouble."""
+    if came.lost:
+        raise Lost(came.message)
+    if came.answer is None:
+        raise came.trouble()
+    return came.answer
+
+
+class Arriving:
+    """A streamed answer as it comes from another replica."""
+
+    def __init__(self, items: Any, lost: tuple[type[Exception], ...]) -> None:
+        self._items = items
+        self._lost = lost
+
+    async def first(self) -> Answer:
+        """Return the answer with this as its stream. Raises Lost or Trouble."""
+        return replace(answer_in(await self._next()), stream=self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        item = await self._next()
+        if isinstance(item, Came):
+            answer_in(item)
+            raise Lost("the replica answered twice")
+        event: Event = item
+        return event
+
+    async def _next(self) -> Any:
+        try:
+            return await anext(self._items)
+        except self._lost as error:
+            raise Lost(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Cancel it over there."""
+        self._items.cancel()

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
 from .runner import ClusterRunner
 from .settings import narrow_replica
-from .wire import Away, Came, came_of
+from .wire import Away, Came, Item, came_of, items_of
 
 log = logging.getLogger("infercast.site")
 PROBE_EVERY_S = 1.0
@@ -93,6 +95,26 @@ class SiteWorker:
 
     async def run_away(self, away: Away) -> Came:
         """Run a call that another site received; the policy is asked again here, where the data arrives."""
+        refused = self._taken_in(away)
+        if refused is not None:
+            return refused
+        try:
+            return await came_of(self._runner.run_here(away.deployment, away, away.timeout_s))
+        except (Lost, TimeoutError) as error:
+            return Came(lost=True, message=str(error))
+
+    async def stream_away(self, away: Away) -> AsyncGenerator[Item, None]:
+        """Run such a call and send its answer in events."""
+        refused = self._taken_in(away)
+        if refused is not None:
+            yield refused
+            return
+        async with aclosing(items_of(self._runner.run_here(away.deployment, away, away.timeout_s))) as items:
+            async for item in items:
+                yield item
+
+    def _taken_in(self, away: Away) -> Came | None:
+        """Write down what another site sent, and return why it may not run here, if so."""
         self._journal.write(
             "received",
             role="replica",
@@ -110,10 +132,7 @@ class SiteWorker:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {error}")
         if veto is not None and veto.rule is not Rule.NONE:
             return Came(kind=Kind.REFUSED, message=f"{self._site} may not run this call: {veto.detail}")
-        try:
-            return await came_of(self._runner.run_here(away.deployment, away.body, away.header_bytes, away.timeout_s))
-        except (Lost, TimeoutError) as error:
-            return Came(lost=True, message=str(error))
+        return None
 
     async def _exchange(self) -> None:
         """Tell and hear, four times a second, for as long as the worker lives."""

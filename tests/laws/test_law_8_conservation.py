@@ -11,6 +11,7 @@ from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Request
 from infercast.policies.patience import DEADLINE_DEFAULT_US
+from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
 from tests.laws.oracle import may_enter, may_run
 from tests.laws.worlds import World, worlds
@@ -180,7 +181,7 @@ def test_calls_at_the_same_time_end_once_each(pairs: list[tuple[Request, list[st
 
 
 def _takes_turns(at: Scene) -> Any:
-    async def read() -> tuple[bytes, int | None]:
+    async def read() -> Received:
         await asyncio.sleep(0)
         return await at.body()
 

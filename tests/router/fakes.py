@@ -21,7 +21,7 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.caller import Caller
-from infercast.router.conduct.ports import Carried, Lost
+from infercast.router.conduct.ports import Carried, Lost, Received
 from infercast.router.conduct.recorder import Recorder
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.app import Ingress
@@ -74,7 +74,7 @@ class Clock:
     @contextmanager
     def rules(self) -> Iterator["Clock"]:
         """Put the clock in place of the monotonic one, and stop the one on the wall."""
-        wall = patch("infercast.router.ingress.app._now_s", lambda: WALL_S)
+        wall = patch("infercast.router.ingress.desk._now_s", lambda: WALL_S)
         with patch("infercast.router.conduct.caller._now_us", self), wall:
             yield self
 
@@ -197,9 +197,9 @@ class Body:
     payload: bytes = b"{}"
     reads: int = 0
 
-    async def __call__(self) -> tuple[bytes, int | None]:
+    async def __call__(self) -> Received:
         self.reads += 1
-        return self.payload, None
+        return Received(self.payload)
 
 
 @dataclass

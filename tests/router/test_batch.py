@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infercast.router.api import Asking
 from infercast.router.errors import Kind, Trouble
 from infercast.router.oip import Infer
 from infercast.router.runtime.batch import Raw, run_batch
@@ -70,7 +71,7 @@ def test_a_host_answers_a_batch_as_it_answers_one(as_bytes: bool) -> None:
 
     async def both() -> tuple[list[Answer | Trouble], list[Answer]]:
         together = await host.run_batch("digits-medium", "fra", [*calls, (b"", None)])
-        return together, [await host.run("digits-medium", "fra", *call) for call in calls]
+        return together, [await host.run("digits-medium", "fra", Asking(*call)) for call in calls]
 
     together, alone = asyncio.run(both())
     assert isinstance(together[3], Trouble)

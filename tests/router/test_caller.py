@@ -11,6 +11,7 @@ from infercast.policies.model import Request, Rule
 from infercast.policies.patience import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.conduct.caller import Answered
+from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
 from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 
@@ -248,9 +249,9 @@ def test_time_spent_on_reading_counts() -> None:
     with Clock().rules() as clock:
         at = scene(clock=clock)
 
-        async def slowly() -> tuple[bytes, int | None]:
+        async def slowly() -> Received:
             clock.now_us += 400_000
-            return b"{}", None
+            return Received(b"{}")
 
         with pytest.raises(Trouble, match="no answer within 300 ms; tried nothing"):
             asyncio.run(at.caller.call(ask(), slowly))
@@ -317,9 +318,9 @@ def test_a_stated_deadline_may_be_longer_than_the_default() -> None:
 def test_a_body_that_never_comes_ends_at_the_deadline() -> None:
     at = scene()
 
-    async def never() -> tuple[bytes, int | None]:
+    async def never() -> Received:
         await asyncio.sleep(3600)
-        return b"", None
+        return Received(b"")
 
     async def carried() -> None:
         try:

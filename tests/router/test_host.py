@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infercast.router.api import Asking
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import INLINE_P95_MAX_MS, Answer, Host
 from infercast.router.runtime.session import Session
@@ -35,7 +36,7 @@ def host_of(*variants: str) -> Host:
 
 
 def answer(host: Host, variant: str, body: tuple[bytes, int | None]) -> Answer:
-    return asyncio.run(host.run(variant, "fra", *body))
+    return asyncio.run(host.run(variant, "fra", Asking(*body)))
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])
@@ -130,4 +131,4 @@ def test_what_runs_beside_the_event_loop_is_given_up_in_time(monkeypatch: pytest
 
 async def timed(host: Host) -> None:
     """One call with little patience; what it started ends when the test lets it."""
-    await host.run("digits-small", "fra", *infer_body(held_out()[0][:1]), timeout_s=0.05)
+    await host.run("digits-small", "fra", Asking(*infer_body(held_out()[0][:1])), timeout_s=0.05)

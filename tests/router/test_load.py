@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.estimates import Estimates
 from infercast.policies.snapshot import Report, Snapshot
+from infercast.router.api import Asking
 from infercast.router.runtime.host import Host
 from infercast.router.runtime.load import Loads
 from infercast.router.runtime.session import Session
@@ -163,7 +164,7 @@ def test_a_burst_at_a_real_replica_does_not_inflate_what_is_learned_of_it(monkey
     async def call() -> None:
         began = asyncio.get_running_loop().time()
         with loads.running(SMALL, len(body)) as ran:
-            answer = await host.run("digits-small", "fra", body, header_bytes, 30)
+            answer = await host.run("digits-small", "fra", Asking(body, header_bytes), 30)
             service_us.append(answer.service_us)
             ran(answer.service_us)
         took_us.append((asyncio.get_running_loop().time() - began) * 1_000_000)

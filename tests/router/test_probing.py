@@ -9,6 +9,7 @@ import pytest
 
 from infercast.policies.estimates import Estimates
 from infercast.policies.snapshot import Snapshot
+from infercast.router.api import Asked
 from infercast.router.conduct.ports import Lost
 from infercast.router.conduct.probing import PROBE_S, QUIET_US, Probing, Quiet, Ways
 from infercast.router.errors import Kind, Trouble
@@ -46,12 +47,12 @@ class Site:
         self.loads = Loads(FLEET, Snapshot.declared(FLEET), self.estimates, [OWN, OTHER])
         self.probing = Probing(FLEET, self.estimates, self.loads, self.quiet, [OWN, OTHER], self.run)
 
-    async def run(self, index: int, body: bytes, header_bytes: int | None, timeout_s: float) -> Answer:
+    async def run(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         """Run one call."""
         assert timeout_s == PROBE_S
         self.ran.append((index, self.clock.now_us))
         took_us = self.slower * int(FLEET.tables.priors_us[index, 0])
-        with self.loads.running(index, len(body)) as ran:
+        with self.loads.running(index, len(asked.body)) as ran:
             self.clock.now_us += took_us
             if self.ends is not None:
                 raise self.ends

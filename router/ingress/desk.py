@@ -1,0 +1,116 @@
+"""What all APIs of an ingress share: whose call it is, its metadata from headers, and the facts of an answer."""
+
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from infercast.policies.model import Request
+from infercast.policies.units import us_from_ms
+
+from ..conduct.caller import Answered, Caller
+from ..conduct.ports import Journal, Receive
+from ..errors import Kind, Trouble
+from ..keys import Key, Keys
+from .http import BODY_BYTES_MAX, Ask, Headers
+
+DEADLINE_MS_MAX = 600_000
+
+
+class Desk:
+    """One entry's caller, keys and journal."""
+
+    def __init__(self, caller: Caller, keys: Keys, journal: Journal, emulated: bool) -> None:
+        self.caller = caller
+        self.emulated = emulated
+        self._keys = keys
+        self._journal = journal
+
+    def key(self, ask: Ask) -> Key:
+        """Return whose call it is. Raises Trouble(UNAUTHENTICATED)."""
+        given = ask.header("authorization") or ""
+        scheme, _, secret = given.partition(" ")
+        key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+        if key is None or key.tenant not in self.caller.engine.policies:
+            raise Trouble(Kind.UNAUTHENTICATED, "no valid key", "send `Authorization: Bearer KEY`")
+        return key
+
+    def request_of(self, ask: Ask, key: Key, model: str) -> Request:
+        """Return a call's metadata, all of it from its headers. Raises Trouble for what is wrong or too much."""
+        declared = ask.length() or 0
+        if declared > BODY_BYTES_MAX:
+            raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {BODY_BYTES_MAX}")
+        call_id = ask.header("infercast-id") or secrets.token_hex(8)
+        named, deadline_ms = ask.header("infercast-class"), ask.header("infercast-deadline-ms")
+        return self.request(key, model, classes_in(named), deadline_ms, declared, call_id[:128])
+
+    def request(
+        self, key: Key, model: str, classes: Iterable[str], deadline_ms: Any, payload_bytes: int, call_id: str
+    ) -> Request:
+        """Return a call's metadata; the key's classes are always among its own."""
+        return Request(
+            id=call_id,
+            tenant=key.tenant,
+            model=model,
+            entry=self.caller.entry,
+            origin=key.origin or self.caller.entry,
+            classes=tuple(sorted({*key.classes, *classes})),
+            payload_bytes=payload_bytes,
+            deadline_us=deadline_us(deadline_ms),
+            at_s=_now_s(),
+        )
+
+    async def carry(self, ask: Ask, request: Request, receive: Receive) -> Answered:
+        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused: law 9's record."""
+        try:
+            return await self.caller.call(request, receive)
+        finally:
+            self._journal.write(
+                "received",
+                role="ingress",
+                request=request.id,
+                tenant=request.tenant,
+                model=request.model,
+                origin=request.origin,
+                classes=list(request.classes),
+                payload_bytes=ask.read_bytes,
+            )
+
+    def facts(self, answered: Answered, call_id: str) -> Headers:
+        """Return the headers that say where a call ran, and why."""
+        answer = answered.answer
+        facts = (
+            (b"infercast-site", answer.site.encode()),
+            (b"infercast-at-site-ms", f"{answer.at_site_us / 1000:.3f}".encode()),
+            (b"infercast-variant", answer.variant.encode()),
+            (b"infercast-tier", answered.tier.encode()),
+            (b"infercast-decision", answered.decision_id.encode()),
+            (b"infercast-id", call_id.encode("latin-1", "replace")),
+            (b"infercast-attempts", str(answered.attempts).encode()),
+            (b"infercast-cost-usd", f"{answered.cost_usd:.9f}".encode()),
+        )
+        if not self.emulated:
+            return facts
+        return (*facts, (b"infercast-emulated-ms", f"{answer.emulated_us / 1000:.3f}".encode()))
+
+
+def classes_in(named: str | None) -> list[str]:
+    """Return the data classes that a header names, with commas between."""
+    return [word.strip() for word in (named or "").split(",") if word.strip()]
+
+
+def deadline_us(deadline_ms: Any) -> int:
+    """Return a deadline in microseconds, 0 where none is given. Raises Trouble for what is no time."""
+    if deadline_ms is None:
+        return 0
+    try:
+        value = float(deadline_ms)
+    except ValueError:
+        value = -1
+    if not 0 < value <= DEADLINE_MS_MAX:
+        raise Trouble(Kind.BAD_REQUEST, f"the deadline is {deadline_ms!r} ms", f"send a number up to {DEADLINE_MS_MAX}")
+    return max(1, us_from_ms(value))
+
+
+def _now_s() -> int:
+    return int(time.time())

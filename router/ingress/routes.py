@@ -1,0 +1,60 @@
+"""Which call of HTTP is answered by whom. Paths may hold names in braces: `/v2/models/{model}/infer`."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from infercast.policies.faults import did_you_mean
+
+from ..errors import Kind, Trouble
+from .answers import reply_of
+from .http import Ask, Sendable
+
+Handler = Callable[[Ask], Awaitable[Sendable]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and a path, what answers it, and how that says trouble: each API in its own shape."""
+
+    method: str
+    path: str
+    handler: Handler
+    told: Callable[[Trouble], Sendable] = reply_of
+
+
+class Routes:
+    """All routes of an ingress."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._fixed: dict[tuple[str, str], Route] = {}
+        self._named: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
+        for route in routes:
+            if "{" in route.path:
+                parts = route.path.split("/")
+                self._named.setdefault((route.method, len(parts)), []).append((parts, route))
+            else:
+                self._fixed[(route.method, route.path)] = route
+
+    def find(self, ask: Ask) -> Route:
+        """Return the route of a call, with the names of its path in `ask.names`. Raises Trouble(NOT_FOUND)."""
+        fixed = self._fixed.get((ask.method, ask.path))
+        if fixed is not None:
+            return fixed
+        parts = ask.path.split("/")
+        for wanted, route in self._named.get((ask.method, len(parts)), ()):
+            names = _names(wanted, parts)
+            if names is not None:
+                ask.names = names
+                return route
+        remedy = did_you_mean(ask.path, [path for _, path in self._fixed])
+        raise Trouble(Kind.NOT_FOUND, f"{ask.method} {ask.path} is not served here", remedy)
+
+
+def _names(wanted: list[str], parts: list[str]) -> dict[str, str] | None:
+    names = {}
+    for want, part in zip(wanted, parts, strict=True):
+        if want[:1] == "{" and part:
+            names[want[1:-1]] = part
+        elif want != part:
+            return None
+    return names

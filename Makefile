@@ -20,8 +20,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-models: $(STAMP)        ## Build the vision models (the digits ship with the repository)
+models: $(STAMP)        ## Build the vision and language models (the digits ship with the repository)
 	@$(BIN)/python examples/models/vision.py
+	@$(BIN)/python examples/models/language.py
 
 demo: setup      ## Start, send real traffic, cut a site off, show what went where and why; leaves nothing running
 	@$(BIN)/infercast demo

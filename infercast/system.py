@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,14 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infercast.first_keys import issue_missing
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.model import Tier
 from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
-from infercast.router.keys import issue, save_keys, write_private
+from infercast.router.key_changes import CREDENTIALS, read_credentials
+from infercast.router.keys import write_private
 from infercast.router.processes import alive, end_run, wait_gone
+from infercast.router.serving.certificate import TlsFiles, read_certificate
+from infercast.router.serving.cluster import free_ports
+from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
 
@@ -42,11 +47,20 @@ class Running:
     fleet: str
     policies: str
     devices: dict[str, int]
+    grpc_port: int = 0
+    ray: str = ""
+    """Where Ray's own tools find the cluster; they need its token, too (docs/security.md)."""
+    certificate: str = ""
+    """The file with what its ingress shows to clients; empty where it speaks plain HTTP."""
 
     @property
     def url(self) -> str:
         """Where its ingresses are: `{url}/{site}`."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+
+    def verify(self) -> ssl.SSLContext | bool:
+        """Return what httpx is to verify calls from this machine by: that very certificate; nothing on plain HTTP."""
+        return trusting(Path(self.certificate)) if self.certificate else False
 
 
 def find(state: Path) -> Running:
@@ -60,14 +74,29 @@ def find(state: Path) -> Running:
     return running
 
 
-def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: Callable[[str], None]) -> Running:
-    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot."""
+def start(
+    fleet_path: Path,
+    policies_path: Path,
+    state: Path,
+    port: int,
+    step: Callable[[str], None],
+    grpc_port: int = 0,
+    tls: TlsFiles | None = None,
+) -> Running:
+    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot.
+
+    `grpc_port` 0 means any that is free.
+    """
+    if tls is not None:
+        read_certificate(tls)
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
     _check_artefacts(fleet_path, fleet)
     if (state / "run.json").exists():
         raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
-    _check_port(port)
+    _check_port(port, "--port")
+    if grpc_port:
+        _check_port(grpc_port, "--grpc-port")
     prepare(state, fleet, policies)
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
@@ -77,7 +106,9 @@ def start(fleet_path: Path, policies_path: Path, state: Path, port: int, step: C
     command = [
         sys.executable, "-m", "infercast.router.serving.supervisor",
         "--fleet", str(fleet_path.resolve()), "--policies", str(policies_path.resolve()),
-        "--state", str(state.resolve()), "--port", str(port), "--run", run_id, "--temp", temp,
+        "--state", str(state.resolve()), "--port", str(port), "--grpc-port", str(grpc_port or free_ports(1)[0]),
+        "--run", run_id, "--temp", temp,
+        *(["--tls-cert", str(tls.certificate.resolve()), "--tls-key", str(tls.key.resolve())] if tls else []),
     ]  # fmt: skip
     with (state / "logs" / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(
@@ -163,43 +194,22 @@ def kill_site(running: Running, site: str) -> str:
 
 
 def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
-    """Lay out the state folder and issue keys: one per tenant, one per tenant and client zone, one per device."""
+    """Lay out the state folder, and issue the keys that are missing in it."""
     for folder in (state, state / "journal", state / "devices"):
         folder.mkdir(parents=True, exist_ok=True)
     for old in (state / "journal").glob("*.jsonl"):
         old.unlink()
-    keys, secrets_by_id = [], {}
-    for tenant in policies:
-        for origin in (None, *fleet.zone_by_id):
-            key_id = f"{tenant}.{origin}" if origin else tenant
-            key, secrets_by_id[key_id] = issue(key_id, tenant, origin)
-            keys.append(key)
-        for site in fleet.sites:
-            if site.tenant == tenant:
-                key, secrets_by_id[f"{tenant}.{site.id}"] = issue(f"{tenant}.{site.id}", tenant, site.id)
-                keys.append(key)
-    for site in fleet.sites:
-        if site.tier is Tier.DEVICE:
-            bundle: dict[str, Any] = {
-                "tenant": site.tenant,
-                "secret": secrets_by_id[f"{site.tenant}.{site.id}"],
-                "classes": [],
-            }
-            write_private(state / "devices" / f"{site.id}.json", json.dumps(bundle))
-    save_keys(state / "keys.json", keys)
-    write_private(state / "credentials.json", json.dumps(secrets_by_id, indent=1))
+    issue_missing(state, fleet, policies)
 
 
 def secret_of(state: Path, key_id: str) -> str:
     """Return a key that `up` issued for the caller on this machine. Raises BadInput for one it did not."""
-    try:
-        known: dict[str, str] = json.loads((state / "credentials.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")]) from error
+    path = state / CREDENTIALS
+    if not path.exists():
+        raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")])
+    known = read_credentials(state)
     if key_id not in known:
-        raise BadInput(
-            [Fault(str(state / "credentials.json"), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")]
-        )
+        raise BadInput([Fault(str(path), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")])
     return known[key_id]
 
 
@@ -211,11 +221,11 @@ def _check_artefacts(path: Path, fleet: Fleet) -> None:
         raise BadInput([*faults, Fault(str(path), 0, "", "artefacts are missing", "`make models` builds them")])
 
 
-def _check_port(port: int) -> None:
+def _check_port(port: int, option: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", "end what listens there, or give --port")
+            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", f"end what listens there, or give {option}")
             raise BadInput([fault]) from error

@@ -1,22 +1,42 @@
-"""API keys: who calls, from where, bound to which data classes. Only hashes are kept.
+"""API keys: who calls, from where, bound to which data classes, until when. Only hashes are kept.
 
-Keys are 256 random bits, so a plain SHA-256 of one cannot be searched; no slow hash is needed on the hot path.
+Secrets are 256 random bits, so a plain SHA-256 of one cannot be searched; no slow hash is needed on the hot path.
+A key that is being rotated stands here twice under one id, with the hash of its old and of its new secret.
 """
 
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
+
+
+class Holder(StrEnum):
+    """Whose a key is. Neither may do what the other may."""
+
+    TENANT = "tenant"
+    """A tenant's: inference and decisions."""
+    ADMIN = "admin"
+    """The platform team's: `/admin`, and no inference."""
+
+
+class Standing(StrEnum):
+    """Whether a key is good."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """An issued key. `origin` is the zone or device site that its calls come from, None meaning the entry site.
 
-    `classes` always bind its calls, beside the class that a call names.
+    `classes` always bind its calls, beside the class that a call names. An admin's key has none of these three.
+    Times are seconds of the Unix epoch; a key without `expires_at_s` does not expire.
     """
 
     id: str
@@ -24,6 +44,16 @@ class Key:
     sha256: str
     origin: str | None = None
     classes: tuple[str, ...] = ()
+    holder: Holder = Holder.TENANT
+    issued_at_s: int = 0
+    expires_at_s: int | None = None
+    revoked_at_s: int | None = None
+
+    def standing(self, now_s: float) -> Standing:
+        """Return whether it is good at a time. Revoking holds at once, whatever its time says."""
+        if self.revoked_at_s is not None:
+            return Standing.REVOKED
+        return Standing.EXPIRED if self.expires_at_s is not None and now_s >= self.expires_at_s else Standing.VALID
 
 
 def hash_of(secret: str) -> str:
@@ -31,10 +61,25 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def issue(key_id: str, tenant: str, origin: str | None = None, classes: Iterable[str] = ()) -> tuple[Key, str]:
+def new_secret() -> str:
+    """Return a secret that nobody can guess."""
+    return f"ic-{secrets.token_urlsafe(32)}"
+
+
+def issue(
+    key_id: str,
+    tenant: str,
+    origin: str | None = None,
+    classes: Iterable[str] = (),
+    *,
+    holder: Holder = Holder.TENANT,
+    now_s: int = 0,
+    expires_at_s: int | None = None,
+) -> tuple[Key, str]:
     """Return a new key and its secret, which is shown once and not kept."""
-    secret = f"ic-{secrets.token_urlsafe(32)}"
-    return Key(key_id, tenant, hash_of(secret), origin, tuple(sorted(classes))), secret
+    secret = new_secret()
+    key = Key(key_id, tenant, hash_of(secret), origin, tuple(sorted(classes)), holder, now_s, expires_at_s)
+    return key, secret
 
 
 class Keys:
@@ -42,28 +87,24 @@ class Keys:
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._by_hash = {key.sha256: key for key in keys}
+        text = json.dumps(sorted((asdict(key) for key in self), key=lambda entry: str(entry["sha256"])))
+        self.digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        """A digest of all that they say."""
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._by_hash.values())
 
     def find(self, secret: str) -> Key | None:
-        """Return the key of a secret, None where nobody issued it."""
+        """Return the key of a secret, good or not; None where nobody issued it."""
         return self._by_hash.get(hash_of(secret))
 
     def tenants(self) -> frozenset[str]:
         """The tenants that hold keys."""
-        return frozenset(key.tenant for key in self._by_hash.values())
+        return frozenset(key.tenant for key in self if key.holder is Holder.TENANT)
 
     def origins(self) -> frozenset[str]:
         """The places that keys are bound to."""
-        return frozenset(key.origin for key in self._by_hash.values() if key.origin)
-
-
-def save_keys(path: Path, keys: Iterable[Key]) -> None:
-    """Write the hashes, whole or not at all, readable by the owner only."""
-    write_private(path, json.dumps([asdict(key) for key in keys], indent=1))
-
-
-def load_keys(path: Path) -> Keys:
-    """Read the hashes."""
-    return Keys(Key(**{**entry, "classes": tuple(entry["classes"])}) for entry in json.loads(path.read_text()))
+        return frozenset(key.origin for key in self if key.origin)
 
 
 def write_private(path: Path, text: str) -> None:

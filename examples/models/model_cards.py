@@ -44,6 +44,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _sidecar(artefact: Path) -> Path:
+    return artefact.with_name(artefact.name + ".sha256")
+
+
+def is_current(artefact: Path, recipe: str) -> bool:
+    """Whether the artefact is there, whole, and made by this recipe."""
+    if not artefact.is_file() or not _sidecar(artefact).is_file():
+        return False
+    return _sidecar(artefact).read_text().split() == [sha256_of(artefact), recipe]
+
+
+def write_artefact(artefact: Path, content: bytes, recipe: str) -> None:
+    """Write an artefact, and beside it its digest and the recipe it was made by."""
+    write_atomically(artefact, content)
+    write_atomically(_sidecar(artefact), f"{sha256_of(artefact)} {recipe}\n".encode())
+
+
 def open_session(path: Path) -> ort.InferenceSession:
     """One intra-op thread: a service time that depends on the core count of the machine cannot be compared."""
     options = ort.SessionOptions()
@@ -107,10 +124,11 @@ def measure_service_times_ms(sessions: list[ort.InferenceSession], feeds: list[F
             measured = _time_calls_ms(session, feeds, len(feeds))
             if round_index > 0:  # the first round only warms up
                 collected.extend(measured)
-    return [_service_time_entry(collected) for collected in times_ms]
+    return [service_time_entry(collected) for collected in times_ms]
 
 
-def _service_time_entry(times_ms: list[float]) -> Card:
+def service_time_entry(times_ms: list[float]) -> Card:
+    """Summarise times in milliseconds, and say where and when they were measured."""
     return {
         "p50": round(float(np.percentile(times_ms, 50)), 4),
         "p95": round(float(np.percentile(times_ms, 95)), 4),

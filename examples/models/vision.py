@@ -187,25 +187,14 @@ def make_model(variant: Variant) -> onnx.ModelProto:
     return model
 
 
-def _sidecar(artefact: Path) -> Path:
-    return artefact.with_name(artefact.name + ".sha256")
-
-
-def is_current(artefact: Path) -> bool:
-    if not artefact.is_file() or not _sidecar(artefact).is_file():
-        return False
-    return _sidecar(artefact).read_text().split() == [cards.sha256_of(artefact), RECIPE]
-
-
 def build(name: str, out: Path) -> Path:
     """Build one artefact in the folder unless a current one is there; return its path."""
     artefact = out / f"{name}.onnx"
-    if is_current(artefact):
+    if cards.is_current(artefact, RECIPE):
         print(f"{name}: {artefact} is current", flush=True)
         return artefact
     print(f"{name}: building {artefact}", flush=True)
-    cards.write_atomically(artefact, make_model(VARIANTS[name]).SerializeToString(deterministic=True))
-    cards.write_atomically(_sidecar(artefact), f"{cards.sha256_of(artefact)} {RECIPE}\n".encode())
+    cards.write_artefact(artefact, make_model(VARIANTS[name]).SerializeToString(deterministic=True), RECIPE)
     print(f"{name}: wrote {artefact.stat().st_size} bytes", flush=True)
     return artefact
 

@@ -48,7 +48,7 @@ def call(
         headers["infercast-class"] = data_class
     if deadline_ms:
         headers["infercast-deadline-ms"] = str(deadline_ms)
-    with httpx.Client(headers=headers, timeout=WAIT_S, verify=False) as client:  # noqa: S501 - plain HTTP on loopback
+    with httpx.Client(headers=headers, timeout=WAIT_S, verify=running.verify()) as client:
         began = time.perf_counter()
         try:
             response = client.post(f"{url}/v2/models/{model}/infer", content=content)

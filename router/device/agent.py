@@ -6,7 +6,6 @@ python -m infercast.router.device.agent --fleet cluster.yaml --policies policies
 
 import argparse
 import asyncio
-import json
 import logging
 import time
 from pathlib import Path
@@ -21,49 +20,49 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.snapshot import Snapshot
 
+from ..bundle import BundleFile, bundle_path
 from ..conduct.caller import Caller
 from ..conduct.recorder import Recorder
+from ..followed import WATCH_S
 from ..ingress.app import Ingress
-from ..keys import Key, Keys, hash_of
-from ..policy_folder import WATCH_S, Policies, PolicyFolder
+from ..policy_folder import Policies, PolicyFolder
 from ..runtime.host import Host
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from ..upstream.trust import Trust
 from .runner import DeviceRunner
 
 log = logging.getLogger("infercast.device")
 
 
-def read_bundle(state: Path, site: str) -> dict[str, Any]:
-    """Return what the device was given: its tenant, its key, the classes that bind all of its calls."""
-    bundle: dict[str, Any] = json.loads((state / "devices" / f"{site}.json").read_text(encoding="utf-8"))
-    return bundle
-
-
-async def serve(fleet_path: Path, policies_path: Path, state: Path, site: str, port: int, upstream: str) -> None:
+async def serve(
+    fleet_path: Path, policies_path: Path, state: Path, site: str, port: int, upstream: str, trust: Trust
+) -> None:
     """Serve the device's own callers on loopback until cancelled."""
     fleet = load_fleet(fleet_path)
-    bundle = read_bundle(state, site)
+    bundle = BundleFile(bundle_path(state, site))
+    tenant = bundle.current.tenant
     folder = PolicyFolder(policies_path, fleet)
-    engine, shadow = _engines(fleet, folder.current, bundle["tenant"], site)
+    engine, shadow = _engines(fleet, folder.current, tenant, site)
     snapshot = Snapshot(fleet)
     mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
     estimates = Estimates(fleet, site, mine)
     journal = FileJournal(state / "journal", site)
     host = Host(fleet, [fleet.deployments[index] for index in mine])
-    runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle["secret"])
+    runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle.current.secret, trust.context)
     decisions = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
     recorder = Recorder(site, fleet, snapshot, decisions, journal)
     caller = Caller(site, engine, snapshot, estimates, runner, recorder, journal)
     caller.install(engine, shadow)
-    keys = Keys([Key(site, bundle["tenant"], hash_of(bundle["secret"]), site, tuple(bundle["classes"]))])
-    ingress = Ingress(caller, keys, journal, runner.signals, emulated=True)
+    ingress = Ingress(caller, bundle.current.keys, journal, runner.signals, emulated=True)
     await runner.hear_once(nearest(fleet, site))
     config = uvicorn.Config(ingress, host="127.0.0.1", port=port, log_level="warning", access_log=False)
     background = [
         asyncio.create_task(runner.listen(nearest(fleet, site))),
-        asyncio.create_task(_watch(folder, caller, bundle["tenant"])),
+        asyncio.create_task(_watch(folder, caller, tenant)),
+        asyncio.create_task(trust.follow()),
+        asyncio.create_task(_watch_keys(bundle, ingress, runner, nearest(fleet, site))),
     ]
     try:
         await uvicorn.Server(config).serve()
@@ -92,6 +91,15 @@ async def _watch(folder: PolicyFolder, caller: Caller, tenant: str) -> None:
                 log.warning("the decision log could not take the new policies: %s", error)
 
 
+async def _watch_keys(bundle: BundleFile, ingress: Ingress, runner: DeviceRunner, nearest: str) -> None:
+    """Follow the device's keys: those of its callers at once, its own secret once a site takes it."""
+    while True:
+        await asyncio.sleep(WATCH_S)
+        if await asyncio.to_thread(bundle.look):
+            ingress.take_keys(bundle.current.keys)
+        await runner.take_secret(bundle.current.secret, nearest)
+
+
 def nearest(fleet: Any, site: str) -> str:
     """Return the site with the shortest way from a device: where it hears of the others."""
     ways = [(fleet.network.path(site, other.id), other.id) for other in fleet.sites if other.id != site]
@@ -107,10 +115,23 @@ def main() -> None:
     for name in ("site", "upstream"):
         words.add_argument(f"--{name}", required=True)
     words.add_argument("--port", type=int, required=True)
+    whom = words.add_mutually_exclusive_group()
+    whom.add_argument("--ca", type=Path, help="PEM file of the authorities to believe; the public ones if left out")
+    whom.add_argument("--trust", type=Path, help="PEM file of the one certificate to believe, followed when renewed")
     given = words.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(serve(given.fleet, given.policies, given.state, given.site, given.port, given.upstream))
+    asyncio.run(
+        serve(
+            given.fleet,
+            given.policies,
+            given.state,
+            given.site,
+            given.port,
+            given.upstream,
+            Trust(given.ca, given.trust),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where a device's calls run: in its own session, or at a site's ingress over HTTP, deadline and class going along."""
 
 import asyncio
+import ssl
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -40,13 +41,15 @@ class DeviceRunner:
         host: Host,
         upstream: str,
         secret: str,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._site = site
         self._fleet = fleet
         self._snapshot = snapshot
         self._host = host
         self._upstream = upstream.rstrip("/")
-        self._client = httpx.AsyncClient(headers={"authorization": f"Bearer {secret}"}, timeout=5.0)
+        self._secret = secret
+        self._client = httpx.AsyncClient(headers=_bearer(secret), timeout=5.0, verify=verify)
         self._mine = [index for index, d in enumerate(fleet.deployments) if d.site == site]
         self._estimates = estimates
         self._loads = Loads(fleet, snapshot, estimates, self._mine)
@@ -139,6 +142,23 @@ class DeviceRunner:
             await self.probe()
             await asyncio.sleep(SIGNALS_S)
 
+    async def take_secret(self, secret: str, nearest: str) -> bool:
+        """Use another secret from now on, if a site takes it already: sites learn of new ones a moment later.
+
+        True when it is in use; False leaves the old one, which is good for a while yet.
+        """
+        if secret == self._secret:
+            return True
+        try:
+            response = await self._client.get(f"{self._upstream}/{nearest}/v1/signals", headers=_bearer(secret))
+        except httpx.HTTPError:
+            return False
+        if response.status_code != 200:
+            return False
+        self._secret = secret
+        self._client.headers.update(_bearer(secret))
+        return True
+
     async def hear_once(self, nearest: str) -> None:
         """Ask the nearest site once. What the device knows of itself never waits for the answer."""
         self._believe()
@@ -166,6 +186,10 @@ class DeviceRunner:
                 times_us = (int(signal["p50_us"]), int(signal["p95_us"]))
                 report = Report(int(signal["in_flight"]), *times_us, healthy=bool(signal["healthy"]), sizes=sizes)
                 self._snapshot.hear(index, report, at_us - int(signal["age_us"]))
+
+
+def _bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
 
 
 def _answer_of(response: httpx.Response, away_us: int) -> Answer:

@@ -7,6 +7,7 @@ STATUS = {
     Kind.BAD_REQUEST: 400,
     Kind.UNAUTHENTICATED: 401,
     Kind.REFUSED: 403,
+    Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
     Kind.TOO_LARGE: 413,
     Kind.WRONG_ENTRY: 421,

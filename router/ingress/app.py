@@ -11,22 +11,43 @@ from ..conduct.caller import Caller
 from ..conduct.ports import Journal
 from ..errors import Gone, Kind, Trouble
 from ..keys import Keys
+from .admin import Admin, Office
 from .answers import reply_of
 from .decisions import Decisions, Signals
+from .description import description_routes
 from .desk import Desk
 from .http import Ask, Receive, Scope, Send, Sendable
 from .oip import Oip
+from .openai import OpenAi
+from .openai_errors import openai_reply_of
 from .routes import Routes
 
 log = logging.getLogger("infercast.ingress")
 
 
 class Ingress:
-    """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load."""
+    """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load.
 
-    def __init__(self, caller: Caller, keys: Keys, journal: Journal, signals: Signals, emulated: bool) -> None:
-        desk = Desk(caller, keys, journal, emulated)
-        self._routes = Routes([*Oip(desk).routes(), *Decisions(desk, signals).routes()])
+    `office` is what the platform team is served by; a device has none.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        keys: Keys,
+        journal: Journal,
+        signals: Signals,
+        emulated: bool,
+        office: Office | None = None,
+    ) -> None:
+        self.desk = desk = Desk(caller, keys, journal, emulated)
+        calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
+        admin = Admin(desk, office).routes() if office else ()
+        self._routes = Routes([*calls, *admin, *description_routes()])
+
+    def take_keys(self, keys: Keys) -> None:
+        """Put other keys in force, from the next call on."""
+        self.desk.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -35,14 +56,16 @@ class Ingress:
             return
         if scope["type"] != "http":
             return
-        path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
-        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive)
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root).rstrip("/") or "/"
+        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive, root=root)
         reply = await self._reply(ask)
         if reply is not None:
             await reply.send(send)
 
     async def _reply(self, ask: Ask) -> Sendable | None:
-        told: Callable[[Trouble], Sendable] = reply_of
+        # What is not there at all is told in the words of those who look there.
+        told: Callable[[Trouble], Sendable] = openai_reply_of if ask.path.startswith("/v1/") else reply_of
         try:
             route = self._routes.find(ask)
             told = route.told

@@ -8,10 +8,11 @@ from typing import Any
 from infercast.policies.model import Request
 from infercast.policies.units import us_from_ms
 
+from ..authentication import authenticate
 from ..conduct.caller import Answered, Caller
-from ..conduct.ports import Journal, Receive
+from ..conduct.ports import Journal, Receive, Received
 from ..errors import Kind, Trouble
-from ..keys import Key, Keys
+from ..keys import Holder, Key, Keys
 from .http import BODY_BYTES_MAX, Ask, Headers
 
 DEADLINE_MS_MAX = 600_000
@@ -23,17 +24,20 @@ class Desk:
     def __init__(self, caller: Caller, keys: Keys, journal: Journal, emulated: bool) -> None:
         self.caller = caller
         self.emulated = emulated
-        self._keys = keys
-        self._journal = journal
+        self.keys = keys
+        """Those in force; others are put in their place while calls go on."""
+        self.journal = journal
 
     def key(self, ask: Ask) -> Key:
-        """Return whose call it is. Raises Trouble(UNAUTHENTICATED)."""
-        given = ask.header("authorization") or ""
-        scheme, _, secret = given.partition(" ")
-        key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
-        if key is None or key.tenant not in self.caller.engine.policies:
-            raise Trouble(Kind.UNAUTHENTICATED, "no valid key", "send `Authorization: Bearer KEY`")
+        """Return whose call it is. Raises Trouble(UNAUTHENTICATED or FORBIDDEN)."""
+        key = authenticate(self.keys, ask.header("authorization"), Holder.TENANT, _now_s())
+        if key.tenant not in self.caller.engine.policies:
+            raise Trouble(Kind.UNAUTHENTICATED, f"the tenant of the key {key.id!r} has no policy here")
         return key
+
+    def admin(self, ask: Ask) -> Key:
+        """Return which of the platform team's keys it is. Raises Trouble(UNAUTHENTICATED or FORBIDDEN)."""
+        return authenticate(self.keys, ask.header("authorization"), Holder.ADMIN, _now_s())
 
     def request_of(self, ask: Ask, key: Key, model: str) -> Request:
         """Return a call's metadata, all of it from its headers. Raises Trouble for what is wrong or too much."""
@@ -61,14 +65,25 @@ class Desk:
         )
 
     async def carry(self, ask: Ask, request: Request, receive: Receive) -> Answered:
-        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused: law 9's record."""
+        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused.
+
+        That is law 9's record, so it has what was known before a byte was read; only the id may come from the body.
+        """
+        call_id = request.id
+
+        async def received() -> Received:
+            nonlocal call_id
+            found = await receive()
+            call_id = found.request.id if found.request is not None else call_id
+            return found
+
         try:
-            return await self.caller.call(request, receive)
+            return await self.caller.call(request, received)
         finally:
-            self._journal.write(
+            self.journal.write(
                 "received",
                 role="ingress",
-                request=request.id,
+                request=call_id,
                 tenant=request.tenant,
                 model=request.model,
                 origin=request.origin,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from ..streams import Watched
 from .batch import Raw, run_batch
 from .session import Session
 
+if TYPE_CHECKING:
+    from ..openai.host import LanguageHost
+
 INLINE_P95_MAX_MS = 1.0
 """Up to this declared service time an inference runs on the event loop: a thread's hand-over costs as much."""
 INLINE_BODY_BYTES_MAX = 4096
@@ -29,6 +33,7 @@ class Answer:
     """What a replica gives back: the protocol's body, and the time it took: in the replica, and at the whole site.
 
     A streamed answer has a `stream` in place of a body; its first event is there, and its times are those until then.
+    A text's `service_us` ends with its first part, whether it is streamed or not.
     """
 
     body: bytes
@@ -57,9 +62,13 @@ class Host:
         self._fleet = fleet
         self._sessions: dict[str, Session] = {}
         self._inline: dict[str, bool] = {}
+        self._texts: dict[str, LanguageHost] = {}
         self._threads = ThreadPoolExecutor(max_workers=max(1, len(deployments)), thread_name_prefix="inference")
         for deployment in deployments:
             card = fleet.cards[deployment.variant]
+            if fleet.model_by_id[fleet.model_of[deployment.variant]].task != "tensors":
+                self._texts[deployment.variant] = _language_host(fleet, deployment)
+                continue
             session = Session(card, fleet.artefacts[deployment.variant], deployment.accelerator)
             self._sessions[deployment.variant] = session
             self._inline[deployment.variant] = fleet.service_ms(deployment).p95 <= INLINE_P95_MAX_MS
@@ -68,14 +77,15 @@ class Host:
     @property
     def variants(self) -> tuple[str, ...]:
         """The variants hosted here."""
-        return tuple(self._sessions)
+        return (*self._sessions, *self._texts)
 
     async def run(self, variant: str, site: str, asked: Asked, timeout_s: float | None = None) -> Answer:
         """Answer one call. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError."""
+        if variant in self._texts:
+            async with asyncio.timeout(timeout_s):
+                return await self._texts[variant].run(asked.api, asked.body, asked.stream)
         if asked.api is not Api.INFER:
-            raise Trouble(
-                Kind.BAD_REQUEST, f"{variant} does not speak {asked.api}", "call it by /v2/models/MODEL/infer"
-            )
+            raise Trouble(Kind.BAD_REQUEST, f"{variant} takes tensors", "call it by /v2/models/{model}/infer")
         if self._inline[variant] and len(asked.body) <= INLINE_BODY_BYTES_MAX:
             return self._run(variant, site, asked.body, asked.header_bytes)
         loop = asyncio.get_running_loop()
@@ -107,6 +117,24 @@ class Host:
         outputs = session.run(call.inputs, call.outputs)
         rendered, rendered_header = render_infer(self._fleet.model_of[variant], variant, call, outputs)
         return Answer(rendered, rendered_header, variant, site, (time.perf_counter_ns() - began_ns) // 1000)
+
+
+def _language_host(fleet: Fleet, deployment: Deployment) -> "LanguageHost":
+    """Load a language model: `concurrency` of its streams advance together, `queue_max` in all may be on."""
+    from ..language.model import Embedder, TextModel
+    from ..openai.host import LanguageHost
+
+    variant, artefact = deployment.variant, fleet.artefacts[deployment.variant]
+    text = fleet.cards[variant].text
+    if text is None:
+        raise ValueError(f"the card of {variant} says nothing of its tokeniser")
+    model: TextModel | Embedder
+    if fleet.model_by_id[fleet.model_of[variant]].task == "embedding":
+        model = Embedder(variant, artefact, text, deployment.accelerator)
+    else:
+        places = (deployment.concurrency, deployment.queue_max)
+        model = TextModel(variant, artefact, text, deployment.accelerator, *places)
+    return LanguageHost(variant, deployment.site, model)
 
 
 def _warm(session: Session) -> None:

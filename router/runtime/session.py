@@ -26,28 +26,34 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
 }
-"""Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them)."""
+"""Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them; BYTES are strings)."""
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 SEVERITY_FATAL = 4
 ROWS_MAX = 4096
 """Inputs of one call: what a run takes of memory grows with them, and is many times the body's size."""
 
 
+def open_session(variant: str, path: str, accelerator: str, threads: int) -> ort.InferenceSession:
+    """Return an ONNX Runtime session with so many threads, silent. Raises FileNotFoundError."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{variant}: artefact {path} is not there; make the models first")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = SEVERITY_FATAL
+    # Spinning threads would take the cores that other replicas of the machine need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(path, options, providers=list(providers(accelerator)))
+
+
 class Session:
     """A loaded artefact. `run` takes and gives arrays by name; it blocks, for about the card's service time."""
 
     def __init__(self, card: Card, path: str, accelerator: str = "cpu", threads: int = 1) -> None:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{card.variant}: artefact {path} is not there; make the models first")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = SEVERITY_FATAL
-        # Spinning threads would take the cores that other replicas of the machine need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.card = card
-        self._session = ort.InferenceSession(path, options, providers=list(providers(accelerator)))
+        self._session = open_session(card.variant, path, accelerator, threads)
         self.on_gpu = self._session.get_providers()[0] == CUDA
         self._inputs = {tensor.name: tensor for tensor in card.inputs}
         self._outputs = [tensor.name for tensor in card.outputs]

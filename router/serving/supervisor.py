@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -23,8 +24,10 @@ from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 from infercast.policies.policy_file import load_policies
 
+from ..followed import CERTIFICATE_TOLD, WATCH_S
 from ..keys import write_private
 from ..processes import end_run
+from .certificate import KeptCertificate, TlsFiles
 from .cluster import Cluster, free_ports
 
 AGENT_START_S = 60
@@ -41,12 +44,17 @@ def main() -> None:
     words.add_argument("--policies", type=Path, required=True)
     words.add_argument("--state", type=Path, required=True)
     words.add_argument("--port", type=int, required=True)
+    words.add_argument("--grpc-port", type=int, required=True)
     words.add_argument("--run", required=True)
     words.add_argument("--temp", type=Path, required=True)
+    words.add_argument("--tls-cert", type=Path)
+    words.add_argument("--tls-key", type=Path)
     given = words.parse_args()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _stop)
-    run = Run(given.fleet, given.policies, given.state, given.port, given.run, given.temp)
+    tls = TlsFiles(given.tls_cert, given.tls_key) if given.tls_cert else None
+    ports = (given.port, given.grpc_port)
+    run = Run(given.fleet, given.policies, given.state, ports, given.run, given.temp, tls)
     code = 0
     try:
         run.start()
@@ -72,12 +80,22 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 class Run:
     """One running system."""
 
-    def __init__(self, fleet: Path, policies: Path, state: Path, port: int, run_id: str, temp: Path) -> None:
+    def __init__(
+        self,
+        fleet: Path,
+        policies: Path,
+        state: Path,
+        ports: tuple[int, int],
+        run_id: str,
+        temp: Path,
+        tls: TlsFiles | None,
+    ) -> None:
         self._fleet_path, self._policies_path = fleet, policies
         self._state = state
-        self._port = port
+        self._port, self._grpc_port = ports
         self._run_id = run_id
         self._temp = temp
+        self._tls = tls
         self._failed = False
         self._cluster: Cluster | None = None
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
@@ -96,8 +114,10 @@ class Run:
         self.say("start", "the engine's kernel")
         # Compiled here once, the first time on a machine, so that the workers find it in the cache.
         Engine(fleet, policies).warm(fleet.sites[0].id, [fleet.sites[0].id])
-        self._cluster = Cluster(fleet, self._policies_path, self._state, self._temp, self._run_id)
-        self._cluster.start(self._port, emulate=True, progress=lambda step: self.say("start", step))
+        self._cluster = Cluster(fleet, self._policies_path, self._state, self._temp, self._run_id, self._tls)
+        self._cluster.start(self._port, self._grpc_port, emulate=True, progress=lambda step: self.say("start", step))
+        if self._cluster.certificate is not None:
+            threading.Thread(target=self._keep_certificate, args=[self._cluster.certificate], daemon=True).start()
         devices = self._start_agents(fleet)
         path = self._temp / "control"
         self._control.bind(str(path))
@@ -106,11 +126,14 @@ class Run:
             "run": self._run_id,
             "pid": os.getpid(),
             "port": self._port,
+            "grpc_port": self._grpc_port,
             "temp": str(self._temp),
             "control": str(path),
             "fleet": str(self._fleet_path.resolve()),
             "policies": str(self._policies_path.resolve()),
             "devices": devices,
+            "ray": self._cluster.address,
+            "certificate": str(self._tls.certificate) if self._tls else "",
         }
         write_private(self._state / "run.json", json.dumps(facts, indent=1))
         self.say("ready")
@@ -126,11 +149,21 @@ class Run:
                 sys.executable, "-m", "infercast.router.device.agent",
                 "--fleet", str(self._fleet_path), "--policies", str(self._policies_path),
                 "--state", str(self._state), "--site", site.id, "--port", str(ports[site.id]),
-                "--upstream", f"http://127.0.0.1:{self._port}",
+                "--upstream", f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}",
+                *(["--trust", str(self._tls.certificate)] if self._tls else []),
             ]  # fmt: skip
             self._agents[site.id] = subprocess.Popen(command)
             self._wait_agent(site.id, ports[site.id])
         return ports
+
+    def _keep_certificate(self, certificate: KeptCertificate) -> None:
+        """Follow certificate and key, and tell of them, until the process ends."""
+        news = True
+        while True:
+            if news:
+                write_private(self._state / CERTIFICATE_TOLD, json.dumps(certificate.told(), indent=1))
+            time.sleep(WATCH_S)
+            news = certificate.look()
 
     def _wait_agent(self, site: str, port: int) -> None:
         until = time.monotonic() + AGENT_START_S
@@ -173,7 +206,8 @@ class Run:
         if self._cluster is not None:
             self._cluster.stop()
         end_run(self._run_id, str(self._temp), keep=os.getpid())
-        (self._state / "run.json").unlink(missing_ok=True)
+        for name in ("run.json", CERTIFICATE_TOLD):
+            (self._state / name).unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"
         if self._failed and logs.is_dir():
             shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)

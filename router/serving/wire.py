@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from infercast.policies.model import Request
@@ -35,16 +35,17 @@ class Came:
     kind: Kind = Kind.FAULT
     message: str = ""
     remedy: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def trouble(self) -> Trouble:
         """Return the trouble that came instead of an answer."""
-        return Trouble(self.kind, self.message, self.remedy)
+        return Trouble(self.kind, self.message, self.remedy, self.extra)
 
 
 def came_from(answer: Answer | Trouble) -> Came:
     """Return an answer or a trouble as what travels."""
     if isinstance(answer, Trouble):
-        return Came(kind=answer.kind, message=answer.message, remedy=answer.remedy)
+        return Came(kind=answer.kind, message=answer.message, remedy=answer.remedy, extra=answer.extra)
     return Came(answer)
 
 

@@ -29,13 +29,16 @@ from ..conduct.recorder import Recorder
 from ..errors import Kind
 from ..ingress.app import Ingress
 from ..ingress.http import Receive, Scope, Send
-from ..keys import load_keys
+from ..ingress.rpc import Rpc
+from ..keys import Keys
 from ..policy_folder import Policies
 from ..runtime.host import Host
 from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from .door import Site, Visitors
+from .office import BoardOffice
 from .runner import ClusterRunner
 from .settings import narrow_replica
 from .wire import Away, Came, Item, came_of, items_of
@@ -47,7 +50,7 @@ PROBE_EVERY_S = 1.0
 
 @serve.deployment
 @serve.ingress()
-class SiteWorker:
+class SiteWorker(Visitors):
     """Receives, decides and, where the choice is this site, runs."""
 
     def __init__(
@@ -66,11 +69,10 @@ class SiteWorker:
         self._heard: list[Heard] = []
         self._heard_us = 0
         self._source = f"{site}/{os.getpid()}"
-        keys = load_keys(Path(state) / "keys.json")
         in_worker = [d for d in fleet.deployments if d.site == site and d.hosted is Hosting.IN_WORKER]
-        self._origins = sorted({site, *keys.origins()})
         # The board's, not those that the application was deployed with: a worker that starts late starts up to date.
-        self._policies: Policies = ray.get(board.policies.remote())
+        in_force: tuple[Policies, Keys] = ray.get(board.in_force.remote())
+        self._policies, self._keys = in_force
         engine, shadow = self._engines(self._policies)
         self._snapshot = Snapshot(fleet)
         mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
@@ -81,7 +83,10 @@ class SiteWorker:
         self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
         self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller.install(engine, shadow)
-        self._ingress = Ingress(self._caller, keys, self._journal, self._signals, emulate)
+        self._ingress = Ingress(
+            self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here)
+        )
+        Site.rpc = Rpc(self._ingress.desk)
         self._background: set[asyncio.Task[None]] = set()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -139,20 +144,26 @@ class SiteWorker:
         while True:
             told = self._runner.reports()
             newer: Policies | None = None
+            keys: Keys | None = None
             try:
-                asked = self._board.exchange.remote(self._source, told, self._policies.digest)
-                self._heard, newer = await asyncio.wait_for(asked, 1.0)
+                asked = self._board.exchange.remote(self._source, told, self._policies.digest, self._keys.digest)
+                self._heard, newer, keys = await asyncio.wait_for(asked, 1.0)
                 self._heard_us = _now_us()
             except (RayError, TimeoutError):
                 pass  # The board is away: what was heard grows older, and the engine acts on its age.
             self._believe(told)
+            if keys is not None:
+                self._keys = keys
+                self._ingress.take_keys(keys)
             if newer is not None:
                 await self._take_over(newer)
             await asyncio.sleep(EXCHANGE_S)
 
     def _engines(self, policies: Policies) -> tuple[Engine, Engine | None]:
         engine = Engine(self._fleet, policies.live)
-        engine.warm(self._site, self._origins, int(time.time()))
+        # What a key is bound to may have left the fleet: nobody calls from there.
+        places = self._fleet.site_by_id.keys() | self._fleet.zone_by_id.keys()
+        engine.warm(self._site, sorted(places & {self._site, *self._keys.origins()}), int(time.time()))
         return engine, Engine(self._fleet, policies.shadow) if policies.shadow else None
 
     async def _take_over(self, newer: Policies) -> None:
@@ -203,6 +214,15 @@ class SiteWorker:
             {"deployment": heard.deployment, **asdict(heard.report), "age_us": heard.age_us + since_us}
             for heard in self._heard
         ]
+
+    def _here(self) -> dict[str, Any]:
+        """Return what the platform team may know of this site: what it decides by, and how old its news is."""
+        return {
+            "policies": self._policies.digest,
+            "keys": self._keys.digest,
+            "heard_ago_us": _now_us() - self._heard_us,
+            "signals": self._signals(),
+        }
 
 
 def _now_us() -> int:

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,9 +28,19 @@ ROOT = Path(__file__).resolve().parents[2]
 FLEET, POLICIES = ROOT / "cluster.yaml", ROOT / "policies" / "tenants"
 CAMERA = "berlin-cam"
 SERVED = ("fra", "sin", "gru", "iad", "dub")
+SOON_S = 60.0
+"""By when what takes a second or two has come to be on a busy machine."""
 Line = dict[str, Any]
 Raw = dict[str, Any]
 ONE_IMAGE: Raw = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
+
+
+def until(holds: Callable[[], bool], what: str, patience_s: float = SOON_S) -> None:
+    """Wait for something."""
+    end = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < end, f"after {patience_s} s, not so: {what}"
+        time.sleep(0.2)
 
 
 def tensor_body(name: str, value: Any) -> tuple[bytes, int]:

@@ -2,8 +2,7 @@
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,13 @@ from infercast.cli import app
 from infercast.policies.faults import BadInput
 from infercast.policies.tables import prior_us
 from infercast.router.telemetry.log_reader import find
-from tests.cluster.live import POLICIES, SERVED, Live
+from tests.cluster.live import POLICIES, SERVED, Live, until
 
-SOON_S = 60.0
-"""By when what takes a second or two has come to be on a busy machine."""
 PROBED_S = 240.0
 """A probe waits until its deployment was idle for 200 times its own service time, and begins anew after any call of others."""
 ONLY_GERMANY = "    residency: {entry: [DE], processing: [DE]}\n"
 GAMEPLAY = "  gameplay:\n"
 AMERICAN = ("studio", "newyork", "gameplay")
-
-
-def until(holds: Callable[[], bool], what: str, soon_s: float = SOON_S) -> None:
-    """Wait for something."""
-    end = time.monotonic() + soon_s
-    while not holds():
-        assert time.monotonic() < end, f"after {soon_s} s, not so: {what}"
-        time.sleep(0.2)
 
 
 def status(live: Live, entry: str, *who: str) -> int:

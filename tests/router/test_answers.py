@@ -8,7 +8,15 @@ from infercast.router.conduct.caller import KIND_OF
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.answers import RETRY_AFTER_S, STATUS, reply_of
 
-THEIRS = {Kind.BAD_REQUEST, Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.WRONG_ENTRY, Kind.REFUSED}
+THEIRS = {
+    Kind.BAD_REQUEST,
+    Kind.UNAUTHENTICATED,
+    Kind.FORBIDDEN,
+    Kind.NOT_FOUND,
+    Kind.TOO_LARGE,
+    Kind.WRONG_ENTRY,
+    Kind.REFUSED,
+}
 
 
 def test_every_kind_has_a_status_and_there_is_no_other() -> None:

@@ -1,14 +1,13 @@
 """Keys: their secrets are shown once, their hashes are kept where only the owner reads."""
 
-import json
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infercast.router.keys import Key, Keys, hash_of, issue, load_keys, save_keys, write_private
+from infercast.router.keys import Holder, Key, Keys, Standing, hash_of, issue, write_private
 
 
 def test_a_key_is_found_by_its_secret_only() -> None:
@@ -36,33 +35,32 @@ def test_classes_are_sorted() -> None:
     assert issue("k", "t", None, ["b", "a"])[0].classes == ("a", "b")
 
 
-def test_only_hashes_are_stored_and_only_the_owner_reads_them(tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    key, secret = issue("k1", "clinic", "berlin", ("personal", "open"))
-    before = os.umask(0)
-    try:
-        save_keys(path, [key])
-    finally:
-        os.umask(before)
-    assert path.stat().st_mode & 0o777 == 0o600
-    text = path.read_text()
-    assert secret not in text
-    assert secret.removeprefix("ic-") not in text
-    assert json.loads(text)[0]["sha256"] == hash_of(secret)
-    assert load_keys(path).find(secret) == key
-    assert [entry.name for entry in tmp_path.iterdir()] == ["keys.json"]
+@given(st.integers(0, 2**40), st.integers(0, 2**40) | st.none(), st.integers(0, 2**40) | st.none())
+def test_a_key_that_has_ended_stays_ended(now_s: int, expires_s: int | None, revoked_s: int | None) -> None:
+    key = replace(issue("k", "t")[0], expires_at_s=expires_s, revoked_at_s=revoked_s)
+    standing = key.standing(now_s)
+    assert (standing is Standing.REVOKED) == (revoked_s is not None)
+    assert (standing is Standing.VALID) == (revoked_s is None and (expires_s is None or now_s < expires_s))
+    if standing is not Standing.VALID:
+        assert key.standing(now_s + 1) is standing
 
 
-def test_keys_are_replaced_whole_and_the_mode_with_them(tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    path.write_text("[]")
-    path.chmod(0o644)
-    key, secret = issue("k1", "clinic")
-    save_keys(path, [key])
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert load_keys(path).find(secret) == key
-    save_keys(path, [])
-    assert load_keys(path).tenants() == frozenset()
+def test_the_digest_tells_what_is_meant_and_not_the_order() -> None:
+    one, two = issue("one", "t")[0], issue("two", "t")[0]
+    assert Keys([one, two]).digest == Keys([two, one]).digest
+    changed = [
+        replace(one, **{name: value})  # type: ignore[arg-type]
+        for name, value in {
+            "id": "three", "tenant": "u", "sha256": "0" * 64, "origin": "paris", "classes": ("open",),
+            "holder": Holder.ADMIN, "issued_at_s": 1, "expires_at_s": 1, "revoked_at_s": 1,
+        }.items()
+    ]  # fmt: skip
+    assert len({Keys([key, two]).digest for key in [one, *changed]}) == len(changed) + 1
+
+
+def test_an_admins_key_is_no_tenants() -> None:
+    keys = Keys([issue("admin", "", holder=Holder.ADMIN)[0], issue("k", "clinic")[0]])
+    assert keys.tenants() == {"clinic"}
 
 
 def test_a_write_that_fails_leaves_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""Trouble in OpenAI's shape, so that its clients raise what they raise for OpenAI itself."""
+
+from typing import Any
+
+import orjson
+
+from ..errors import Kind, Trouble
+from .answers import RETRY_AFTER_S, STATUS
+from .http import Reply
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+TYPES = {
+    Kind.BAD_REQUEST: INVALID,
+    Kind.UNAUTHENTICATED: INVALID,
+    Kind.NOT_FOUND: INVALID,
+    Kind.TOO_LARGE: INVALID,
+    Kind.FORBIDDEN: "permission_error",
+    Kind.REFUSED: "permission_error",
+    Kind.WRONG_ENTRY: "permission_error",
+}
+"""OpenAI's `type` of an error; that of all others is `server_error`."""
+CODES = {Kind.UNAUTHENTICATED: "invalid_api_key"}
+"""OpenAI's `code`, where it has one for a whole kind; that of all others is our own word."""
+REPEATABLE = frozenset({Kind.SATURATED, Kind.UNAVAILABLE, Kind.FAULT})
+"""A client that repeats by itself does so for these. Not for a deadline: an answer after it is worth nothing, and the
+call may have been paid for; not for a refusal: only a changed policy, class or entry changes that."""
+
+
+def error_of(trouble: Trouble) -> dict[str, Any]:
+    """Return the body of an error: OpenAI's four words, and our facts beside them."""
+    facts = {name: value for name, value in trouble.extra.items() if name not in ("param", "code")}
+    model = trouble.kind is Kind.NOT_FOUND and trouble.extra.get("param") == "model"
+    code = "model_not_found" if model else trouble.extra.get("code") or CODES.get(trouble.kind)
+    if code is None and trouble.kind is not Kind.BAD_REQUEST:
+        code = str(trouble.kind)
+    return {
+        "error": {
+            "message": str(trouble),
+            "type": TYPES.get(trouble.kind, SERVER),
+            "param": trouble.extra.get("param"),
+            "code": code,
+            "infercast": {"kind": str(trouble.kind), **facts},
+        }
+    }
+
+
+def openai_reply_of(trouble: Trouble, call_id: str | None = None) -> Reply:
+    """Return the answer for a call that got none; `call_id` is the call's, once it has one."""
+    headers = {
+        "infercast_outcome": str(trouble.kind),
+        "x_should_retry": "true" if trouble.kind in REPEATABLE else "false",
+    }
+    if call_id is not None:
+        headers["x_request_id"] = call_id
+    if trouble.kind in RETRY_AFTER_S:
+        headers["retry_after"] = str(RETRY_AFTER_S[trouble.kind])
+    if trouble.kind is Kind.UNAUTHENTICATED:
+        headers["www_authenticate"] = "Bearer"
+    return Reply.json(error_of(trouble), STATUS[trouble.kind], **headers)
+
+
+def error_event(trouble: Trouble) -> bytes:
+    """Return the event that ends a stream which cannot go on."""
+    return b"event: error\ndata: " + orjson.dumps(error_of(trouble)) + b"\n\n"

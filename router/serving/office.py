@@ -1,0 +1,67 @@
+"""What a worker does for the platform team: it asks the board, which has the state folder. No call waits for this."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from infercast.policies.faults import Fault
+
+from ..errors import Kind, Trouble
+from ..ingress.admin import NewKey
+
+BOARD_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a change: a secret, where there is one to show, or why nothing was changed."""
+
+    secret: str = ""
+    faults: tuple[Fault, ...] = ()
+
+
+class BoardOffice:
+    """The board, asked from one site. `here` says what this site knows."""
+
+    def __init__(self, board: ActorHandle, here: Callable[[], dict[str, Any]]) -> None:
+        self._board = board
+        self.here = here
+
+    async def told(self) -> dict[str, Any]:
+        """Return which policies and keys are in force in the cluster, and why newer files are not."""
+        told: dict[str, Any] = await _heard(self._board.told.remote())
+        return told
+
+    async def issue(self, new: NewKey) -> str:
+        """Issue a key and return its secret."""
+        return _secret(await _heard(self._board.issue_key.remote(new)))
+
+    async def rotate(self, key_id: str, grace_s: int) -> str:
+        """Give a key a new secret and return it."""
+        return _secret(await _heard(self._board.rotate_key.remote(key_id, grace_s)))
+
+    async def revoke(self, key_id: str) -> None:
+        """End a key."""
+        _secret(await _heard(self._board.revoke_key.remote(key_id)))
+
+
+async def _heard(asked: Any) -> Any:
+    try:
+        return await asyncio.wait_for(asked, BOARD_S)
+    except (RayError, TimeoutError) as error:
+        said = "the board, which keeps the keys, does not answer"
+        raise Trouble(Kind.UNAVAILABLE, said, "look at /admin/v1/keys before you repeat it") from error
+
+
+def _secret(done: Done) -> str:
+    if done.faults:
+        # Without the file: where it stands on that machine is of no use to who asks over HTTP.
+        said = "; ".join(
+            f"{fault.message} ({fault.remedy})" if fault.remedy else fault.message for fault in done.faults
+        )
+        raise Trouble(Kind.BAD_REQUEST, said)
+    return done.secret

@@ -1,0 +1,1 @@
+"""Sites that are somebody else's endpoint, reached over HTTP."""

@@ -3,6 +3,9 @@
 `one` answers in its ingress. `two` hands the body to a replica at the other site and hands its answer back.
 """
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 LABEL = "infercast.io/site"
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+"""The same as ours: a line per call costs Serve as much here as there."""
 
 
 class Model:
@@ -100,6 +105,34 @@ def deploy(artefact: str, entry: str, other: str) -> None:
     one: Any = One
     two: Any = Two
     replica: Any = Replica
-    serve.run(one.options(**at(entry)).bind(artefact), name="one", route_prefix="/one")
+    serve.run(one.options(**at(entry)).bind(artefact), name="one", route_prefix="/one", logging_config=LOGGING)
     behind = replica.options(**at(other)).bind(artefact)
-    serve.run(two.options(**at(entry)).bind(behind), name="two", route_prefix="/two")
+    serve.run(two.options(**at(entry)).bind(behind), name="two", route_prefix="/two", logging_config=LOGGING)
+
+
+def main() -> None:
+    """Run both in the cluster at an address."""
+    address, token, artefact, entry, other = sys.argv[1:]
+    # What the cluster's own processes were started with, as far as it matters to who deploys from outside.
+    os.environ.update(
+        {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": token,
+            "RAY_AUTH_TOKEN": "",
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        }
+    )
+    import ray
+
+    path = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    ray.init(address=address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": path})
+    deploy(artefact, entry, other)
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from bench import serve_apps  # so that replicas find the classes under the name that they are pickled by
+
+    serve_apps.main()

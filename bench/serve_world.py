@@ -79,7 +79,11 @@ def raw_fleet() -> Raw:
         "sites": sites,
         "links": [{"from": ENTRY, "to": OTHER, "rtt_ms": 0, "bandwidth_mbps": 1_000_000, "countries": ["DE"]}],
         "models": [
-            {"id": model, "response_bytes": 400, "variants": [{"id": f"{model}-small", "card": f"{model}-small.card.json"}]}
+            {
+                "id": model,
+                "response_bytes": 400,
+                "variants": [{"id": f"{model}-small", "card": f"{model}-small.card.json"}],
+            }
             for model in ("near", "far")
         ],
         "deployments": [

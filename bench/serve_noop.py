@@ -7,6 +7,7 @@ chat completion, so that whatever reads it finds what it looks for.
 import asyncio
 import json
 import sys
+from typing import cast
 
 END = b"\r\n\r\n"
 CHAT = {
@@ -26,8 +27,7 @@ class Noop(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._read = b""
 
     def data_received(self, data: bytes) -> None:

@@ -66,4 +66,4 @@ def ratios_table(held: Sequence[Figures]) -> Table:
 def spread(figure: Sequence[float]) -> str:
     """Return a median with the least and the most."""
     median, least, most = figure
-    return f"{median:,.0f} [{least:,.0f}–{most:,.0f}]"
+    return f"{median:,.0f} [{least:,.0f} to {most:,.0f}]"

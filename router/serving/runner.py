@@ -1,7 +1,7 @@
 """Where a call runs, seen from a site worker: here, in a replica of its own here, or at another site of the cluster."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -22,9 +22,9 @@ from ..api import Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import PROBE_S, Probing, Quiet, Ways
 from ..runtime.host import Answer, Host, holding
-from ..runtime.load import Loads, now_us
+from ..runtime.load import InFlight, Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
-from ..streams import Delayed, begun
+from ..streams import Delayed, Watched, begun
 from .wire import Arriving, Away, Came, answer_in
 
 SILENT_MAX = 2
@@ -63,26 +63,29 @@ class ClusterRunner:
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call on a deployment. Raises Lost, Trouble or TimeoutError."""
         place = self._fleet.deployments[deployment]
+        if place.site == self._site:
+            self._quiet.begin(deployment)
+            return await _ending(self.run_here(deployment, call, timeout_s), lambda: self._quiet.end(deployment))
         with ExitStack() as held:
             held.enter_context(self._quiet.calling(deployment))
-            if place.site == self._site:
-                return holding(await self.run_here(deployment, call, timeout_s), held)
             held.enter_context(self._snapshot.sending(deployment))
             async with asyncio.timeout(timeout_s):
                 return holding(await self._run_away(deployment, place.site, call, timeout_s), held)
 
     async def run_here(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
+        call = InFlight(self._loads, index, len(asked.body))
+        return await _ending(self._run_here(index, asked, timeout_s, call), call.end)
+
+    async def _run_here(self, index: int, asked: Asked, timeout_s: float, call: InFlight) -> Answer:
         deployment = self._fleet.deployments[index]
         began_us = now_us()
-        with ExitStack() as held:
-            ran = held.enter_context(self._loads.running(index, len(asked.body)))
-            if deployment.hosted is Hosting.IN_WORKER:
-                answer = await self._host.run(deployment.variant, self._site, asked, timeout_s)
-            else:
-                answer = await self._run_own(deployment.variant, asked, timeout_s)
-            ran(answer.service_us)
-            return holding(answer.after(now_us() - began_us), held)
+        if deployment.hosted is Hosting.IN_WORKER:
+            answer = await self._host.run(deployment.variant, self._site, asked, timeout_s)
+        else:
+            answer = await self._run_own(deployment.variant, asked, timeout_s)
+        call.ran(answer.service_us)
+        return answer.after(now_us() - began_us)
 
     async def _run_own(self, variant: str, asked: Asked, timeout_s: float) -> Answer:
         what = (asked.body, asked.header_bytes, asked.api)
@@ -180,3 +183,16 @@ async def _travel(way_us: int) -> None:
     """Wait as long as an emulated way takes. The event loop's clock counts milliseconds: less than half of one is no wait."""
     if way_us >= LOOP_TICK_US // 2:
         await asyncio.sleep(way_us / 1_000_000)
+
+
+async def _ending(running: Coroutine[Any, Any, Answer], end: Callable[[], None]) -> Answer:
+    """Return an answer, and call `end` once the call is over: now, or when its stream has ended."""
+    try:
+        answer = await running
+    except BaseException:
+        end()
+        raise
+    if answer.stream is None:
+        end()
+        return answer
+    return replace(answer, stream=Watched(answer.stream, lambda _: end()))

@@ -6,6 +6,7 @@ to private names.
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from .certificate import CONTROL
 RAY_VERSION = "2.60.0"
 HTTP_ANSWER_MAX_S = 35
 """HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
+SWITCH_S = 0.0005
+"""How long a thread may keep Python's interpreter from one that waits: a tenth of Python's own. Calls wait behind the log's."""
 LABEL = "infercast.io"
 GRPC_DOOR = "infercast.router.serving.door.open_door"
 """What Serve calls for each gRPC server that it starts, to have our service on it."""
@@ -92,6 +95,8 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) ->
     program = folder / "haproxy"
     changes = [
         "s/ backup$/ backup disabled/",
+        # A line for each call to a port where nobody listens.
+        "s/^    log global$/    no log/",
         r"s/bind \*:\([0-9]\)/bind 127.0.0.1:\1/",
         r"s/bind :\([0-9]\)/bind 127.0.0.1:\1/",
     ]
@@ -137,6 +142,7 @@ def narrow_replica() -> None:
     from ray.serve._private import replica
 
     check()
+    sys.setswitchinterval(SWITCH_S)
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "infercast.router.serving.one_write:OneWrite"
     narrow_grpc()
     replica.parse_disconnect_disabled_header = lambda _headers: True

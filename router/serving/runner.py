@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -25,6 +26,7 @@ from ..runtime.host import Answer, Host, holding
 from ..runtime.load import InFlight, Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
 from ..streams import Delayed, Watched, begun
+from .callee import Callee
 from .wire import Arriving, Away, Came, answer_in
 
 SILENT_MAX = 2
@@ -48,9 +50,9 @@ class ClusterRunner:
         self._fleet = fleet
         self._snapshot = snapshot
         self._host = host
-        self._own = dict(own)
+        self._own = {variant: Callee(partial(_itself, handle)) for variant, handle in own.items()}
         self._emulate = emulate
-        self._others: dict[str, DeploymentHandle] = {}
+        self._others = {site.id: Callee(partial(serve.get_app_handle, site.id)) for site in fleet.sites}
         self._silent = dict.fromkeys(own, 0)
         self._estimates = estimates
         self._mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
@@ -92,8 +94,8 @@ class ClusterRunner:
         try:
             async with asyncio.timeout(timeout_s):
                 if asked.stream:
-                    return await self._streamed(self._own[variant].options(stream=True).stream.remote(*what))
-                came: Came = await self._own[variant].run.remote(*what)
+                    return await self._streamed(self._own[variant].call("stream", *what, stream=True))
+                came: Came = await self._own[variant].call("run", *what)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         return answer_in(came)
@@ -111,16 +113,14 @@ class ClusterRunner:
         path = self._fleet.network.path(self._site, site)
         way = path if self._emulate else None
         there_us = one_way_us(way, len(call.body))
-        if site not in self._others:
-            self._others[site] = serve.get_app_handle(site)
         began_us = now_us()
         try:
             await _travel(there_us)
             away = Away(call.request, index, call.body, call.header_bytes, timeout_s, call.api, call.stream)
             if call.stream:
-                answer = await self._streamed(self._others[site].options(stream=True).stream_away.remote(away))
+                answer = await self._streamed(self._others[site].call("stream_away", away, stream=True))
             else:
-                answer = answer_in(await self._others[site].run_away.remote(away))
+                answer = answer_in(await self._others[site].call("run_away", away))
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         back_us = one_way_us(way, len(answer.body))
@@ -151,22 +151,20 @@ class ClusterRunner:
         idle_us_min = SLOW_IDLE_US_MIN if self._ways.slow(site) else IDLE_US_MIN
         if path is None or now_us() - self._travelled_us.get(site, 0) < idle_us_min:
             return
-        if site not in self._others:
-            self._others[site] = serve.get_app_handle(site)
         began_us = now_us()
         try:
             async with asyncio.timeout(PROBE_S):
                 await asyncio.sleep(path.rtt_us / 1_000_000 if self._emulate else 0)
-                await self._others[site].ping.remote()
+                await self._others[site].call("ping")
         except (RayError, RayServeException, TimeoutError):
             return  # What was known of the way grows old, and is then no better than declared.
         self._travelled(site, 0, now_us() - began_us)
 
     async def look_after_own(self) -> None:
         """Ask each replica of its own whether it lives; one that twice says nothing for a second is not healthy."""
-        for variant, handle in self._own.items():
+        for variant, callee in self._own.items():
             try:
-                await asyncio.wait_for(handle.ping.remote(), 1.0)
+                await asyncio.wait_for(callee.call("ping"), 1.0)
                 self._silent[variant] = 0
             except (RayError, RayServeException, TimeoutError):
                 self._silent[variant] += 1
@@ -196,3 +194,7 @@ async def _ending(running: Coroutine[Any, Any, Answer], end: Callable[[], None])
         end()
         return answer
     return replace(answer, stream=Watched(answer.stream, lambda _: end()))
+
+
+def _itself(handle: DeploymentHandle) -> DeploymentHandle:
+    return handle

@@ -27,6 +27,8 @@ from .models import EXTENSIONS, metadata_of, ready
 from .rpc_status import Said, said_of
 
 log = logging.getLogger("infercast.ingress")
+READ_S = 10.0
+"""A message that only names a model is waited for so long; that of an infer call, for as long as its deadline lets it."""
 Read = Callable[[], Awaitable[bytes]]
 
 
@@ -110,7 +112,11 @@ class Rpc:
     async def _named(self, call: RpcCall, kind: Any) -> tuple[Any, dict[str, Any]]:
         """Return a message that names a model, and what is known of that. The key is judged before it is read."""
         key = self._desk.key(call.ask)
-        message = await call.only()
+        try:
+            async with asyncio.timeout(READ_S):
+                message = await call.only()
+        except TimeoutError:
+            raise Trouble(Kind.DEADLINE, f"no message came within {READ_S:.0f} s", "send it with the call") from None
         try:
             asked = kind.FromString(message)
         except DecodeError as error:

@@ -192,6 +192,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(serving: Serving, tmp_
     assert serving.kept.look()
     assert serving.shown() == renewed.certificate.public_bytes(encoding=_der()) != before
     assert serving.process.poll() is None
+    assert serving.kept.path.read_text() == read_certificate(serving.files).pem, "for when HAProxy starts anew"
     with pytest.raises(httpx.ConnectError):
         serving.get(context)
     assert serving.get(trusting(serving.files.certificate)).text == "hello"

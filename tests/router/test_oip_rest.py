@@ -18,15 +18,15 @@ from infercast.router.ingress.codings import PACKED_BYTES_MIN, STEP_BYTES, Unpac
 from infercast.router.ingress.http import BODY_BYTES_MAX
 from infercast.router.runtime.host import Host
 from tests.router.digits import VARIANTS, deployment_of, infer_body, read_answer
-from tests.router.fakes import Door, Exchange, door, example_fleet
+from tests.router.fakes import Door, Exchange, door, example_fleet, without_deadline
 from tests.router.test_rpc import HostRunner
 
 MODEL = "/v2/models/digits"
 
 
 def real_door() -> Door:
-    """An entry with the digits behind it."""
-    at = door()
+    """An entry with the digits behind it, for the studio, whose calls may take what they want."""
+    at = door(engine=without_deadline())
     at.scene.caller._runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
     return at
 
@@ -67,7 +67,7 @@ def test_a_version_by_name_lifts_no_veto() -> None:
 
 
 def test_a_call_that_lost_its_version_at_one_site_tries_it_at_the_next() -> None:
-    at = door("lost", "lost")
+    at = door("lost", "lost", engine=without_deadline())
     found = at.say("POST", f"{MODEL}/versions/digits-small/infer", b"{}", infercast_class="gameplay")
     assert found.status == 200
     assert len(at.scene.runner.tried) == 3
@@ -146,7 +146,8 @@ BAD: dict[str, tuple[str, bytes, int, str]] = {
 
 @pytest.mark.parametrize(("coding", "body", "status", "said"), BAD.values(), ids=BAD)
 def test_a_compressed_body_that_is_none_is_refused(coding: str, body: bytes, status: int, said: str) -> None:
-    found = door().say("POST", f"{MODEL}/infer", body, infercast_class="gameplay", content_encoding=coding)
+    at = door(engine=without_deadline())
+    found = at.say("POST", f"{MODEL}/infer", body, infercast_class="gameplay", content_encoding=coding)
     assert found.status == status
     assert said in found.error
 

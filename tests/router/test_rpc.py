@@ -25,7 +25,7 @@ from infercast.router.runtime.session import Session
 from infercast.router.serving import settings
 from infercast.router.serving.door import Site, Visitors
 from tests.router.digits import VARIANTS, deployment_of, held_out
-from tests.router.fakes import Door, door, example_fleet
+from tests.router.fakes import Door, door, example_fleet, without_deadline
 
 INFER = f"/{SERVICE}/ModelInfer"
 Metadata = dict[str, str]
@@ -89,12 +89,17 @@ class Entry:
 Body = Callable[[Entry], Coroutine[Any, Any, None]]
 
 
-def at_entry(body: Body, *script: str, entry: str = "fra", real: bool = True, site: bool = True) -> Door:
-    """Run something against a listening entry; with `real` models, else with a script."""
+def at_entry(
+    body: Body, *script: str, entry: str = "fra", real: bool = True, site: bool = True, tenants: bool = False
+) -> Door:
+    """Run something against a listening entry; with `real` models, else with a script.
+
+    It is the studio's alone, whose calls may take what they want on a busy machine; with `tenants`, that of the examples.
+    """
     from ray.serve._private import default_impl, grpc_util
     from ray.serve.config import gRPCOptions
 
-    at = door(*script, entry=entry)
+    at = door(*script, entry=entry, engine=None if tenants else without_deadline())
     if real:
         at.scene.caller._runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
     ports: list[int] = []
@@ -198,7 +203,7 @@ def test_metadata_and_health() -> None:
             assert (await refused(client.get_model_metadata("digits")))[0] == "UNAUTHENTICATED"
             assert (await refused(client.get_model_config("digits", headers=headers)))[0] == "UNIMPLEMENTED"
 
-    at_entry(body)
+    at_entry(body, tenants=True)
 
 
 def test_a_model_that_nothing_can_run_is_not_ready() -> None:
@@ -272,7 +277,7 @@ def test_a_call_that_may_not_enter_is_refused_with_its_message_unsent() -> None:
         told = dict(caught.value.trailing_metadata())
         assert (told["infercast-outcome"], told["infercast-entries"]) == ("wrong_entry", "fra")
 
-    at = at_entry(body, entry="iad")
+    at = at_entry(body, entry="iad", tenants=True)
     assert [line["payload_bytes"] for line in at.scene.journal.of("received")] == [0]
     assert at.scene.journal.only()["reason"] == "wrong_entry"
 
@@ -284,7 +289,7 @@ def test_a_refused_caller_that_sends_at_once_is_not_read() -> None:
             found = await refused(client.infer("digits", [image(np.zeros((4000, 64), np.float32))], headers=headers))
             assert found[0] == "FAILED_PRECONDITION"
 
-    at = at_entry(body, entry="iad")
+    at = at_entry(body, entry="iad", tenants=True)
     assert [line["payload_bytes"] for line in at.scene.journal.of("received")] == [0]
 
 
@@ -318,7 +323,7 @@ def test_a_cancelled_call_is_cancelled_here_too() -> None:
                 await call
             await until(lambda: at.journal.of("call"))
 
-    at = at_entry(body, "hang", real=False)
+    at = at_entry(body, "hang", real=False, tenants=True)
     line = at.scene.journal.only()
     assert (line["outcome"], line["reason"]) == ("failed", "cancelled")
 
@@ -385,7 +390,7 @@ def test_a_stream_that_may_not_enter_is_not_read() -> None:
             assert [message async for message in _until_error(call)] == []
             assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
 
-    at = at_entry(body, entry="iad")
+    at = at_entry(body, entry="iad", tenants=True)
     assert at.scene.journal.only()["reason"] == "wrong_entry"
     assert [line["payload_bytes"] for line in at.scene.journal.of("received")] == [0]
 
@@ -406,7 +411,7 @@ def test_a_replica_that_answers_nonsense_is_our_fault() -> None:
             )
             assert found == ("INTERNAL", "this is our fault, and logged (repeat the call)")
 
-    at_entry(body, real=False)
+    at_entry(body, real=False, tenants=True)
 
 
 def test_where_no_site_stands_nothing_is_served() -> None:

@@ -33,6 +33,7 @@ from bench.serve_text import PACKAGES, text  # noqa: E402
 from bench.serve_world import ARTEFACT, ENTRY, OTHER, TENANT, Body, binary_body, json_body, picture, write_world  # noqa: E402
 from infercast import system  # noqa: E402
 from infercast.router.serving.cluster import TOKEN_FILE, free_ports  # noqa: E402
+from infercast.router.serving.settings import token_environment  # noqa: E402
 
 PARTS = ("model", "noop", "memory")
 LOADS = (Load(1), Load(16), Load(16, share=0.5))
@@ -120,7 +121,9 @@ def cluster(folder: Path) -> Iterator[list[Target]]:
             ENTRY,
             OTHER,
         ]
-        subprocess.run([sys.executable, *apps], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, *apps], check=True, env=environment(state / TOKEN_FILE), capture_output=True, timeout=120
+        )
         time.sleep(2)
         secret = system.secret_of(state, TENANT)
         front = processes_named("bin/haproxy -db", running.temp)
@@ -140,6 +143,18 @@ def cluster(folder: Path) -> Iterator[list[Target]]:
         yield targets
     finally:
         system.stop(state)
+
+
+def environment(token: Path) -> dict[str, str]:
+    """Return what a program that deploys into the cluster is started with: as its own processes, where it matters."""
+    settings = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    return {**os.environ, **token_environment(token), **settings}
 
 
 @contextlib.contextmanager

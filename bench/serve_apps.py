@@ -3,7 +3,6 @@
 `one` answers in its ingress. `two` hands the body to a replica at the other site and hands its answer back.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,19 +110,8 @@ def deploy(artefact: str, entry: str, other: str) -> None:
 
 
 def main() -> None:
-    """Run both in the cluster at an address."""
-    address, token, artefact, entry, other = sys.argv[1:]
-    # What the cluster's own processes were started with, as far as it matters to who deploys from outside.
-    os.environ.update(
-        {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": token,
-            "RAY_AUTH_TOKEN": "",
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        }
-    )
+    """Run both in the cluster at an address; Ray has read the environment by now."""
+    address, artefact, entry, other = sys.argv[1:]
     import ray
 
     path = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}

@@ -116,7 +116,6 @@ def cluster(folder: Path) -> Iterator[list[Target]]:
         apps = [
             str(ROOT / "bench" / "serve_apps.py"),
             running.ray,
-            str(state / TOKEN_FILE),
             str(ARTEFACT),
             ENTRY,
             OTHER,

@@ -21,7 +21,7 @@ from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
 
-from ..api import Usage
+from ..api import Api, Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from ..streams import Watched
@@ -29,6 +29,7 @@ from .ports import Carried, Journal, Lost, Receive, Received, Runner
 from .prompt import Begun
 from .recorder import Recorder
 
+TEXTS = (Api.CHAT, Api.COMPLETION)
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
 
 
@@ -163,7 +164,10 @@ class Caller:
             decision_id = self._record(asked, choice, tried)
             expected_us = self._expected_us(choice)
             last = len(choice.deployments) == 1 or len(tried) >= self._fallbacks_max(call.request)
-            wait_us = patience_us(choice.latency_us[0], NOTHING_BEHIND if last else choice.latency_us[1], left_us)
+            # What is expected of a text is its beginning; one that is asked for whole takes as long as it is long.
+            whole_text = call.api in TEXTS and not call.stream
+            behind_us = NOTHING_BEHIND if last else choice.latency_us[1]
+            wait_us = left_us if whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
             sent_us = _now_us()
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
@@ -178,6 +182,8 @@ class Caller:
             site = self.fleet.site_by_id[deployment.site]
             cost_usd = usd(choice.price_nusd[0])
             ran_us = _now_us() - sent_us
+            if whole_text:
+                ran_us -= max(0, answer.at_site_us - answer.service_us)
             self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
             facts = (len(attempts), cost_usd, expected_us, ran_us)
             return Answered(answer, deployment.id, str(site.tier), decision_id, *facts)

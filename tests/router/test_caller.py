@@ -512,3 +512,16 @@ def test_a_name_in_the_body_that_nobody_declared_ends_the_call() -> None:
         asyncio.run(at.caller.call(ask(model=""), receive))
     assert caught.value.kind is Kind.NOT_FOUND
     assert at.runner.calls == []
+
+
+def test_a_text_that_is_asked_for_whole_is_not_given_up_for_its_length() -> None:
+    """It is waited for as long as there is time, and what it teaches is when it began."""
+    clock = Clock()
+    at = scene("hang", clock=clock)
+
+    async def receive() -> Received:
+        return Received(b"{}", api=Api.CHAT)
+
+    with clock.rules(), pytest.raises(Trouble):
+        asyncio.run(at.caller.call(ask(deadline_us=250_000), receive))
+    assert at.runner.calls[0][2] == 0.25

@@ -60,7 +60,7 @@ class Worker:
         self.recorder = Recorder(ENTRY, fleet, self.snapshot, self.log, self.journal)
         self.host = Host(fleet, [fleet.deployments[0]])
         upstreams = Upstreams(fleet, "0" * 16)
-        parts = (self.snapshot, self.estimates, self.host, {}, False, upstreams)
+        parts: Any = (self.snapshot, self.estimates, self.host, {}, False, upstreams)
         self.runner = ClusterRunner(ENTRY, fleet, *parts)
         self.caller = Caller(
             ENTRY, self.engine, self.snapshot, self.estimates, self.runner, self.recorder, self.journal
@@ -124,6 +124,10 @@ def stages(worker: Worker, scope: dict[str, Any], body: Body) -> dict[str, Calla
     facts = ("call", {"number": "1", "tenant": TENANT, "took_us": 100})
     name = engine.decision_id(request, snapshot, ())
 
+    def learn() -> None:
+        estimates.served(0, 600, 90, 60, False)
+        estimates.carried(0, 95, 100, 50)
+
     def carry() -> None:
         _driven(caller.call(request, _received(carried)))
 
@@ -138,7 +142,7 @@ def stages(worker: Worker, scope: dict[str, Any], body: Body) -> dict[str, Calla
         "render": lambda: render_infer(MODEL, VARIANT, parsed, outputs),
         "run (parse, session, render)": lambda: worker.host._run(VARIANT, ENTRY, body.content, body.header_bytes),  # noqa: SLF001
         "runner (run, load, estimates)": lambda: _driven(worker.runner.run(0, carried, 1.0)),
-        "estimates": lambda: (estimates.served(0, 600, 90, 60, False), estimates.carried(0, 95, 100, 50)),
+        "estimates": learn,
         "journal (one line)": lambda: worker.journal.write(facts[0], **facts[1]),
         "caller (decide to journal)": carry,
         "answer": lambda: (answer.body, desk.emulated),

@@ -85,7 +85,10 @@ class Ingress:
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the headers by name; one that stands several times is a list (RFC 9110, 5.3): none of it is dropped."""
-    found: dict[bytes, bytes] = {}
+    found = dict(headers)
+    if len(found) == len(headers):
+        return found
+    found = {}
     for name, value in headers:
         found[name] = b", ".join([found[name], value]) if name in found else value
     return found

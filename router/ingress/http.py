@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -15,6 +16,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 BODY_BYTES_MAX = 64 * 1024 * 1024
+_NAMES = lru_cache(maxsize=64)(str.encode)
+"""Names of headers as they come: a few words of our own, asked for on every call."""
 
 
 class Sendable(Protocol):
@@ -40,10 +43,12 @@ class Ask:
     """Which clusters the call has come through (see `upstream.hops`)."""
     root: str = ""
     """The path below which the entry answers, which `path` is without."""
+    call_id: str = ""
+    """The call's id where its body names one."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value, None where it is missing."""
-        value = self.headers.get(name.encode())
+        value = self.headers.get(_NAMES(name))
         return None if value is None else value.decode("latin-1").strip()
 
     def length(self, header: str = "content-length") -> int | None:
@@ -63,8 +68,11 @@ class Ask:
         coding = self.header("content-encoding")
         if coding and coding.lower() != "identity":
             return await self._unpacked(Unpacking(coding, most_bytes), most_bytes)
-        parts = [part async for part in self._parts(most_bytes)]
-        return b"".join(parts) if len(parts) > 1 else parts[0]
+        part, more = self._part(await self.receive(), most_bytes)
+        if not more:
+            return part
+        parts = [part, *[part async for part in self._parts(most_bytes)]]
+        return b"".join(parts)
 
     async def _unpacked(self, unpacking: Unpacking, most_bytes: int) -> bytes:
         async for part in self._parts(most_bytes):
@@ -72,20 +80,23 @@ class Ask:
         return unpacking.whole()
 
     async def _parts(self, most_bytes: int) -> AsyncIterator[bytes]:
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            part: bytes = message.get("body", b"")
-            self.read_bytes += len(part)
-            if self.read_bytes > most_bytes:
-                raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
+        more = True
+        while more:
+            part, more = self._part(await self.receive(), most_bytes)
             yield part
-            if not message.get("more_body", False):
-                return
+
+    def _part(self, message: Message, most_bytes: int) -> tuple[bytes, bool]:
+        """Return what a message brings of the body, and whether more comes."""
+        if message["type"] == "http.disconnect":
+            raise Gone
+        part: bytes = message.get("body", b"")
+        self.read_bytes += len(part)
+        if self.read_bytes > most_bytes:
+            raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
+        return part, message.get("more_body", False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """An answer, ready to send."""
 
@@ -101,6 +112,6 @@ class Reply:
 
     async def send(self, send: Send) -> None:
         """Send it."""
-        length = (b"content-length", str(len(self.body)).encode())
+        length = (b"content-length", b"%d" % len(self.body))
         await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
         await send({"type": "http.response.body", "body": self.body})

@@ -63,6 +63,7 @@ class OpenAi:
             envelope = read_envelope(api, await ask.body())
             caller.read()
             request = self._told(request, envelope, api, own_id=ask.header("infercast-id") is not None)
+            ask.call_id = request.id
             return Received(envelope.body, None, api, envelope.stream, request)
 
         with ExitStack() as held:

@@ -14,9 +14,12 @@ from ..keys import Keys
 from .admin import Admin, Office
 from .answers import reply_of
 from .decisions import Decisions, Signals
+from .description import description_routes
 from .desk import Desk
 from .http import Ask, Receive, Scope, Send, Sendable
 from .oip import Oip
+from .openai import OpenAi
+from .openai_errors import openai_reply_of
 from .routes import Routes
 
 log = logging.getLogger("infercast.ingress")
@@ -39,7 +42,8 @@ class Ingress:
     ) -> None:
         self._desk = desk = Desk(caller, keys, journal, emulated)
         admin = Admin(desk, office).routes() if office else []
-        self._routes = Routes([*Oip(desk).routes(), *Decisions(desk, signals).routes(), *admin])
+        calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
+        self._routes = Routes([*calls, *description_routes(), *admin])
 
     def take_keys(self, keys: Keys) -> None:
         """Put other keys in force, from the next call on."""
@@ -52,14 +56,16 @@ class Ingress:
             return
         if scope["type"] != "http":
             return
-        path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
-        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive)
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root).rstrip("/") or "/"
+        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive, root=root)
         reply = await self._reply(ask)
         if reply is not None:
             await reply.send(send)
 
     async def _reply(self, ask: Ask) -> Sendable | None:
-        told: Callable[[Trouble], Sendable] = reply_of
+        # What is not there at all is told in the words of those who look there.
+        told: Callable[[Trouble], Sendable] = openai_reply_of if ask.path.startswith("/v1/") else reply_of
         try:
             route = self._routes.find(ask)
             told = route.told

@@ -10,7 +10,7 @@ from infercast.policies.units import us_from_ms
 
 from ..authentication import authenticate
 from ..conduct.caller import Answered, Caller
-from ..conduct.ports import Journal, Receive
+from ..conduct.ports import Journal, Receive, Received
 from ..errors import Kind, Trouble
 from ..keys import Holder, Key, Keys
 from .http import BODY_BYTES_MAX, Ask, Headers
@@ -66,17 +66,25 @@ class Desk:
 
     async def carry(self, ask: Ask, request: Request, receive: Receive) -> Answered:
         """Carry a call, and write down what this ingress took in of its payload, also of one that it refused: law 9's record."""
+        told = request
+
+        async def received() -> Received:
+            nonlocal told
+            found = await receive()
+            told = found.request or request
+            return found
+
         try:
-            return await self.caller.call(request, receive)
+            return await self.caller.call(request, received)
         finally:
             self.journal.write(
                 "received",
                 role="ingress",
-                request=request.id,
-                tenant=request.tenant,
-                model=request.model,
-                origin=request.origin,
-                classes=list(request.classes),
+                request=told.id,
+                tenant=told.tenant,
+                model=told.model,
+                origin=told.origin,
+                classes=list(told.classes),
                 payload_bytes=ask.read_bytes,
             )
 

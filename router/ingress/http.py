@@ -35,6 +35,8 @@ class Ask:
     read_bytes: int = field(default=0)
     names: dict[str, str] = field(default_factory=dict)
     """What the path names: the model of `/v2/models/{model}`."""
+    root: str = ""
+    """The path below which the entry answers, which `path` is without."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value, None where it is missing."""

@@ -26,9 +26,10 @@ class Routes:
     """All routes of an ingress."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self.all = tuple(routes)
         self._fixed: dict[tuple[str, str], Route] = {}
         self._named: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
-        for route in routes:
+        for route in self.all:
             if "{" in route.path:
                 parts = route.path.split("/")
                 self._named.setdefault((route.method, len(parts)), []).append((parts, route))

@@ -20,7 +20,7 @@ INLINE_BYTES_MAX = 16 * 1024
 """Bodies up to this size are read and tokenised on the event loop; larger ones would hold up others, and go to a thread."""
 TEMPERATURE_DEFAULT = 1.0
 """OpenAI's own."""
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class LanguageHost:
     async def run(self, api: Api, body: bytes, stream: bool) -> Answer:
         """Answer one call; a streamed answer is returned once its first text is there.
 
+        `service_us` of a text is the time until its first part, of a whole answer too: it is what was declared and what
+        others will wait for, however long a text its caller wants.
         Raises Trouble: BAD_REQUEST with the field that is wrong, SATURATED where the model has no room.
         """
         began_ns = time.perf_counter_ns()
@@ -71,15 +73,14 @@ class LanguageHost:
             if stream:
                 events = await begun(_events(model, call, writer))
                 return Answer(b"", None, self._variant, self._site, _since_us(began_ns), stream=events)
-            rendered, usage = await _whole(model, call, writer)
-        elif isinstance(model, Embedder) and api is Api.EMBEDDING:
+            rendered, usage, first_ns = await _whole(model, call, writer)
+            service_us = (first_ns - began_ns) // 1000
+            return Answer(rendered, None, self._variant, self._site, service_us, usage=usage)
+        if isinstance(model, Embedder) and api is Api.EMBEDDING:
             rendered, usage = await _embedded(model, body, self._variant)
-        else:
-            makes = (
-                "text: POST /v1/chat/completions" if isinstance(model, TextModel) else "embeddings: POST /v1/embeddings"
-            )
-            raise bad("model", f"{self._variant} makes {makes}", "name another of GET /v1/models", "invalid_value")
-        return Answer(rendered, None, self._variant, self._site, _since_us(began_ns), usage=usage)
+            return Answer(rendered, None, self._variant, self._site, _since_us(began_ns), usage=usage)
+        makes = "text: POST /v1/chat/completions" if isinstance(model, TextModel) else "embeddings: POST /v1/embeddings"
+        raise bad("model", f"{self._variant} makes {makes}", "name another of GET /v1/models", "invalid_value")
 
 
 def _read(model: TextModel, api: Api, body: bytes) -> TextCall:
@@ -93,12 +94,15 @@ def _read(model: TextModel, api: Api, body: bytes) -> TextCall:
     return TextCall(api, tuple(prompts), call.wishes)
 
 
-async def _off_loop(body: bytes, make: Callable[[], Made]) -> Made:
+async def _off_loop(body: bytes, make: Callable[[], Result]) -> Result:
     return make() if len(body) <= INLINE_BYTES_MAX else await asyncio.to_thread(make)
 
 
-async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[bytes, Usage]:
-    """Make every prompt's text side by side, and write the answer. One that fails ends them all."""
+async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[bytes, Usage, int]:
+    """Make every prompt's text side by side; one that fails ends them all.
+
+    Returns the answer, what was used, and the instant of the first part of any text in nanoseconds.
+    """
     making = [asyncio.create_task(_text(model, prompt, call.sampling)) for prompt in call.prompts]
     try:
         made = await asyncio.gather(*making)
@@ -106,16 +110,30 @@ async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[byte
         for task in making:
             task.cancel()
         await asyncio.gather(*making, return_exceptions=True)
-    usage = Usage(call.prompt_tokens, sum(tokens for _, tokens in made))
-    return writer.whole([text for text, _ in made], usage), usage
+    usage = Usage(call.prompt_tokens, sum(one.tokens for one in made))
+    body = writer.whole([Text(one.text, one.finish) for one in made], usage)
+    return body, usage, min(one.first_ns for one in made)
 
 
-async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> tuple[Text, int]:
-    """Make one text. Returns it and how many tokens it took."""
+@dataclass(slots=True)
+class Made:
+    """One text as far as it is made, and when its first part came."""
+
+    text: str = ""
+    tokens: int = 0
+    finish: str = "stop"
+    first_ns: int = 0
+
+
+async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> Made:
+    made = Made()
     async with aclosing(model.generate(prompt, sampling)) as pieces:
-        parts = [piece async for piece in pieces]
-    finish = parts[-1].finish or "stop"
-    return Text("".join(piece.text for piece in parts), finish), sum(piece.tokens for piece in parts)
+        async for piece in pieces:
+            made.first_ns = made.first_ns or time.perf_counter_ns()
+            made.text += piece.text
+            made.tokens += piece.tokens
+            made.finish = piece.finish or made.finish
+    return made
 
 
 async def _events(model: TextModel, call: TextCall, writer: Writer) -> AsyncGenerator[Event, None]:

@@ -33,6 +33,7 @@ class Answer:
     """What a replica gives back: the protocol's body, and the time it took: in the replica, and at the whole site.
 
     A streamed answer has a `stream` in place of a body; its first event is there, and its times are those until then.
+    A text's `service_us` ends with its first part, whether it is streamed or not.
     """
 
     body: bytes

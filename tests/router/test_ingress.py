@@ -104,7 +104,7 @@ def test_the_key_of_a_tenant_without_a_policy_opens_nothing() -> None:
     [
         ("POST", "/v1/decid", "POST /v1/decid is not served here (did you mean '/v1/decide'?)"),
         ("GET", "/v1/decide", "GET /v1/decide is not served here"),
-        ("GET", "/", "GET / is not served here (known: /v1/decide, "),
+        ("GET", "/", "GET / is not served here (known: /docs, /openapi.json, "),
         ("GET", INFER, "is not served here"),
         ("DELETE", "/v2/models/digits", "is not served here"),
         ("POST", "/v2/models/digits/infer/more", "is not served here"),

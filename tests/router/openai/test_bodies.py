@@ -97,7 +97,13 @@ def test_a_developer_speaks_as_the_system() -> None:
 
 def test_an_answer_can_be_sent_back_as_it_came() -> None:
     """The official client's `message.model_dump()` holds a null for everything that the answer did not have."""
-    nothing = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+    nothing: dict[str, Any] = {
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": None,
+    }
     turn = {"role": "assistant", "content": "hi", **nothing}
     assert chat(messages=[*HELLO, turn]).messages[1] == Message("assistant", "hi")
 

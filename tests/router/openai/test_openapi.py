@@ -19,6 +19,7 @@ from infercast.router.ingress.operations import OPERATIONS
 from infercast.router.ingress.reference import page
 from infercast.router.openai.bodies import parse_chat, parse_completion, parse_embedding
 from infercast.router.openai.envelope import read_envelope
+from tests.router.fakes import door
 from tests.router.openai.shapes import values
 
 DOCUMENT = document("/fra")
@@ -155,3 +156,19 @@ def test_the_page_shows_every_call_and_loads_nothing() -> None:
     assert all(lead == "openapi.json" or lead[1:] in links.names for lead in links.leads)
     assert all(operation.path.replace("{", "{") in html for operation in OPERATIONS)
     assert "url(" not in html
+
+
+def test_every_call_that_is_served_is_described_and_the_other_way_round() -> None:
+    served = {(route.method.lower(), route.path) for route in door().ingress._routes.all}
+    assert served == {(operation.method, operation.path) for operation in OPERATIONS}
+
+
+def test_the_description_needs_no_key_and_is_rooted_where_the_site_is() -> None:
+    at = door()
+    found = at.say("GET", "/openapi.json", key=None, root="/fra")
+    assert (found.status, found.headers["content-type"]) == (200, "application/json")
+    assert found.value == DOCUMENT
+    html = at.say("GET", "/docs", key=None, root="/fra")
+    assert html.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in html.headers["content-security-policy"]
+    assert html.body.decode() == page(DOCUMENT)

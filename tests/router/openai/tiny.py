@@ -16,7 +16,7 @@ import openai
 import uvicorn
 
 from examples.models import language
-from infercast.policies.documents import Document, read_document
+from infercast.policies.documents import read_document
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Card, Fleet
 from infercast.policies.fleet_file import fleet_of
@@ -74,13 +74,13 @@ def embedder() -> Iterator[Embedder]:
 def fleet() -> Fleet:
     """The example fleet, with a model to chat with and one to embed with at Frankfurt, Dublin and Virginia."""
     document = read_document(ROOT / "cluster.yaml")
-    value = document.value
+    value = document.value  # changed in place: this document is nobody else's
     tasks = {"tiny-chat": ("chat", "tiny-llama"), "tiny-embedding": ("embedding", "tiny-embed")}
     for model, (task, variant) in tasks.items():
         path = {"card": f"examples/models/{variant}.card.json", "artefact": str(artefact(variant))}
         value["models"].append({"id": model, "task": task, "variants": [{"id": variant, **path}]})
         value["deployments"] += [{"site": site, "variant": variant} for site in ("fra", "dub", "iad")]
-    return fleet_of(Document(value, document.lines, document.where), ROOT)
+    return fleet_of(document, ROOT)
 
 
 @dataclass
@@ -113,11 +113,18 @@ class Entry:
     runner: HostRunner
     caller: Caller
     model: TextModel
+    clients: list[openai.OpenAI] = field(default_factory=list)
 
     def client(self, key: str = "studio", **more: Any) -> openai.OpenAI:
         """The official client, as its users make it."""
         usual = {"api_key": self.secrets.get(key, key), "base_url": f"{self.url}/v1", "max_retries": 0, "timeout": 20.0}
-        return openai.OpenAI(**{**usual, **more})
+        self.clients.append(openai.OpenAI(**{**usual, **more}))
+        return self.clients[-1]
+
+    def leave(self) -> None:
+        """Close the clients that were made."""
+        while self.clients:
+            self.clients.pop().close()
 
     def calls(self, count: int) -> list[dict[str, Any]]:
         """The `call` lines, once there are so many."""
@@ -133,6 +140,7 @@ def entry(site: str = "fra", **more: Any) -> Iterator[Entry]:
     """Serve an entry of the fleet by uvicorn on loopback, on a thread of its own."""
     engine = Engine(fleet(), load_policies(ROOT / "policies" / "tenants", fleet()))
     issued = [issue(tenant, tenant, "paris") for tenant in engine.policies]
+    issued.append(issue("player", "studio", "paris", ("gameplay",)))
     with text_model(**more) as model, embedder() as vectors:
         at = scene(entry=site, engine=engine)
         runner = HostRunner(fleet(), {"tiny-llama": model, "tiny-embed": vectors})
@@ -145,8 +153,10 @@ def entry(site: str = "fra", **more: Any) -> Iterator[Entry]:
             thread.start()
             try:
                 secrets = {key.id: secret for key, secret in issued}
-                url = f"http://127.0.0.1:{listening.getsockname()[1]}/{site}"
-                yield Entry(url, secrets, at.journal, runner, at.caller, model)
+                url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+                found = Entry(url, secrets, at.journal, runner, at.caller, model)
+                yield found
             finally:
+                found.leave()
                 server.should_exit = True
                 thread.join()

@@ -11,7 +11,7 @@ from .operations import OPERATIONS, Operation
 from .schemas import DECISIONS, OIP, Schema, ref
 
 TEXT: Schema = {"type": "string"}
-NUMBERS: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+ABOVE_ZERO: Schema = {"type": "string", "pattern": r"^([1-9][0-9]{0,4}(\.[0-9]+)?|0\.[0-9]*[1-9])$"}
 WHY = {
     Kind.BAD_REQUEST: "Something in the call is wrong: which field, and what to send.",
     Kind.UNAUTHENTICATED: "No key, or one that is not valid.",
@@ -93,7 +93,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _asked(name: str) -> Schema:
-    return NUMBERS if name.endswith("-ms") else TEXT
+    return ABOVE_ZERO if name.endswith("-ms") else TEXT
 
 
 def _answer(operation: Operation) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def fleet() -> Fleet:
     """The example fleet, with a model to chat with and one to embed with at Frankfurt, Dublin and Virginia."""
     document = read_document(ROOT / "cluster.yaml")
     value = document.value  # changed in place: this document is nobody else's
-    tasks = {"tiny-chat": ("chat", "tiny-llama"), "tiny-embedding": ("embedding", "tiny-embed")}
+    tasks = {"chat": ("chat", "tiny-llama"), "embedding": ("embedding", "tiny-embed")}
     for model, (task, variant) in tasks.items():
         path = {"card": f"examples/models/{variant}.card.json", "artefact": str(artefact(variant))}
         value["models"].append({"id": model, "task": task, "variants": [{"id": variant, **path}]})
@@ -140,6 +140,7 @@ def entry(site: str = "fra", **more: Any) -> Iterator[Entry]:
     """Serve an entry of the fleet by uvicorn on loopback, on a thread of its own."""
     engine = Engine(fleet(), load_policies(ROOT / "policies" / "tenants", fleet()))
     issued = [issue(tenant, tenant, "paris") for tenant in engine.policies]
+    issued.append(issue("hospital.paris", "hospital", "paris"))
     issued.append(issue("player", "studio", "paris", ("gameplay",)))
     with text_model(**more) as model, embedder() as vectors:
         at = scene(entry=site, engine=engine)

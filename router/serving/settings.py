@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from .certificate import CONTROL
+from .front import Limits, connections_max, write_changes
 
 RAY_VERSION = "2.60.0"
 HTTP_ANSWER_MAX_S = 35
 """HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
 LABEL = "infercast.io"
+LIMITS = Limits()
 
 
 def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int], token: Path) -> dict[str, str]:
@@ -35,6 +37,7 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int], token: 
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections_max()),
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy.parent / "haproxy.cfg"),
@@ -72,13 +75,14 @@ def haproxy_folder(temp: Path) -> Path:
     return folder
 
 
-def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) -> Path:
+def write_haproxy(folder: Path, binary: str, certificate: Path | None = None, limits: Limits = LIMITS) -> Path:
     """Write a small program that starts HAProxy with a few changes to the configuration that Serve writes.
 
     Its statistics and metrics listeners go to loopback; the template binds them to every interface whatever
     `http_options` says. A site without replicas is answered at once: the template hands its calls, bodies and all,
     to a proxy on the head that waits for a replica to come back. And with a `certificate` (chain and key in one PEM
-    file) clients are answered over TLS only: Serve's own settings for it are not taken to HAProxy.
+    file) clients are answered over TLS only: Serve's own settings for it are not taken to HAProxy. `limits` are what a
+    client may take.
     """
     program = folder / "haproxy"
     changes = [
@@ -90,14 +94,15 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) ->
         tls = f"ssl crt {certificate} ssl-min-ver TLSv1.2 alpn"
         changes.append(rf"/^frontend http_frontend/,/bind/ s#\(bind [^ ]*\)$#\1 {tls} h2,http/1.1#")
         changes.append(rf"/^frontend grpc_frontend/,/bind/ s#\(bind [^ ]*\) proto h2$#\1 {tls} h2#")
-    words = " ".join(f"-e '{change}'" for change in changes)
+    script = folder / "changes.sed"
+    script.write_text("\n".join([*write_changes(folder, limits), *changes, ""]), encoding="utf-8")
     program.write_text(
         "#!/bin/sh\n"
         "# Change what Serve wrote, then become HAProxy.\n"
         'previous=""\n'
         'for word in "$@"; do\n'
         '  if [ "$previous" = "-f" ]; then\n'
-        f'    sed -i {words} "$word"\n'
+        f'    sed -i -f "{script}" "$word"\n'
         "  fi\n"
         '  previous="$word"\n'
         "done\n"

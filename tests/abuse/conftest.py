@@ -1,0 +1,28 @@
+"""One entry for the whole folder, looked at after each test: nothing may be left on, and an ordinary call is answered."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.abuse import scene
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[scene.Entry]:
+    """The entry that all tests share."""
+    with scene.entry() as at:
+        at.normal()
+        at.quiet()
+        yield at
+
+
+@pytest.fixture
+def at(served: scene.Entry) -> Iterator[scene.Entry]:
+    """The entry, with its runner as usual at first, and all of it at rest at the end."""
+    files = scene.files()
+    yield served
+    served.runner.pause_s, served.runner.pace_s, served.runner.endless = 0.0, 0.0, False
+    served.normal()
+    served.quiet()
+    assert scene.files() <= files + 2, "files are left open"
+    assert {line["reason"] for line in served.journal.of("call")}.isdisjoint({"fault"})

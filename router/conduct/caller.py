@@ -139,7 +139,8 @@ class Caller:
             async with asyncio.timeout(max(0, limit_us - (_now_us() - began_us)) / US_PER_S):
                 return await receive()
         except TimeoutError:
-            raise _too_late(limit_us, []) from None
+            said = f"the body was not here within {limit_us / 1000:.0f} ms"
+            raise Trouble(Kind.SLOW, said, "send it at once, or ask for a longer deadline") from None
 
     async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
         tried: list[int] = []

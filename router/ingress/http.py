@@ -1,5 +1,6 @@
 """The little of HTTP that the ingress needs, over ASGI: headers, bounded bodies, answers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 BODY_BYTES_MAX = 64 * 1024 * 1024
+SMALL_BODY_S = 10.0
+"""By when a body must be here that no call's deadline waits for."""
 
 
 class Sendable(Protocol):
@@ -51,6 +54,15 @@ class Ask:
         if not text.isascii() or not text.isdigit() or len(text) > 15:
             raise Trouble(Kind.BAD_REQUEST, f"{header} is {text!r}", "send a byte count")
         return int(text)
+
+    async def small_body(self, most_bytes: int) -> bytes:
+        """Return a body that is soon here. Raises Trouble(SLOW) where it is not, and what `body` raises."""
+        try:
+            async with asyncio.timeout(SMALL_BODY_S):
+                return await self.body(most_bytes)
+        except TimeoutError:
+            said = f"the body was not here within {SMALL_BODY_S:.0f} s"
+            raise Trouble(Kind.SLOW, said, "send it at once") from None
 
     async def body(self, most_bytes: int = BODY_BYTES_MAX) -> bytes:
         """Return the body. Raises Trouble(TOO_LARGE) past the limit, Gone when the caller hangs up in between."""

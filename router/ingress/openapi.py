@@ -15,8 +15,10 @@ ABOVE_ZERO: Schema = {"type": "string", "pattern": r"^([1-9][0-9]{0,4}(\.[0-9]+)
 WHY = {
     Kind.BAD_REQUEST: "Something in the call is wrong: which field, and what to send.",
     Kind.UNAUTHENTICATED: "No key, or one that is not valid.",
+    Kind.FORBIDDEN: "A good key, which does not open this.",
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
+    Kind.SLOW: "The body did not come in time.",
     Kind.TOO_LARGE: "More bytes than are accepted.",
     Kind.WRONG_ENTRY: "The call may not enter at this site; its body was not read. `entries` names where it may.",
     Kind.SATURATED: "A candidate would pass, and has no room now.",

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-FILES_SPARE = 200
-"""Files that HAProxy needs beside those of connections: listeners, health checks, logs, its control socket."""
+PIPES_MAX = 200
+"""Pairs of files by which HAProxy moves bytes in the kernel; left to itself it wants one for four connections."""
+FILES_SPARE = 1000
+"""Files that HAProxy needs beside those of connections: pipes, listeners, health checks, logs, its control socket."""
 CONNECTIONS_MAX = 20_000
 CONNECTIONS_MIN = 500
 MARK = "# infercast"
@@ -70,6 +72,7 @@ def write_changes(folder: Path, limits: Limits) -> list[str]:
         rf"s/^\( *timeout client\) .*/\1 {limits.silence_s}s/",
         rf"s/^\( *timeout http-keep-alive\) .*/\1 {limits.idle_s}s/",
         rf"s/^\( *server .* check observe .*mark-down\).*$/\1 maxconn {limits.site_connections}/",
+        rf"/^global/a\    maxpipes {PIPES_MAX} {MARK}",
         rf"/^defaults/a\    timeout http-request {limits.head_s}s {MARK}",
         rf"/^defaults/a\    timeout queue {limits.queue_s}s {MARK}",
     ]

@@ -37,12 +37,12 @@ class Fronted:
 
 
 @contextmanager
-def fronted(folder: Path, limits: Limits = SHORT, site_port: int = 0) -> Iterator[Fronted]:
-    """Run HAProxy before whatever listens on `site_port`, for as long as it is needed."""
+def fronted(folder: Path, limits: Limits = SHORT, site_port: int = 0, **changed: str) -> Iterator[Fronted]:
+    """Run HAProxy before whatever listens on `site_port`, for as long as it is needed. `changed`: other settings."""
     port, chosen, stats, metrics, fallback = free_ports(5)
     own = haproxy_folder(folder)
     program = write_haproxy(own, get_haproxy_binary(), limits=limits)
-    env = {**os.environ, **environment("abuse", program, (stats, metrics, fallback), folder / "token")}
+    env = {**os.environ, **environment("abuse", program, (stats, metrics, fallback), folder / "token"), **changed}
     config = own / "haproxy.cfg"
     where = [str(config), str(port), str(site_port or chosen)]
     subprocess.run([sys.executable, str(HERE / "render.py"), *where], env=env, check=True, timeout=START_S)

@@ -32,12 +32,11 @@ from tests.router.openai.tiny import fleet
 
 SOON_S = 30.0
 """By when what takes an instant has come to be on a busy machine."""
-SHORT = Patience(head_s=1.0, unread_s=1.0)
+SHORT = Patience(head_s=1.0, unread_s=4.0)
 IMAGE = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
 INFER = "/fra/v2/models/digits/infer"
 COMPLETE = "/fra/v1/chat/completions"
-PUFF = b'{"puff":"%b"}' % (b"x" * 65536)
 
 
 class Endless:
@@ -54,7 +53,7 @@ class Endless:
     async def __anext__(self) -> Event:
         await asyncio.sleep(self._runner.pace_s)
         self._runner.events += 1
-        return PUFF
+        return b'{"puff":"%b"}' % (b"x" * self._runner.event_bytes)
 
     async def aclose(self) -> None:
         """End it."""
@@ -74,6 +73,7 @@ class SceneRunner:
     endless: bool = False
     """Streams never end by themselves, each event `pace_s` after the one before."""
     pace_s: float = 0.0
+    event_bytes: int = 65536
     open_streams: int = 0
     events: int = 0
 
@@ -106,7 +106,8 @@ class Entry:
     server: uvicorn.Server
     loop: asyncio.AbstractEventLoop
     snapshot: Any
-    faults: list[str] = field(default_factory=list)
+    heads: list[Scope] = field(default_factory=list)
+    """What the ingress was asked, as the server read it."""
 
     @property
     def url(self) -> str:
@@ -191,7 +192,8 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
     ingress = Ingress(at.caller, Keys(key for key, _ in issued), at.journal, list, emulated=False)
     protocol = type("Patient", (Guarded,), {"patience": patience})
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
-        config = uvicorn.Config(_serving(ingress), lifespan="off", log_level="critical", http=protocol)
+        heads: list[Scope] = []
+        config = uvicorn.Config(_serving(ingress, heads), lifespan="off", log_level="critical", http=protocol)
         server = uvicorn.Server(config)
         started: list[asyncio.AbstractEventLoop] = []
         thread = threading.Thread(target=asyncio.run, args=(_serve(server, listening, started),))
@@ -201,7 +203,7 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
         port = listening.getsockname()[1]
         secrets = {key.id: secret for key, secret in issued}
         try:
-            yield Entry(port, secrets, at.journal, runner, ingress, server, started[0], at.snapshot)
+            yield Entry(port, secrets, at.journal, runner, ingress, server, started[0], at.snapshot, heads)
         finally:
             server.should_exit = True
             server.force_exit = True
@@ -215,7 +217,7 @@ async def _serve(server: uvicorn.Server, listening: socket.socket, started: list
     await server.serve(sockets=[listening])
 
 
-def _serving(ingress: Ingress) -> Any:
+def _serving(ingress: Ingress, heads: list[Scope]) -> Any:
     """The ingress as a replica of Serve's mounts it: below the site's name, health beside it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,6 +225,7 @@ def _serving(ingress: Ingress) -> Any:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"success"})
             return
+        heads.append(scope)
         scope["root_path"] = "/fra"
         await ingress(scope, receive, send)
 
@@ -246,6 +249,16 @@ def answer(wire: socket.socket) -> tuple[int, dict[str, str], bytes]:
             break
         body += part
     return int(lines[0].split()[1]), headers, body
+
+
+def until_has(wire: socket.socket, what: bytes, count: int = 1) -> bytes:
+    """Read until something stands so often in what has come; return all of it."""
+    text = bytearray()
+    while text.count(what) < count:
+        part = wire.recv(1 << 20)
+        assert part, f"hung up after {bytes(text[-300:])!r}"
+        text += part
+    return bytes(text)
 
 
 def hung_up(wire: socket.socket) -> bool:

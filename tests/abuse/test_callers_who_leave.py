@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.abuse.scene import CHAT, COMPLETE, INFER, Entry, answer, as_json, hung_up
+from tests.abuse.scene import CHAT, COMPLETE, INFER, Entry, answer, as_json, hung_up, until_has
 
 
 def ended(at: Entry, before: int) -> str:
@@ -44,15 +44,12 @@ def test_leaving_in_mid_answer_ends_the_work(at: Entry) -> None:
 
 @pytest.mark.parametrize("events", [1, 20])
 def test_leaving_in_mid_stream_ends_the_work(at: Entry, events: int) -> None:
-    at.runner.endless, at.runner.pace_s = True, 0.01
+    at.runner.endless, at.runner.pace_s, at.runner.event_bytes = True, 0.01, 10
     before = len(at.journal.of("call"))
     body = as_json({**CHAT, "stream": True})
     with at.connect() as wire:
         wire.sendall(at.head(COMPLETE, content_length=str(len(body))) + body)
-        text = b""
-        while text.count(b"data: ") < events:
-            text += wire.recv(1 << 20)
-        assert text.startswith(b"HTTP/1.1 200")
+        assert until_has(wire, b"data: ", events).startswith(b"HTTP/1.1 200")
         assert at.runner.open_streams == 1
     assert ended(at, before) in ("cancelled", "gone")
 

@@ -27,5 +27,5 @@ def at(served: scene.Entry) -> Iterator[scene.Entry]:
     served.heads.clear()
     served.normal()
     served.quiet()
-    assert scene.files() <= files + 2, "files are left open"
+    assert scene.files() <= files + 2 + served.kept, "files are left open"
     assert {line["reason"] for line in served.journal.of("call")[before:]}.isdisjoint({"fault"})

@@ -17,15 +17,16 @@ def served() -> Iterator[scene.Entry]:
 
 
 @pytest.fixture
-def at(served: scene.Entry) -> Iterator[scene.Entry]:
+def at(served: scene.Entry, request: pytest.FixtureRequest) -> Iterator[scene.Entry]:
     """The entry, with its runner as usual at first, and all of it at rest at the end."""
     files = scene.files()
     before = len(served.journal.of("call"))
+    served.heads.clear()
     yield served
     usual = {"pause_s": 0.0, "pace_s": 0.0, "endless": False, "event_bytes": 65536}
     vars(served.runner).update(usual)
     served.heads.clear()
-    served.normal()
+    served.normal(texts=request.module.__name__ != "test_malformed")
     served.quiet()
     assert scene.files() <= files + 2 + served.kept, "files are left open"
     assert {line["reason"] for line in served.journal.of("call")[before:]}.isdisjoint({"fault"})

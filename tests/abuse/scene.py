@@ -19,6 +19,7 @@ from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.policy import Policy
+from infercast.policies.snapshot import Snapshot
 from infercast.router.api import Event
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.ingress.app import Ingress
@@ -26,12 +27,14 @@ from infercast.router.ingress.guarded import Guarded, Patience
 from infercast.router.ingress.http import Receive, Scope, Send
 from infercast.router.keys import Holder, Keys, issue
 from infercast.router.runtime.host import Answer, Host, holding
-from infercast.router.runtime.load import Loads
+from infercast.router.signals import EXCHANGE_S
 from tests.router.fakes import FakeJournal, scene
 from tests.router.openai.tiny import fleet
 
 SOON_S = 30.0
 """By when what takes an instant has come to be on a busy machine."""
+TASKS_OF_ITS_OWN = 2
+"""The server's, and the one that hears of other sites."""
 SHORT = Patience(head_s=1.0, unread_s=4.0)
 IMAGE = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
@@ -67,7 +70,7 @@ class SceneRunner:
 
     fleet: Fleet
     host: Host
-    loads: Loads
+    snapshot: Snapshot
     pause_s: float = 0.0
     """Before each call runs."""
     endless: bool = False
@@ -81,7 +84,7 @@ class SceneRunner:
         """Run a call as a site's runner does: counted as long as it is on, its stream included."""
         place = self.fleet.deployments[deployment]
         with ExitStack() as held:
-            ran = held.enter_context(self.loads.running(deployment, len(call.body)))
+            held.enter_context(self.snapshot.running(deployment))
             async with asyncio.timeout(timeout_s):
                 await asyncio.sleep(self.pause_s)
                 if self.endless and call.stream:
@@ -90,7 +93,6 @@ class SceneRunner:
                     answer = await self.host.run(place.variant, place.site, call, timeout_s)
                 else:
                     raise Lost(f"{place.variant} is not here")
-            ran(answer.service_us)
             return holding(answer, held)
 
 
@@ -105,7 +107,7 @@ class Entry:
     ingress: Ingress
     server: uvicorn.Server
     loop: asyncio.AbstractEventLoop
-    snapshot: Any
+    snapshot: Snapshot
     kept: int = 0
     """As many connections may be kept for calls to come by who stands before it."""
     heads: list[Scope] = field(default_factory=list)
@@ -130,12 +132,13 @@ class Entry:
         """A new connection, by way of `port` where one is given."""
         return socket.create_connection(("127.0.0.1", port or self.port), timeout=timeout_s)
 
-    def normal(self, port: int = 0) -> None:
-        """Make one ordinary call of each kind: each must be answered."""
-        self.on_loop(self._trust)
+    def normal(self, port: int = 0, *, texts: bool = True) -> None:
+        """Make one ordinary call of each kind, or of tensors alone: each must be answered."""
         where = f"http://127.0.0.1:{port or self.port}"
         with httpx.Client(base_url=where, headers=self.bearer(), timeout=SOON_S) as client:
             assert client.post(INFER, json=IMAGE).status_code == 200
+            if not texts:
+                return
             pause_s, endless = self.runner.pause_s, self.runner.endless
             self.runner.pause_s, self.runner.endless = 0.0, False
             chat = client.post(COMPLETE, json=CHAT)
@@ -143,12 +146,6 @@ class Entry:
             self.runner.pause_s, self.runner.endless = pause_s, endless
         assert chat.status_code == 200, chat.text
         assert streamed.text.endswith("data: [DONE]\n\n"), streamed.text
-
-    async def _trust(self) -> None:
-        """Hear of every site that it is well, as an entry does four times a second: a call that was lost is over."""
-        self.snapshot._said[:] = True
-        self.snapshot.live[:, kernel.L_HEALTHY] = 1
-        self.snapshot.refresh()
 
     def left(self) -> dict[str, int]:
         """What is still on: calls, streams, tasks and connections. All are zero when nothing is."""
@@ -158,7 +155,7 @@ class Entry:
             "streams": self.runner.open_streams,
             "texts": sum(text._model._scheduler.present for text in self.runner.host._texts.values()
                          if hasattr(text._model, "_scheduler")),
-            "tasks": tasks - 1,
+            "tasks": tasks - TASKS_OF_ITS_OWN,
             "connections": max(0, len(self.server.server_state.connections) - self.kept),
         }  # fmt: skip
 
@@ -197,7 +194,7 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
     revoked, secret = issue("revoked", "studio", "paris")
     issued.append((replace(revoked, revoked_at_s=1), secret))
     at = scene(entry="fra", engine=engine)
-    runner = SceneRunner(whole, host, Loads(whole, at.snapshot, at.estimates, range(len(whole.deployments))))
+    runner = SceneRunner(whole, host, at.snapshot)
     at.caller._runner = runner
     ingress = Ingress(at.caller, Keys(key for key, _ in issued), at.journal, list, emulated=False)
     protocol = type("Patient", (Guarded,), {"patience": patience})
@@ -206,7 +203,7 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
         config = uvicorn.Config(_serving(ingress, heads), lifespan="off", log_level="critical", http=protocol)
         server = uvicorn.Server(config)
         started: list[asyncio.AbstractEventLoop] = []
-        thread = threading.Thread(target=asyncio.run, args=(_serve(server, listening, started),))
+        thread = threading.Thread(target=asyncio.run, args=(_serve(server, listening, started, at.snapshot),))
         thread.start()
         while not server.started:
             time.sleep(0.01)
@@ -222,9 +219,22 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
                 text._model.close()
 
 
-async def _serve(server: uvicorn.Server, listening: socket.socket, started: list[asyncio.AbstractEventLoop]) -> None:
+async def _serve(
+    server: uvicorn.Server, listening: socket.socket, started: list[asyncio.AbstractEventLoop], snapshot: Snapshot
+) -> None:
     started.append(asyncio.get_running_loop())
+    hearing = asyncio.create_task(_hear(snapshot))
     await server.serve(sockets=[listening])
+    hearing.cancel()
+
+
+async def _hear(snapshot: Snapshot) -> None:
+    """Hear of every site that it is well, four times a second as an entry does: who was lost is back."""
+    while True:
+        snapshot._said[:] = True
+        snapshot.live[:, kernel.L_HEALTHY] = 1
+        snapshot.refresh()
+        await asyncio.sleep(EXCHANGE_S)
 
 
 def _serving(ingress: Ingress, heads: list[Scope]) -> Any:

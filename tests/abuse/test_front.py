@@ -145,7 +145,7 @@ def test_a_path_that_is_too_long_is_refused(at: Entry, front: Fronted) -> None:
         {"serve_multiplexed_model_id": "m\xe9"},
         {"x_session_id": "m\xe9"},
         {"x_request_id": "m\xe9"},
-        {"upgrade": "websocket", "connection": "upgrade"},
+        {"upgrade": "websocket", "connection": "upgrade", "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ=="},
         {"upgrade": "h2c", "connection": "upgrade, http2-settings", "http2_settings": "AAMAAABkAAQAAP__"},
     ],
 )
@@ -159,7 +159,7 @@ def test_what_serve_would_obey_or_stumble_over_does_not_reach_it(
     (scope,) = at.heads
     assert scope["type"] == "http"
     names = {name.decode() for name, _ in scope["headers"]}
-    assert not names & {name.replace("_", "-") for name in more} - {"connection", "http2-settings"}
+    assert not names & {name.replace("_", "-") for name in more} - {"connection", "http2-settings", "sec-websocket-key"}
 
 
 def test_a_callers_own_request_id_goes_through(at: Entry, front: Fronted) -> None:

@@ -63,8 +63,11 @@ def _allowed(engine: Engine, line: dict[str, Any]) -> set[str]:
 def _may_hold(engine: Engine, line: dict[str, Any]) -> bool:
     """Return whether a place may have received a payload, on the way that it came."""
     if line["role"] == "ingress":
+        request = _request(line, line["place"])
         try:
-            return engine.compiled(_request(line, line["place"])).gate is None
+            if not request.model:  # it stood in the payload: then the call may enter whichever it names
+                return engine.shut(request) is None
+            return engine.compiled(request).gate is None
         except Unknown:
             return False
     return any(name.endswith(f"@{line['place']}") for name in _allowed(engine, line))

@@ -25,6 +25,7 @@ from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
 from infercast.router.processes import alive, end_run, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
+from infercast.router.serving.cluster import free_ports
 from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
@@ -46,6 +47,9 @@ class Running:
     fleet: str
     policies: str
     devices: dict[str, int]
+    grpc_port: int = 0
+    ray: str = ""
+    """Where Ray's own tools find the cluster; they need its token, too (docs/security.md)."""
     certificate: str = ""
     """The file with what its ingress shows to clients; empty where it speaks plain HTTP."""
 
@@ -76,9 +80,13 @@ def start(
     state: Path,
     port: int,
     step: Callable[[str], None],
+    grpc_port: int = 0,
     tls: TlsFiles | None = None,
 ) -> Running:
-    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot."""
+    """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot.
+
+    `grpc_port` 0 means any that is free.
+    """
     if tls is not None:
         read_certificate(tls)
     fleet = load_fleet(fleet_path)
@@ -86,7 +94,9 @@ def start(
     _check_artefacts(fleet_path, fleet)
     if (state / "run.json").exists():
         raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
-    _check_port(port)
+    _check_port(port, "--port")
+    if grpc_port:
+        _check_port(grpc_port, "--grpc-port")
     prepare(state, fleet, policies)
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
@@ -96,7 +106,8 @@ def start(
     command = [
         sys.executable, "-m", "infercast.router.serving.supervisor",
         "--fleet", str(fleet_path.resolve()), "--policies", str(policies_path.resolve()),
-        "--state", str(state.resolve()), "--port", str(port), "--run", run_id, "--temp", temp,
+        "--state", str(state.resolve()), "--port", str(port), "--grpc-port", str(grpc_port or free_ports(1)[0]),
+        "--run", run_id, "--temp", temp,
         *(["--tls-cert", str(tls.certificate.resolve()), "--tls-key", str(tls.key.resolve())] if tls else []),
     ]  # fmt: skip
     with (state / "logs" / "supervisor.log").open("wb") as log:
@@ -210,11 +221,11 @@ def _check_artefacts(path: Path, fleet: Fleet) -> None:
         raise BadInput([*faults, Fault(str(path), 0, "", "artefacts are missing", "`make models` builds them")])
 
 
-def _check_port(port: int) -> None:
+def _check_port(port: int, option: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", "end what listens there, or give --port")
+            fault = Fault(f"127.0.0.1:{port}", 0, "", "the port is taken", f"end what listens there, or give {option}")
             raise BadInput([fault]) from error

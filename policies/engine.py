@@ -5,7 +5,8 @@ candidate, and puts each verdict into words.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -145,10 +146,9 @@ class Engine:
 
     def choose(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Choice:
         """Decide a call. `tried` are deployments that it was tried on already: none of them is chosen again."""
-        if tried:
-            self.compiled(request)  # names that nobody declared are said as such
-            with snapshot.tried(request.entry, request.model, tried):
-                return self.choose(request, snapshot)
+        if tried or request.variant:
+            with self._narrowed(request, snapshot, tried):
+                return self.choose(replace(request, variant=""), snapshot)
         key = (request.tenant, request.classes, request.entry, request.origin, request.model)
         kind = self._kinds.get(key)
         if kind is None or not kind.from_s <= request.at_s < kind.until_s:
@@ -173,6 +173,17 @@ class Engine:
             return self._refused(kind, view, request.payload_bytes, deadline_us)
         rows = kind.answer[:5, :found].tolist()
         return Choice(Outcome.CHOSEN, tuple(rows[0]), tuple(rows[1]), tuple(rows[2]), tuple(rows[3]), tuple(rows[4]))
+
+    @contextmanager
+    def _narrowed(self, request: Request, snapshot: Snapshot, tried: Sequence[int]) -> Iterator[None]:
+        """Shut what a call was tried on, and all but the variant that it names. Raises Unknown for names nobody declared."""
+        self.compiled(request)
+        known = tuple(variant.id for variant in self.fleet.model_by_id[request.model].variants)
+        if request.variant and request.variant not in known:
+            raise Unknown("version", request.variant, known)
+        place = (request.entry, request.model)
+        with snapshot.tried(*place, tried), snapshot.only(*place, request.variant):
+            yield
 
     def _plan(self, kind: Compiled) -> None:
         """Give a kind of call that comes often a plan of its own: places for its candidates in order of least score."""
@@ -203,10 +214,10 @@ class Engine:
     def explain(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> Decision:
         """Decide a call and say why: the same arithmetic on the same arrays, every candidate's verdict in words."""
         kind = self.compiled(request)
-        if tried:
-            with snapshot.tried(request.entry, request.model, tried):
-                decision = self.explain(request, snapshot)
-            return replace(decision, id=self.decision_id(request, snapshot, tried))
+        if tried or request.variant:
+            with self._narrowed(request, snapshot, tried):
+                decision = self.explain(replace(request, variant=""), snapshot)
+            return replace(decision, request=request, id=self.decision_id(request, snapshot, tried))
         view = snapshot.view(*kind.view_key)
         out, order = self._scratch_of(view)
         deadline_us = tighter(kind.deadline_us, request.deadline_us)
@@ -265,6 +276,7 @@ class Engine:
             snapshot.digest(),
             str(sorted(snapshot.patch())),
             *(str(index) for index in sorted(set(tried))),
+            *((request.variant,) if request.variant else ()),
         )
         return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
 

@@ -125,4 +125,6 @@ class _Words:
         if rule is Rule.HEALTH:
             heard = f"last heard of {age_us / 1e6:.1f} s ago, or it says so itself"
             return f"not healthy: {'never heard of' if age_us == NEVER_US else heard}"
+        if rule is Rule.VERSION:
+            return "another version was asked for"
         return "tried for this call already, and failed"

@@ -147,8 +147,14 @@ def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
 
 
 def _check_interfaces(document: Document, fleet: Fleet) -> Iterable[Fault]:
-    """A call names a model and may run on any variant: so all of them take and give the same tensors."""
+    """A call names a model and may run on any variant: so all of them take and give the same tensors, or all text."""
     for index, model in enumerate(fleet.models):
+        if model.task != "tensors":
+            for v, variant in enumerate(model.variants):
+                if fleet.cards[variant.id].text is None:
+                    message = f"the card of {variant.id!r} has no `text`, which task {model.task!r} needs"
+                    yield document.fault(("models", index, "variants", v, "card"), message, "see docs/models.md")
+            continue
         first = fleet.cards[model.variants[0].id]
         for v, variant in enumerate(model.variants[1:], start=1):
             card = fleet.cards[variant.id]

@@ -61,7 +61,7 @@ V_VERSION = V_Z_FLOOR + QUANTILES
 V_ROWS = V_VERSION + 1
 """Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute and z
 have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
-SHUT_HEALTH, SHUT_TRIED = 1, 2
+SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
 """Why a candidate is shut for the time being: bits of V_SHUT."""
 # What a kind of call brings along, worked out once.
 (
@@ -110,7 +110,7 @@ A_DEPLOYMENT, A_LATENCY_US, A_PRICE, A_MEDIAN_US, A_SPREAD_US, A_PRIMARY, A_SECO
 ) = range(12)
 
 # Codes of Rule that the kernel itself gives (numba reads plain integers; a test holds them equal to Rule).
-PRICE, DEADLINE, HEALTH, DEADLINE_LOAD, CAPACITY, TRIED = 15, 16, 17, 18, 19, 20
+PRICE, DEADLINE, HEALTH, DEADLINE_LOAD, CAPACITY, TRIED, VERSION = 15, 16, 17, 18, 19, 20, 21
 
 Z_NORMAL = (0, 779, 1000, 1414)
 """Normal quantiles relative to the p95's 1.6449, in thousandths: 0, 1.2816, 1.6449 and 2.3263 over 1.6449."""
@@ -365,6 +365,8 @@ def evaluate(view: Any, rules: Any, exposure: Any, params: Any, payload_bytes: i
             rule = CAPACITY
         if rule == 0 and view[V_SHUT, at] & SHUT_TRIED:
             rule = TRIED
+        if rule == 0 and view[V_SHUT, at] & SHUT_VERSION:
+            rule = VERSION
         out[at, O_RULE] = rule
 
 

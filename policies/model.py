@@ -81,6 +81,7 @@ class Rule(IntEnum):
     DEADLINE_LOAD = 18
     CAPACITY = 19
     TRIED = 20
+    VERSION = 21
 
     @property
     def word(self) -> str:
@@ -100,7 +101,8 @@ class Request:
     `classes` are the data classes that the caller and the key name, sorted; none named means every class at once,
     which is at least as strict as each. `deadline_us` and the others only tighten what the policy says. `entry` is the
     site whose ingress received the call; `origin` the client zone or site that it comes from, known from the key.
-    `at_s` is when it came, in seconds since 1970 UTC: what policies say of hours is judged by it.
+    `at_s` is when it came, in seconds since 1970 UTC: what policies say of hours is judged by it. `variant` is the only
+    one that may run it, where the caller named one.
     """
 
     id: str
@@ -112,6 +114,7 @@ class Request:
     payload_bytes: int = 0
     deadline_us: int = 0
     at_s: int = 0
+    variant: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.payload_bytes <= PAYLOAD_BYTES_MAX or self.deadline_us < 0:

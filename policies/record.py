@@ -9,7 +9,7 @@ from .units import PPM, ms, usd
 
 RECORD_VERSION = 2
 NEEDED = ("tenant", "model", "entry", "origin")
-WORDS = ("id", *NEEDED)
+WORDS = ("id", *NEEDED, "variant")
 NUMBERS = ("payload_bytes", "deadline_us", "at_s")
 
 
@@ -25,6 +25,7 @@ def request_as_json(request: Request) -> dict[str, Any]:
         "payload_bytes": request.payload_bytes,
         "deadline_us": request.deadline_us,
         "at_s": request.at_s,
+        **({"variant": request.variant} if request.variant else {}),
     }
 
 

@@ -237,13 +237,26 @@ class Snapshot:
     @contextmanager
     def tried(self, entry: str, model: str, indices: Sequence[int]) -> Iterator[None]:
         """Shut deployments that a call was tried on, for the length of a decision."""
-        view, row_of = self.view(entry, model), self.fleet.tables.row_of(model)
-        rows = [row_of[index] for index in indices if index in row_of]
-        view[kernel.V_SHUT, rows] |= kernel.SHUT_TRIED
+        row_of = self.fleet.tables.row_of(model)
+        with self._shut(entry, model, [row_of[index] for index in indices if index in row_of], kernel.SHUT_TRIED):
+            yield
+
+    @contextmanager
+    def only(self, entry: str, model: str, variant: str) -> Iterator[None]:
+        """Shut every deployment of another variant, for the length of a decision; none where the variant is empty."""
+        of, row_of = self.fleet.deployments, self.fleet.tables.row_of(model)
+        rows = [row for index, row in row_of.items() if variant and of[index].variant != variant]
+        with self._shut(entry, model, rows, kernel.SHUT_VERSION):
+            yield
+
+    @contextmanager
+    def _shut(self, entry: str, model: str, rows: list[int], why: int) -> Iterator[None]:
+        view = self.view(entry, model)
+        view[kernel.V_SHUT, rows] |= why
         try:
             yield
         finally:
-            view[kernel.V_SHUT, rows] &= ~kernel.SHUT_TRIED
+            view[kernel.V_SHUT, rows] &= ~why
 
     def patch(self) -> Patch:
         """Return the calls in flight that have changed since the epoch began, as (deployment, calls now)."""

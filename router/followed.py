@@ -80,12 +80,12 @@ class Followed(ABC, Generic[Value]):
 
 
 def prints_of(paths: Iterable[Path]) -> Prints:
-    """Return by what a change of files is known: name, size and time of each; none for one that is gone."""
+    """Return by what a change of files is known: name, size and time of each; none for one that cannot be looked at."""
     found = []
     for path in paths:
         try:
             facts = path.stat()
-        except FileNotFoundError:  # taken away between the listing and the look
+        except OSError:  # taken away between the listing and the look, or shut away: reading it says why
             continue
         found.append((str(path), facts.st_size, facts.st_mtime_ns))
     return tuple(found)

@@ -6,6 +6,7 @@ file. Every other secret is returned once, and kept nowhere.
 
 import fcntl
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -87,9 +88,12 @@ def revoke_key(state: Path, key_id: str) -> None:
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
     """Hold the keys of a state folder for writing; others wait."""
-    with (state / f"{KEYS}.lock").open("a") as lock:
+    lock = os.open(state / f"{KEYS}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _changed(state: Path, change: Change, key_id: str = "") -> str:

@@ -4,7 +4,8 @@ Written from the protocol's published text (KServe open-inference-protocol, and 
 No I/O here. Whatever is wrong with a body becomes Trouble(BAD_REQUEST) that names the field.
 """
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -22,8 +23,17 @@ LEAVES: dict[str, frozenset[type]] = {
     "i": frozenset({int}),
     "u": frozenset({int}),
     "f": frozenset({int, float}),
+    "O": frozenset({str}),
 }
 """What JSON may bring for a kind of datatype."""
+LENGTH = struct.Struct("<I")
+"""What stands before each value of a BYTES tensor: its length."""
+NOT_SERVED = {
+    "shared_memory_region": "send the values",
+    "classification": "ask for the output itself, and sort it",
+    "sequence_id": "send all that a call needs in one request",
+}
+"""Parameters of Triton's own that would change the answer; others are left unread, as the protocol allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,9 @@ def parse_infer(body: bytes, header_bytes: int | None) -> Infer:
         raise bad(f"{len(body) - at} bytes are left after the last tensor", "set binary_data_size to what is sent")
     outputs, binary = _outputs(header)
     call_id = header.get("id", "")
-    return Infer(call_id if isinstance(call_id, str) else "", inputs, outputs, binary)
+    if not isinstance(call_id, str):
+        raise bad(f"id is {call_id!r}", "send a string")
+    return Infer(call_id, inputs, outputs, binary)
 
 
 def _list(header: dict[str, Any], field: str) -> list[Any]:
@@ -85,6 +97,8 @@ def _input(tensor: Any, index: int, body: bytes, at: int) -> tuple[str, Array, i
     datatype = tensor.get("datatype")
     if not isinstance(name, str):
         raise bad(f"{where}.name is missing")
+    if datatype == "BF16":
+        raise bad(f"{where}.datatype BF16 is not served: ONNX Runtime takes none from outside", "send FP16 or FP32")
     if not isinstance(datatype, str) or datatype not in DTYPES:
         raise bad(f"{where}.datatype {datatype!r} is not known", f"known: {', '.join(DTYPES)}")
     if (
@@ -93,23 +107,68 @@ def _input(tensor: Any, index: int, body: bytes, at: int) -> tuple[str, Array, i
         or not all(type(size) is int and 0 <= size < 2**31 for size in shape)
     ):
         raise bad(f"{where}.shape {shape!r} is not a list of at most {DIMENSIONS_MAX} sizes")
-    parameters = tensor.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise bad(f"{where}.parameters is not an object")
+    parameters = _parameters(tensor, f"{where}.")
     if "binary_data_size" in parameters:
         size = parameters["binary_data_size"]
         return name, _from_bytes(where, body, at, size, datatype, shape), int(size)
     return name, _from_json(where, tensor.get("data"), datatype, shape), 0
 
 
+def _parameters(of: dict[str, Any], where: str) -> dict[str, Any]:
+    parameters = of.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise bad(f"{where}parameters is not an object")
+    for name, remedy in NOT_SERVED.items():
+        if parameters.get(name):
+            raise bad(f"{where}parameters.{name} is not served", remedy)
+    return parameters
+
+
 def _from_bytes(where: str, body: bytes, at: int, size: Any, datatype: str, shape: list[int]) -> Array:
     dtype = DTYPES[datatype]
-    wanted = prod(shape) * dtype.itemsize
-    if type(size) is not int or size != wanted:
-        raise bad(f"{where}.parameters.binary_data_size is {size!r}", f"{datatype} {shape} takes {wanted} bytes")
+    texts = datatype == "BYTES"
+    wanted = prod(shape) * (LENGTH.size if texts else dtype.itemsize)
+    if type(size) is not int or size < wanted or (size != wanted and not texts):
+        least = "at least " if texts else ""
+        raise bad(f"{where}.parameters.binary_data_size is {size!r}", f"{datatype} {shape} takes {least}{wanted} bytes")
     if at + size > len(body):
         raise bad(f"{where}: the body ends {at + size - len(body)} bytes short")
+    if texts:
+        return _shaped(where, _strings(where, body[at : at + size], prod(shape)), shape)
     return _shaped(where, np.frombuffer(body, dtype=dtype, count=prod(shape), offset=at), shape)
+
+
+def _strings(where: str, blob: bytes, count: int) -> Array:
+    """Return the values of a BYTES tensor. ONNX's strings are UTF-8, so other bytes are refused."""
+    texts: list[str] = []
+    at = 0
+    while at < len(blob) and len(texts) < count:
+        if at + LENGTH.size > len(blob):
+            break
+        (length,) = LENGTH.unpack_from(blob, at)
+        at += LENGTH.size + length
+        if at > len(blob):
+            break
+        try:
+            texts.append(blob[at - length : at].decode())
+        except UnicodeDecodeError as error:
+            raise bad(f"{where}: value {len(texts)} is not UTF-8: {error}", "send text") from error
+    if at != len(blob) or len(texts) != count:
+        raise bad(f"{where}: {len(blob)} bytes are not {count} values, each behind its length in 4 bytes")
+    value: Array = np.array(texts, dtype=object)
+    return value
+
+
+def bytes_of_strings(values: Iterable[bytes]) -> bytes:
+    """Return the values of a BYTES tensor as they are sent: each behind its length."""
+    return b"".join(part for value in values for part in (LENGTH.pack(len(value)), value))
+
+
+def blob_of(value: Array) -> bytes:
+    """Return a tensor's values as the binary tensor extension sends them."""
+    if value.dtype.kind == "O":
+        return bytes_of_strings([str(text).encode() for text in value.ravel().tolist()])
+    return np.ascontiguousarray(value).tobytes()
 
 
 def _from_json(where: str, data: Any, datatype: str, shape: list[int]) -> Array:
@@ -138,15 +197,14 @@ def _shaped(where: str, value: Array, shape: list[int]) -> Array:
 
 
 def _outputs(header: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str] | None]:
-    parameters = header.get("parameters", {})
-    all_binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+    all_binary = _parameters(header, "").get("binary_data_output") is True
     names, binary = [], set()
     for index, output in enumerate(_list(header, "outputs")):
         if not isinstance(output, dict) or not isinstance(output.get("name"), str):
             raise bad(f"outputs[{index}].name is missing")
-        asked = output.get("parameters", {})
+        asked = _parameters(output, f"outputs[{index}].")
         names.append(output["name"])
-        if isinstance(asked, dict) and asked.get("binary_data", all_binary) is True:
+        if asked.get("binary_data", all_binary) is True:
             binary.add(output["name"])
     return tuple(names), None if all_binary and not names else frozenset(binary)
 
@@ -159,7 +217,7 @@ def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Ar
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPES[value.dtype], "shape": list(value.shape)}
         # JSON has no NaN and no infinity: such an output goes as bytes, whatever was asked.
         if call.binary is None or name in call.binary or (value.dtype.kind == "f" and not np.isfinite(value).all()):
-            blob = np.ascontiguousarray(value).tobytes()
+            blob = blob_of(value)
             tensor["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:

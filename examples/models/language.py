@@ -3,8 +3,8 @@
     python examples/models/language.py           build into .infercast/models, measure, write the cards
     python examples/models/language.py --check   measure nothing; compare what is built with the cards
 
-Each becomes a folder as Hugging Face repositories have it: `tokenizer.json`, `tokenizer_config.json` (with the chat
-template), `generation_config.json` and `onnx/model.onnx`. So a real model of this family takes its place as it is
+Each becomes a folder as Hugging Face repositories have it: `config.json`, `tokenizer.json`, `tokenizer_config.json`
+(with the chat template), `generation_config.json` and `onnx/model.onnx`. So a real model of this family takes its place as it is
 (docs/models.md). The tokeniser takes bytes for tokens. Weights are random, but for one thing: letters and blanks are
 likelier than other bytes, so that what comes out can be printed.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +26,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 sys.path.append(str(Path(__file__).resolve().parent))
 
 if TYPE_CHECKING:
+    from examples.models import language_cards as measuring
     from examples.models import llama_graph as llama
     from examples.models import model_cards as cards
 else:
+    import language_cards as measuring
     import llama_graph as llama
     import model_cards as cards
 
@@ -72,15 +73,13 @@ class Variant:
 
     name: str
     shape: llama.Shape
-    prompt_tokens: int
-    completion_tokens: int
-    timed_rounds: int
+    usual: measuring.Usual
 
 
 SHAPE = llama.Shape(vocabulary=BYTES + len(MARKS), positions=CONTEXT_TOKENS)
 VARIANTS = {
-    "tiny-llama": Variant("tiny-llama", SHAPE, 64, 32, 300),
-    "tiny-embed": Variant("tiny-embed", replace(SHAPE, layers=1), 32, 0, 300),
+    "tiny-llama": Variant("tiny-llama", SHAPE, measuring.Usual(64, 32)),
+    "tiny-embed": Variant("tiny-embed", replace(SHAPE, layers=1), measuring.Usual(32, 0)),
 }
 
 
@@ -142,6 +141,24 @@ def make_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def hugging_face_config(shape: llama.Shape) -> dict[str, Any]:
+    """The sizes in the words of Hugging Face's Llama."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": shape.width,
+        "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_heads,
+        "max_position_embeddings": shape.positions,
+        "rms_norm_eps": shape.epsilon,
+        "rope_theta": shape.rope_base,
+        "tie_word_embeddings": shape.tied,
+        "vocab_size": shape.vocabulary,
+    }
+
+
 def side_files(variant: Variant) -> dict[str, bytes]:
     """What stands beside the ONNX file, by name."""
 
@@ -150,22 +167,23 @@ def side_files(variant: Variant) -> dict[str, bytes]:
 
     config: dict[str, Any] = {"eos_token": STOP, "pad_token": END, "model_max_length": CONTEXT_TOKENS}
     files = {"tokenizer.json": (make_tokenizer().to_str(pretty=True) + "\n").encode()}
-    if variant.completion_tokens:
+    if variant.usual.completion_tokens:
         config["chat_template"] = CHAT_TEMPLATE
         ends = [BYTES + MARKS.index(mark) for mark in (STOP, END)]
+        files["config.json"] = written(hugging_face_config(variant.shape))
         files["generation_config.json"] = written({"eos_token_id": ends, "pad_token_id": ends[1]})
     return {**files, "tokenizer_config.json": written(config)}
 
 
 def make_artefact(variant: Variant) -> bytes:
     """The ONNX file; equal on every machine with the same numpy and onnx."""
-    write = llama.decoder if variant.completion_tokens else llama.embedder
+    write = llama.decoder if variant.usual.completion_tokens else llama.embedder
     return write(variant.name, variant.shape, make_weights(variant.shape))
 
 
 def build(name: str, out: Path) -> Path:
     """Build one model's folder unless a current one is there; return the path of its artefact."""
-    variant, artefact = VARIANTS[name], out / name / "onnx" / "model.onnx"
+    variant, artefact = VARIANTS[name], out / name / measuring.ARTEFACT
     for file, content in side_files(variant).items():
         if not (path := out / name / file).is_file() or path.read_bytes() != content:
             cards.write_atomically(path, content)
@@ -177,61 +195,15 @@ def build(name: str, out: Path) -> Path:
     return artefact
 
 
-def _prompt(session: Any, seed: int, tokens: int) -> cards.Feeds:
-    """Feeds of a first step: a prompt of random letters, and nothing before it."""
-    letters = np.random.default_rng(seed).integers(ord("a"), ord("z"), size=(1, tokens))
-    given = {
-        "input_ids": letters.astype(np.int64),
-        "attention_mask": np.ones((1, tokens), np.int64),
-        "position_ids": np.arange(tokens, dtype=np.int64)[None],
-    }
-    for one in session.get_inputs():
-        if one.name.startswith("past"):
-            given[one.name] = np.zeros((1, one.shape[1], 0, one.shape[3]), np.float32)
-    return {one.name: given[one.name] for one in session.get_inputs()}
-
-
-def token_times_ms(session: Any, variant: Variant) -> list[float]:
-    """Times of each token behind the first, of several usual calls one after the other."""
-    times: list[float] = []
-    names = [one.name for one in session.get_inputs() if one.name.startswith("past")]
-    for seed in range(1 + variant.timed_rounds // 10):
-        feeds, seen = _prompt(session, seed, variant.prompt_tokens), variant.prompt_tokens
-        for step in range(variant.completion_tokens):
-            start_ns = time.perf_counter_ns()
-            logits, *present = session.run(None, feeds)
-            if seed and step:  # the first call only warms up, the first step is the prompt's
-                times.append((time.perf_counter_ns() - start_ns) / 1e6)
-            last = {"input_ids": logits[:, -1:].argmax(axis=-1), "position_ids": np.array([[seen]])}
-            seen += 1
-            feeds = {**last, "attention_mask": np.ones((1, seen), np.int64), **dict(zip(names, present, strict=True))}
-    return times
-
-
-def make_card(variant: Variant, artefact: Path) -> cards.Card:
-    """Measure on one thread: a decoder's time to the first token of the usual call, an embedder's whole call."""
-    session = cards.open_session(artefact)
-    feeds = [_prompt(session, seed, variant.prompt_tokens) for seed in (1, 2, 3)]
-    (cpu_ms,) = cards.measure_service_times_ms([session], feeds, variant.timed_rounds)
-    card = {**cards.make_card(variant.name, artefact, session, None, cpu_ms), "variant": variant.name}
-    card["text"] = {"tokenizer": "../tokenizer.json", "context_tokens": CONTEXT_TOKENS}
-    card["usual_tokens"] = {"prompt": variant.prompt_tokens, "completion": variant.completion_tokens}
-    if variant.completion_tokens:
-        card["token_time_ms"] = {"cpu": cards.service_time_entry(token_times_ms(session, variant))}
-    return card
-
-
 def refresh_card(name: str, artefact: Path, folder: Path) -> None:
     """Measure and write the card unless the one there describes these very bytes."""
     path = folder / f"{name}.card.json"
     if path.exists() and cards.read_card(path).get("sha256") == cards.sha256_of(artefact):
         print(f"{name}: {path.name} describes this artefact", flush=True)
         return
-    card = make_card(VARIANTS[name], artefact)
+    card = measuring.make_card(name, artefact.parents[1], CONTEXT_TOKENS, VARIANTS[name].usual)
     cards.write_card(path, card)
-    cpu_ms, each = card["service_time_ms"]["cpu"], card.get("token_time_ms", {}).get("cpu")
-    more = f", each token after it {each['p50']} ms ({1000 / each['p50']:.0f} a second)" if each else ""
-    print(f"{name}: p50 {cpu_ms['p50']} ms, p95 {cpu_ms['p95']} ms{more}, wrote {path.name}", flush=True)
+    print(f"{measuring.said_of(card)}, wrote {path.name}", flush=True)
 
 
 def difference_from_card(name: str, artefact: Path, folder: Path) -> str | None:
@@ -251,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for name in VARIANTS:
             if options.check:
-                artefact = options.out / name / "onnx" / "model.onnx"
+                artefact = options.out / name / measuring.ARTEFACT
                 problems += filter(None, [difference_from_card(name, artefact, HERE)])
             else:
                 refresh_card(name, build(name, options.out), HERE)

@@ -20,7 +20,7 @@ import onnxruntime as ort
 Card = dict[str, Any]
 Feeds = dict[str, npt.NDArray[Any]]
 
-_OIP_DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+_OIP_DATATYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(int64)": "INT64"}
 _WILSON_Z_95 = 1.959963984540054
 
 

@@ -20,6 +20,9 @@ from infercast.router.serving.certificate import TlsFiles
 
 from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
 
+GrpcPort = Annotated[
+    int, typer.Option("--grpc-port", help="Where they are reached by gRPC, on loopback.", min=1, max=65535)
+]
 Port = Annotated[
     int, typer.Option("--port", help="Where the sites' ingresses are reached, on loopback.", min=1, max=65535)
 ]
@@ -43,6 +46,7 @@ def up(
     policies: PoliciesPath = POLICIES,
     state: StatePath = STATE,
     port: Port = 8000,
+    grpc_port: GrpcPort = 8001,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
 ) -> None:
@@ -52,8 +56,10 @@ def up(
     issued for this state folder stay; what is missing is issued.
     """
     with refusing():
-        running = start_with_progress(fleet, policies, state, port, _tls(tls_cert, tls_key))
+        running = start_with_progress(fleet, policies, state, port, grpc_port, _tls(tls_cert, tls_key))
     out.print(f"[green]✓[/] up at {running.url}/SITE/v2 (distances between sites are emulated)", highlight=False)
+    grpc = f"127.0.0.1:{running.grpc_port}"
+    out.print(f"  gRPC at {grpc}, the site in the metadata: `application: SITE`", highlight=False)
     for site, device_port in running.devices.items():
         out.print(f"  device {site}: http://127.0.0.1:{device_port}/v2", highlight=False)
     out.print(
@@ -71,7 +77,12 @@ def _tls(certificate: Path | None, key: Path | None) -> TlsFiles | None:
 
 
 def start_with_progress(
-    fleet: FleetPath, policies: PoliciesPath, state: StatePath, port: int, tls: TlsFiles | None = None
+    fleet: FleetPath,
+    policies: PoliciesPath,
+    state: StatePath,
+    port: int,
+    grpc_port: int = 0,
+    tls: TlsFiles | None = None,
 ) -> system.Running:
     """Start a system, saying on standard error what it is at."""
     with err.status("starting…") as status:
@@ -81,7 +92,7 @@ def start_with_progress(
             if not err.is_terminal:
                 err.print(f"starting: {name}", highlight=False)
 
-        return system.start(fleet, policies, state, port, step, tls)
+        return system.start(fleet, policies, state, port, step, grpc_port, tls)
 
 
 @app.command()
@@ -113,7 +124,7 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
                 found = _found(asked, asked.get("here", {}))
             rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **found})
     if json:
-        facts = {"run": running.run, "url": running.url, "emulated_distances": True}
+        facts = {"run": running.run, "url": running.url, "ray": running.ray, "emulated_distances": True}
         print_json({**facts, "sites": rows, **told})
         return
     table = Table(title=f"{running.url}, distances emulated")

@@ -291,7 +291,7 @@ def ending(error: BaseException | None) -> tuple[str, str]:
 
 def unknown(error: Unknown) -> Trouble:
     """Return a name that nobody declared as the trouble it is."""
-    kind = Kind.NOT_FOUND if error.field == "model" else Kind.BAD_REQUEST
+    kind = Kind.NOT_FOUND if error.field in ("model", "version") else Kind.BAD_REQUEST
     return Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known))
 
 

@@ -40,14 +40,14 @@ class Ingress:
         emulated: bool,
         office: Office | None = None,
     ) -> None:
-        self._desk = desk = Desk(caller, keys, journal, emulated)
-        admin = Admin(desk, office).routes() if office else []
+        self.desk = desk = Desk(caller, keys, journal, emulated)
         calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
-        self._routes = Routes([*calls, *description_routes(), *admin])
+        admin = Admin(desk, office).routes() if office else ()
+        self._routes = Routes([*calls, *admin, *description_routes()])
 
     def take_keys(self, keys: Keys) -> None:
         """Put other keys in force, from the next call on."""
-        self._desk.keys = keys
+        self.desk.keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

@@ -65,13 +65,16 @@ class Desk:
         )
 
     async def carry(self, ask: Ask, request: Request, receive: Receive) -> Answered:
-        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused: law 9's record."""
-        told = request
+        """Carry a call, and write down what this ingress took in of its payload, also of one that it refused.
+
+        That is law 9's record, so it has what was known before a byte was read; only the id may come from the body.
+        """
+        call_id = request.id
 
         async def received() -> Received:
-            nonlocal told
+            nonlocal call_id
             found = await receive()
-            told = found.request or request
+            call_id = found.request.id if found.request is not None else call_id
             return found
 
         try:
@@ -80,11 +83,11 @@ class Desk:
             self.journal.write(
                 "received",
                 role="ingress",
-                request=told.id,
-                tenant=told.tenant,
-                model=told.model,
-                origin=told.origin,
-                classes=list(told.classes),
+                request=call_id,
+                tenant=request.tenant,
+                model=request.model,
+                origin=request.origin,
+                classes=list(request.classes),
                 payload_bytes=ask.read_bytes,
             )
 

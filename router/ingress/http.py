@@ -1,13 +1,14 @@
 """The little of HTTP that the ingress needs, over ASGI: headers, bounded bodies, answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
 from ..errors import Gone, Kind, Trouble
+from .codings import Unpacking
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,11 +66,22 @@ class Ask:
             raise Trouble(Kind.SLOW, said, "send it at once") from None
 
     async def body(self, most_bytes: int = BODY_BYTES_MAX) -> bytes:
-        """Return the body. Raises Trouble(TOO_LARGE) past the limit, Gone when the caller hangs up in between."""
+        """Return the body, unpacked. Raises Trouble(TOO_LARGE) past the limit, Gone when the caller hangs up in between."""
         declared = self.length()
         if declared is not None and declared > most_bytes:
             raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {most_bytes}")
-        parts: list[bytes] = []
+        coding = self.header("content-encoding")
+        if coding and coding.lower() != "identity":
+            return await self._unpacked(Unpacking(coding, most_bytes), most_bytes)
+        parts = [part async for part in self._parts(most_bytes)]
+        return b"".join(parts) if len(parts) > 1 else parts[0]
+
+    async def _unpacked(self, unpacking: Unpacking, most_bytes: int) -> bytes:
+        async for part in self._parts(most_bytes):
+            await unpacking.add(part)
+        return unpacking.whole()
+
+    async def _parts(self, most_bytes: int) -> AsyncIterator[bytes]:
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -78,9 +90,9 @@ class Ask:
             self.read_bytes += len(part)
             if self.read_bytes > most_bytes:
                 raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
+            yield part
             if not message.get("more_body", False):
-                return b"".join([*parts, part]) if parts else part
-            parts.append(part)
+                return
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,31 @@
-"""Open Inference Protocol v2 over HTTP."""
+"""Open Inference Protocol v2 over HTTP. A version of a model is one of its variants."""
 
-from infercast.policies.faults import did_you_mean
+from dataclasses import replace
 
 from .. import VERSION
 from ..conduct.ports import Received
 from ..errors import Kind, Trouble
+from .codings import packed
 from .desk import Desk
 from .http import Ask, Reply
-from .routes import Route
+from .models import EXTENSIONS, metadata_of, ready
+from .operations import VERSIONED
+from .routes import Handler, Route
+
+MODEL = "/v2/models/{model}"
+NOT_SERVED = {
+    ("GET", f"{MODEL}/config"): "GET /v2/models/MODEL says its inputs and outputs",
+    ("GET", f"{VERSIONED}/config"): "GET /v2/models/MODEL says its inputs and outputs",
+    ("GET", "/v2/models/stats"): "GET /v1/signals says what is known of the fleet's load",
+    ("GET", f"{MODEL}/stats"): "GET /v1/signals says what is known of the fleet's load",
+    ("GET", f"{VERSIONED}/stats"): "GET /v1/signals says what is known of the fleet's load",
+    ("POST", "/v2/repository/index"): "the fleet file says which models there are",
+    ("POST", "/v2/repository/models/{model}/load"): "the fleet file says which models there are",
+    ("POST", "/v2/repository/models/{model}/unload"): "the fleet file says which models there are",
+    ("POST", "/v2/systemsharedmemory/region/{region}/register"): "send the values in the request",
+    ("POST", "/v2/cudasharedmemory/region/{region}/register"): "send the values in the request",
+}
+"""Triton's extensions that its clients ask for, and what serves here instead."""
 
 
 class Oip:
@@ -17,19 +35,22 @@ class Oip:
         self._desk = desk
 
     def routes(self) -> list[Route]:
-        """Return what is served."""
-        return [
+        """Return what is served, and what is said to not be."""
+        served = [
             Route("GET", "/v2", self._server),
-            Route("GET", "/v2/health/live", self._alive),
-            Route("GET", "/v2/health/ready", self._alive),
-            Route("GET", "/v2/models/{model}", self._model),
-            Route("GET", "/v2/models/{model}/ready", self._ready),
-            Route("POST", "/v2/models/{model}/infer", self._infer),
+            Route("GET", "/v2/health/live", self._live),
+            Route("GET", "/v2/health/ready", self._server_ready),
         ]
+        for path in (MODEL, VERSIONED):
+            served.append(Route("GET", path, self._model))
+            served.append(Route("GET", f"{path}/ready", self._ready))
+            served.append(Route("POST", f"{path}/infer", self._infer))
+        return [*(Route(*which, _not_served(instead)) for which, instead in NOT_SERVED.items()), *served]
 
     async def _infer(self, ask: Ask) -> Reply:
         desk = self._desk
         request = desk.request_of(ask, desk.key(ask), ask.names["model"])
+        request = replace(request, variant=ask.names.get("version", ""))
         header_bytes = ask.length("inference-header-content-length")
 
         async def receive() -> Received:
@@ -37,41 +58,51 @@ class Oip:
 
         answered = await desk.carry(ask, request, receive)
         answer = answered.answer
-        facts = desk.facts(answered, request.id)
+        headers = desk.facts(answered, request.id)
         if answer.header_bytes is None:
-            return Reply(200, answer.body, ((b"content-type", b"application/json"), *facts))
-        length = (b"inference-header-content-length", str(answer.header_bytes).encode())
-        return Reply(200, answer.body, ((b"content-type", b"application/octet-stream"), *facts, length))
-
-    def _known(self, ask: Ask) -> str:
-        """Return the model that a path names, where the caller's tenant may call it."""
-        tenant, model = self._desk.key(ask).tenant, ask.names["model"]
-        known = self._desk.caller.engine.models_of(tenant)
-        if model not in known:
-            raise Trouble(Kind.NOT_FOUND, f"no model is called {model!r}", did_you_mean(model, known))
-        return model
-
-    async def _ready(self, ask: Ask) -> Reply:
-        return Reply.json({"name": self._known(ask), "ready": True})
+            headers = ((b"content-type", b"application/json"), *headers)
+        else:
+            length = (b"inference-header-content-length", str(answer.header_bytes).encode())
+            headers = ((b"content-type", b"application/octet-stream"), *headers, length)
+        body, coding = await packed(answer.body, ask.header("accept-encoding"))
+        return Reply(200, body, headers if coding is None else (*headers, (b"content-encoding", coding.encode())))
 
     async def _model(self, ask: Ask) -> Reply:
-        model, fleet = self._known(ask), self._desk.caller.fleet
-        variants = [variant.id for variant in fleet.model_by_id[model].variants]
-        card = fleet.cards[variants[0]]
-        return Reply.json(
-            {
-                "name": model,
-                "versions": variants,
-                "platform": "onnxruntime_onnx",
-                "inputs": [tensor.model_dump() for tensor in card.inputs],
-                "outputs": [tensor.model_dump() for tensor in card.outputs],
-            }
-        )
+        key = self._desk.key(ask)
+        return Reply.json(metadata_of(self._desk.caller, key.tenant, ask.names["model"], ask.names.get("version", "")))
+
+    async def _ready(self, ask: Ask) -> Reply:
+        key, caller = self._desk.key(ask), self._desk.caller
+        model, version = ask.names["model"], ask.names.get("version", "")
+        metadata_of(caller, key.tenant, model, version)
+        if not ready(caller, model, version):
+            raise not_ready(version or model)
+        return Reply.json({"name": model, "ready": True})
 
     async def _server(self, _: Ask) -> Reply:
-        extensions = ["binary_tensor_data"]
-        return Reply.json({"name": "infercast", "version": VERSION, "extensions": extensions})
+        return Reply.json({"name": "infercast", "version": VERSION, "extensions": EXTENSIONS})
 
-    async def _alive(self, _: Ask) -> Reply:
+    async def _live(self, _: Ask) -> Reply:
+        return self._health(can=ready(self._desk.caller))
+
+    async def _server_ready(self, _: Ask) -> Reply:
+        if not ready(self._desk.caller):
+            raise not_ready("any model")
+        return self._health(can=True)
+
+    def _health(self, *, can: bool) -> Reply:
         desk = self._desk
-        return Reply.json({"live": True, "ready": True, "site": desk.caller.entry, "emulated_distances": desk.emulated})
+        site, emulated = desk.caller.entry, desk.emulated
+        return Reply.json({"live": True, "ready": can, "site": site, "emulated_distances": emulated})
+
+
+def not_ready(what: str) -> Trouble:
+    """Return what is said of a model that nothing can run now."""
+    return Trouble(Kind.UNAVAILABLE, f"nothing that is healthy can run {what}", "GET /v1/signals says what is heard of")
+
+
+def _not_served(instead: str) -> Handler:
+    async def handler(ask: Ask) -> Reply:
+        raise Trouble(Kind.NOT_FOUND, f"{ask.method} {ask.path} is Triton's own, and not served here", instead)
+
+    return handler

@@ -15,7 +15,7 @@ ABOVE_ZERO: Schema = {"type": "string", "pattern": r"^([1-9][0-9]{0,4}(\.[0-9]+)
 WHY = {
     Kind.BAD_REQUEST: "Something in the call is wrong: which field, and what to send.",
     Kind.UNAUTHENTICATED: "No key, or one that is not valid.",
-    Kind.FORBIDDEN: "A good key, which does not open this.",
+    Kind.FORBIDDEN: "The key is good, and opens other things.",
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
     Kind.SLOW: "The body did not come in time.",
@@ -83,10 +83,12 @@ def described(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if "{model}" in operation.path:
-        pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"}
-        found.append({"name": "model", "in": "path", "required": True, "schema": pattern})
+    pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"}
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": pattern}
+        for name in ("model", "version")
+        if f"{{{name}}}" in operation.path
+    ]
     if operation.runs:
         found += [
             {"name": name, "in": "header", "description": why, "schema": _asked(name)} for name, why in ASKS.items()

@@ -1,4 +1,7 @@
-"""Every call that an ingress answers: the one table from which the OpenAPI document and its page are made."""
+"""Every call that an ingress answers its callers: the one table from which the OpenAPI document and its page are made.
+
+The platform team's calls (`admin.py`) are not theirs to know; they stand in docs/security.md.
+"""
 
 from dataclasses import dataclass
 
@@ -11,8 +14,11 @@ SELF = "This description"
 ALWAYS = (Kind.FAULT,)
 KEYED = (*ALWAYS, Kind.UNAUTHENTICATED, Kind.FORBIDDEN)
 NAMED = (*KEYED, Kind.NOT_FOUND)
+HEALTH = (*ALWAYS, Kind.UNAVAILABLE)
+READY = (*NAMED, Kind.UNAVAILABLE)
 ASKED = (*KEYED, Kind.BAD_REQUEST, Kind.NOT_FOUND, Kind.SLOW, Kind.TOO_LARGE)
 RUN = (*ASKED, Kind.WRONG_ENTRY, Kind.REFUSED, Kind.SATURATED, Kind.UNAVAILABLE, Kind.DEADLINE)
+VERSIONED = "/v2/models/{model}/versions/{version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +56,21 @@ class Operation:
 OPERATIONS = (
     Operation("get", "/v2", "server", GENERAL, "The server, its version and the extensions that it knows.", "Server"),
     Operation("get", "/v2/health/live", "live", GENERAL, "Whether it is alive.", "Health"),
-    Operation("get", "/v2/health/ready", "ready", GENERAL, "Whether it takes calls.", "Health"),
+    Operation("get", "/v2/health/ready", "ready", GENERAL, "Whether it takes calls.", "Health", kinds=HEALTH),
     Operation(
         "get", "/v2/models/{model}", "model", GENERAL, "A model: variants, inputs, outputs.", "Model", kinds=NAMED
     ),
     Operation(
-        "get", "/v2/models/{model}/ready", "modelReady", GENERAL, "Whether a model takes calls.", "Ready", kinds=NAMED
+        "get", "/v2/models/{model}/ready", "modelReady", GENERAL, "Whether a model takes calls.", "Ready", kinds=READY
     ),
     Operation(
         "post", "/v2/models/{model}/infer", "infer", GENERAL, "Run a model, wherever the policy places it.",
+        "InferAnswer", "InferRequest", RUN, runs=True, binary=True,
+    ),
+    Operation("get", VERSIONED, "version", GENERAL, "One variant of a model.", "Model", kinds=NAMED),
+    Operation("get", f"{VERSIONED}/ready", "versionReady", GENERAL, "Whether it takes calls.", "Ready", kinds=READY),
+    Operation(
+        "post", f"{VERSIONED}/infer", "inferByVersion", GENERAL, "Run that variant, wherever the policy places it, or none.",
         "InferAnswer", "InferRequest", RUN, runs=True, binary=True,
     ),
     Operation(

@@ -1,16 +1,19 @@
 """Many streams on one decoder: all of them take one step together, newcomers join and the finished leave between steps.
 
 Continuous batching (Orca: Yu et al., OSDI 2022), with the prompts of newcomers read in parts (Sarathi-Serve: Agrawal et
-al., OSDI 2024): a step is at most PROMPT_TOKENS_STEP tokens of prompts and one token of each running stream, so that
-neither a long prompt nor many of them keep the others waiting. Nobody is starved: each running stream gets a token at
+al., OSDI 2024): a step is a part of the prompts that wait, of about PART_S, and one token of each running stream, so
+that neither a long prompt nor many of them keep the others waiting. Nobody is starved: each running stream gets a token at
 every step, and places are given in the order of coming.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
+import time
 import weakref
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Kind, Trouble
@@ -20,8 +23,10 @@ from .sampling import choose
 from .stream import Making, Stream
 
 log = logging.getLogger("infercast.language")
-PROMPT_TOKENS_STEP = 512
-"""So many tokens of prompts at most before every running stream has its next token."""
+PART_S = 0.05
+"""Reading prompts may keep running streams waiting for about so long before each has its next token."""
+PART_TOKENS_MIN, PART_TOKENS_MAX = 64, 2048
+"""How many tokens of prompts that is, is learned; never fewer or more than these."""
 ALIKE_TOKENS = 256
 """Rows up to this length run together; beyond, those of up to twice the length do: pads cost what tokens cost."""
 
@@ -57,30 +62,32 @@ class Scheduler:
         self._running_max, self._streams_max = running_max, streams_max
         self._change = threading.Condition()
         self._waiting: deque[_Place] = deque()
-        self._present = 0
+        self._present: set[_Place] = set()
         self._closed = False
         self._thread: threading.Thread | None = None
         # The thread's own from here on.
         self._entering: deque[_Place] = deque()
         self._groups: list[_Group] = []
+        self._part_tokens = 256
         self._told: dict[asyncio.AbstractEventLoop, list[_Told]] = {}
 
     @property
     def present(self) -> int:
         """How many streams there are: waiting, entering and running."""
-        return self._present
+        return len(self._present)
 
     def start(self, making: Making) -> Stream:
         """Let a stream in. Call on the reader's loop. Raises Trouble(SATURATED), or UNAVAILABLE behind the end."""
         with self._change:
             if self._closed:
                 raise Trouble(Kind.UNAVAILABLE, "this model was taken down")
-            if self._present >= self._streams_max:
-                said = f"{self._present} streams are on, and no more than {self._streams_max} may be"
+            if len(self._present) >= self._streams_max:
+                said = f"{len(self._present)} streams are on, and no more than {self._streams_max} may be"
                 raise Trouble(Kind.SATURATED, said, "come back when some have ended")
             stream = Stream(making)
-            self._present += 1
-            self._waiting.append(_Place(making, weakref.ref(stream), stream.loop))
+            place = _Place(making, weakref.ref(stream), stream.loop)
+            self._present.add(place)
+            self._waiting.append(place)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="language", daemon=True)
                 self._thread.start()
@@ -104,9 +111,8 @@ class Scheduler:
         finally:  # however it ends, nobody waits for a thread that is not there
             with self._change:
                 self._closed = True
-                self._entering.extend(self._waiting)
-                self._waiting.clear()
-            self._drop([*self._entering, *(place for group in self._groups for place in group.places)], why)
+                left, self._present = self._present, set()
+            self._drop(left, why)
             self._tell()
 
     def _admit(self) -> bool:
@@ -121,11 +127,12 @@ class Scheduler:
             gone = [place for place in self._waiting if place.making.over]
             if gone:
                 self._waiting = deque(place for place in self._waiting if not place.making.over)
-                self._present -= len(gone)
+                self._present.difference_update(gone)
             return not self._closed
 
     def _step(self) -> None:
         joined = self._enter()
+        self._tell()  # a first token does not wait for everybody's next
         for group in self._groups:
             try:
                 logits, group.cache = self._decoder.run(group.cache, [[place.making.last] for place in group.places])
@@ -133,8 +140,8 @@ class Scheduler:
                 self._fail(group.places, error)
             else:
                 self._take(group.places, logits)
-        self._settle(joined)
         self._tell()
+        self._settle(joined)
 
     def _enter(self) -> _Group | None:
         """Read the next prompts, or the next part of a long one; return those that are through, each with a token."""
@@ -144,12 +151,14 @@ class Scheduler:
         if not places:
             return None
         first = places[0]
-        parts = [place.making.prompt[place.read : place.read + PROMPT_TOKENS_STEP] for place in places]
+        parts = [place.making.prompt[place.read : place.read + self._part_tokens] for place in places]
+        began_s = time.monotonic()
         try:
             logits, cache = self._decoder.run(first.cache or self._decoder.empty(len(places)), parts)
         except RunError as error:
             self._fail(places, error)
             return None
+        self._learn(len(parts) * max(map(len, parts)), time.monotonic() - began_s)
         first.read += len(parts[0])
         if first.read < len(first.making.prompt):  # then it was alone; the others have their turn before its next part
             first.cache = cache
@@ -159,19 +168,24 @@ class Scheduler:
         self._take(places, logits)
         return _Group(cache, places)
 
+    def _learn(self, tokens: int, took_s: float) -> None:
+        """Move the size of a part towards what the runtime does in the time for one."""
+        fitting = int(tokens / max(took_s, 1e-6) * PART_S)
+        self._part_tokens = min(PART_TOKENS_MAX, max(PART_TOKENS_MIN, (self._part_tokens + fitting) // 2))
+
     def _next_prompts(self) -> list[_Place]:
         """Take out the next places: whole short prompts together, or one with a long one."""
         if not self._entering:
             return []
         places = [self._entering.popleft()]
         longest = len(places[0].making.prompt)
-        if longest > PROMPT_TOKENS_STEP:
+        if longest > self._part_tokens:
             return places
         while self._entering:
             length = len(self._entering[0].making.prompt)
             wide = max(longest, length)
             uneven = self._decoder.pads is Pads.NONE and length != longest
-            if wide * (len(places) + 1) > PROMPT_TOKENS_STEP or uneven:
+            if wide * (len(places) + 1) > self._part_tokens or uneven:
                 break
             places.append(self._entering.popleft())
             longest = wide
@@ -186,6 +200,8 @@ class Scheduler:
             piece = making.add(token, token in self._ends)
             if piece is not None:
                 self._note(places[row], piece)
+        # Before it is told: who reads the end of a stream finds its place free.
+        self._let_go([place for place in places if place.making.over])
 
     def _settle(self, joined: _Group | None) -> None:
         """Let the finished go, and put those together whose lengths are alike."""
@@ -220,16 +236,17 @@ class Scheduler:
         """The runtime could not run these (out of memory, mostly): they fail, the others go on."""
         log.error("a run for %d streams failed: %s", len(places), error)
         self._drop(places, Trouble(Kind.FAULT, "the runtime could not run this text's next token"))
+        self._let_go(places)
 
-    def _drop(self, places: list[_Place], why: Trouble) -> None:
+    def _drop(self, places: Iterable[_Place], why: Trouble) -> None:
         for place in places:
             if place.making.finish is None:
                 self._note(place, why)
-            place.making.gone = True
+            place.making.failed = True
 
     def _let_go(self, places: list[_Place]) -> None:
         with self._change:
-            self._present -= len(places)
+            self._present.difference_update(places)
 
     def _note(self, place: _Place, told: Piece | Trouble) -> None:
         self._told.setdefault(place.loop, []).append((place.reader, told))
@@ -237,7 +254,7 @@ class Scheduler:
     def _tell(self) -> None:
         """Hand all that there is to tell to the readers' loops: one call per loop and step."""
         for loop, told in self._told.items():
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # a loop that was closed has no readers left
                 loop.call_soon_threadsafe(_deliver, told)
         self._told = {}
 

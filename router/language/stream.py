@@ -24,6 +24,7 @@ class Making:
         self.finish: Finish | None = None
         self.gone = False
         """Set by the reader when it wants no more; the thread sees it at the next step."""
+        self.failed = False
         self._limit = limit
         self._made = 0
         self._untold = 0
@@ -33,7 +34,7 @@ class Making:
     @property
     def over(self) -> bool:
         """Whether no more tokens are to be made."""
-        return self.gone or self.finish is not None
+        return self.gone or self.failed or self.finish is not None
 
     def add(self, token: int, ends: bool) -> Piece | None:
         """Take the next token; `ends`: it is the mark of the end. Return what there is to tell now."""

@@ -10,6 +10,7 @@ import orjson
 from infercast.policies.fleet import Card, Deployment, Fleet
 
 from ..api import Api, Asked, Asking
+from ..oip import blob_of
 from .session import DTYPES
 
 IDLE_US_MIN = 5_000_000
@@ -53,7 +54,7 @@ def _zeros(card: Card) -> Asked:
     tensors, blobs = [], []
     for tensor in card.inputs:
         shape = [1 if size == -1 else size for size in tensor.shape]
-        blob = np.zeros(shape, DTYPES[tensor.datatype]).tobytes()
+        blob = blob_of(np.zeros(shape, DTYPES[tensor.datatype]))
         facts = {"name": tensor.name, "datatype": tensor.datatype, "shape": shape}
         tensors.append({**facts, "parameters": {"binary_data_size": len(blob)}})
         blobs.append(blob)

@@ -26,8 +26,9 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
 }
-"""Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them)."""
+"""Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them; BYTES are strings)."""
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 SEVERITY_FATAL = 4
 ROWS_MAX = 4096

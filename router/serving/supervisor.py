@@ -44,6 +44,7 @@ def main() -> None:
     words.add_argument("--policies", type=Path, required=True)
     words.add_argument("--state", type=Path, required=True)
     words.add_argument("--port", type=int, required=True)
+    words.add_argument("--grpc-port", type=int, required=True)
     words.add_argument("--run", required=True)
     words.add_argument("--temp", type=Path, required=True)
     words.add_argument("--tls-cert", type=Path)
@@ -52,7 +53,8 @@ def main() -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _stop)
     tls = TlsFiles(given.tls_cert, given.tls_key) if given.tls_cert else None
-    run = Run(given.fleet, given.policies, given.state, given.port, given.run, given.temp, tls)
+    ports = (given.port, given.grpc_port)
+    run = Run(given.fleet, given.policies, given.state, ports, given.run, given.temp, tls)
     code = 0
     try:
         run.start()
@@ -79,11 +81,18 @@ class Run:
     """One running system."""
 
     def __init__(
-        self, fleet: Path, policies: Path, state: Path, port: int, run_id: str, temp: Path, tls: TlsFiles | None
+        self,
+        fleet: Path,
+        policies: Path,
+        state: Path,
+        ports: tuple[int, int],
+        run_id: str,
+        temp: Path,
+        tls: TlsFiles | None,
     ) -> None:
         self._fleet_path, self._policies_path = fleet, policies
         self._state = state
-        self._port = port
+        self._port, self._grpc_port = ports
         self._run_id = run_id
         self._temp = temp
         self._tls = tls
@@ -106,7 +115,7 @@ class Run:
         # Compiled here once, the first time on a machine, so that the workers find it in the cache.
         Engine(fleet, policies).warm(fleet.sites[0].id, [fleet.sites[0].id])
         self._cluster = Cluster(fleet, self._policies_path, self._state, self._temp, self._run_id, self._tls)
-        self._cluster.start(self._port, emulate=True, progress=lambda step: self.say("start", step))
+        self._cluster.start(self._port, self._grpc_port, emulate=True, progress=lambda step: self.say("start", step))
         if self._cluster.certificate is not None:
             threading.Thread(target=self._keep_certificate, args=[self._cluster.certificate], daemon=True).start()
         devices = self._start_agents(fleet)
@@ -117,11 +126,13 @@ class Run:
             "run": self._run_id,
             "pid": os.getpid(),
             "port": self._port,
+            "grpc_port": self._grpc_port,
             "temp": str(self._temp),
             "control": str(path),
             "fleet": str(self._fleet_path.resolve()),
             "policies": str(self._policies_path.resolve()),
             "devices": devices,
+            "ray": self._cluster.address,
             "certificate": str(self._tls.certificate) if self._tls else "",
         }
         write_private(self._state / "run.json", json.dumps(facts, indent=1))

@@ -29,6 +29,7 @@ from ..conduct.recorder import Recorder
 from ..errors import Kind
 from ..ingress.app import Ingress
 from ..ingress.http import Receive, Scope, Send
+from ..ingress.rpc import Rpc
 from ..keys import Keys
 from ..policy_folder import Policies
 from ..runtime.host import Host
@@ -36,6 +37,7 @@ from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from .door import Site, Visitors
 from .office import BoardOffice
 from .runner import ClusterRunner
 from .settings import narrow_replica
@@ -48,7 +50,7 @@ PROBE_EVERY_S = 1.0
 
 @serve.deployment
 @serve.ingress()
-class SiteWorker:
+class SiteWorker(Visitors):
     """Receives, decides and, where the choice is this site, runs."""
 
     def __init__(
@@ -84,6 +86,7 @@ class SiteWorker:
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here)
         )
+        Site.rpc = Rpc(self._ingress.desk)
         self._background: set[asyncio.Task[None]] = set()
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -15,23 +15,23 @@ from typer.testing import CliRunner
 
 from infercast import system
 from infercast.cli import app
+from infercast.policies.documents import read_document
 from infercast.router.serving.certificate import TlsFiles
 from infercast.router.serving.cluster import free_ports
 from infercast.router.upstream.tls import client_context
-from tests.cluster.live import CAMERA, ONE_IMAGE, POLICIES, ROOT, until
+from tests.cluster.live import CAMERA, FLEET, ONE_IMAGE, POLICIES, ROOT, until
 from tests.router.certificates import made
 
-PLACES = {"fra", CAMERA, "paris"}
+PLACES = {"fra", CAMERA, "paris", "berlin"}
 INFER = "v2/models/digits/infer"
 
 
 def small_fleet(folder: Path) -> Path:
-    """Write the example's fleet with one edge site, one camera, one zone and one model."""
-    fleet = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    """Write the example's fleet with one edge site, one camera, two zones, digits only."""
+    fleet = read_document(FLEET).value
     for part in ("sites", "zones"):
         fleet[part] = [place for place in fleet[part] if place["id"] in PLACES]
     fleet["links"] = [link for link in fleet["links"] if {link["from"], link["to"]} <= PLACES]
-    fleet["models"] = [model for model in fleet["models"] if model["id"] == "digits"]
     fleet["deployments"] = [
         row for row in fleet["deployments"] if row["site"] in PLACES and row["variant"].startswith("digits-")
     ]
@@ -57,7 +57,7 @@ def state(artefacts: None, files: TlsFiles, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(POLICIES / "base", policies / "base")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        system.start(small_fleet(folder), policies, state, free_ports(1)[0], lambda _: None, files)
+        system.start(small_fleet(folder), policies, state, free_ports(1)[0], lambda _: None, tls=files)
     try:
         yield state
     finally:
@@ -97,7 +97,7 @@ def test_the_command_line_and_the_device_come_by_tls_too(state: Path) -> None:
         base = f"http://127.0.0.1:{system.find(state).devices[CAMERA]}"
         asked = httpx.post(f"{base}/v1/decide", json={"model": "digits", "class": "personal"}, headers=headers)
         by_name = {verdict["deployment"]: verdict["rule"] for verdict in asked.json()["verdicts"]}
-        return str(by_name["digits-small@fra"]) == "none"
+        return str(by_name["digits-large@fra"]) == "none"
 
     until(heard, "the camera has heard of Frankfurt's replicas, over TLS")
 

@@ -1,14 +1,15 @@
 """The Open Inference Protocol as a client of others speaks it: tritonclient.http, unmodified, against the ingresses."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, aio
 from tritonclient.utils import InferenceServerException
 
 from tests.cluster.live import ONE_IMAGE, SERVED, Live, picture
@@ -104,6 +105,42 @@ def test_bytes_and_json_give_the_same_answer_as_the_file_itself(live: Live, as_b
     assert answer.get_response()["id"] == "mine"
     sizes = ["binary_data_size" in output.get("parameters", {}) for output in answer.get_response()["outputs"]]
     assert sizes == [as_bytes, as_bytes]
+
+
+def test_versions_and_compressed_bodies(live: Live) -> None:
+    images, _ = held_out()
+    headers = live.headers("annotator", None, "images")
+    with triton(live, "fra") as client:
+        assert client.is_model_ready("digits", "digits-medium", headers=headers)
+        assert client.get_model_metadata("digits", "digits-medium", headers=headers)["versions"] == ["digits-medium"]
+        for packing in ("gzip", "deflate"):
+            answer = patiently(
+                client, "digits", [tensor(images)], headers=headers, model_version="digits-medium",
+                request_compression_algorithm=packing, response_compression_algorithm=packing,
+            )  # fmt: skip
+            assert answer.get_response()["model_version"] == "digits-medium"
+            assert answer.as_numpy("label").shape == (len(images),)
+        refusals: list[Callable[[], Any]] = [
+            lambda: client.get_model_config("digits", headers=headers),
+            lambda: client.get_model_metadata("digits", "digits-medum", headers=headers),
+            lambda: client.infer("digits", [tensor(images[:1])], headers=headers, model_version="squeezenet"),
+        ]
+        for refused in refusals:
+            with pytest.raises(InferenceServerException) as caught:
+                refused()
+            assert caught.value.status() == "404"
+
+
+def test_the_clients_asynchronous_half(live: Live) -> None:
+    async def infer() -> tuple[int, ...]:
+        async with aio.InferenceServerClient(f"127.0.0.1:{live.running.port}/fra") as client:
+            headers = live.headers("annotator", None, "images")
+            assert await client.is_model_ready("digits", headers=headers)
+            answer = await client.infer("digits", [tensor(held_out()[0][:3])], headers=headers)
+            shape: tuple[int, ...] = answer.as_numpy("label").shape
+            return shape
+
+    assert asyncio.run(infer()) == (3,)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from infercast.router.serving.cluster import TOKEN_FILE
@@ -21,20 +20,16 @@ print("in:", len(ray.nodes()))
 PATIENCE_S = 120.0
 
 
-def head(live: Live) -> str:
-    """The address of the cluster's head."""
-    for process in live.processes():
-        if Path(process.cmdline()[0]).name == "gcs_server":
-            ports = [c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-            return f"127.0.0.1:{ports[0]}"
-    raise AssertionError("no head runs")
-
-
-def join(live: Live, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Try to join the cluster as another user's program would: with nothing of this one's environment or home."""
+def run(words: list[str], home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as another user would: with nothing of this one's environment or home."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    own = {"HOME": str(tmp_path), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    words = [sys.executable, "-c", DRIVER, head(live)]
+    own = {
+        "HOME": str(home),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_NUM_REDIS_GET_RETRIES": "2",  # seconds that a driver tries to join for
+    }
+    words = [sys.executable, *words]
     return subprocess.run(
         words, env={**plain, **own, **environment}, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
@@ -43,7 +38,7 @@ def join(live: Live, tmp_path: Path, **environment: str) -> subprocess.Completed
 @pytest.mark.timeout(PATIENCE_S + 30)
 @pytest.mark.parametrize("environment", [{}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}])
 def test_without_the_token_nobody_joins(live: Live, tmp_path: Path, environment: dict[str, str]) -> None:
-    tried = join(live, tmp_path, **environment)
+    tried = run(["-c", DRIVER, live.running.ray], tmp_path, **environment)
     assert tried.returncode != 0
     assert "in:" not in tried.stdout
     assert "AuthenticationError" in tried.stderr
@@ -51,9 +46,16 @@ def test_without_the_token_nobody_joins(live: Live, tmp_path: Path, environment:
 
 def test_with_the_token_a_driver_joins(live: Live, tmp_path: Path) -> None:
     """The same program, so that it is the token which was missing above."""
-    tried = join(live, tmp_path, **token_environment(live.state / TOKEN_FILE))
+    tried = run(["-c", DRIVER, live.running.ray], tmp_path, **token_environment(live.state / TOKEN_FILE))
     assert tried.returncode == 0, tried.stderr
     assert tried.stdout.strip() == f"in: {1 + len({s.id for s in live.fleet.sites} - set(live.running.devices))}"
+
+
+def test_rays_own_tools_look_at_the_cluster_with_the_token(live: Live, tmp_path: Path) -> None:
+    words = ["-m", "ray.scripts.scripts", "status", "--address", live.running.ray]
+    shown = run(words, tmp_path, **token_environment(live.state / TOKEN_FILE))
+    assert shown.returncode == 0, shown.stderr
+    assert "Node status" in shown.stdout
 
 
 def test_only_its_owner_reads_the_token_and_the_controls_of_the_ingress(live: Live) -> None:

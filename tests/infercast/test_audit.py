@@ -55,6 +55,12 @@ def test_what_happened_as_it_should_is_clean(tmp_path: Path) -> None:
     assert (found.calls, found.received, found.payload_bytes) == (2, 1, 256)
 
 
+def test_a_payload_that_names_its_model_itself_may_be_read_where_every_model_may(tmp_path: Path) -> None:
+    assert audited(tmp_path, received(model="")).clean
+    assert audited(tmp_path, received(model="", place="iad")).misplaced == ("r1 (hospital) at iad",)
+    assert audited(tmp_path, received(model="", tenant="nobody")).misplaced[0] == "r1 (nobody) at fra"
+
+
 def test_a_refusal_whose_body_was_never_read_is_clean(tmp_path: Path) -> None:
     refused = call(place="iad", entry="iad", origin="newyork", outcome="refused", attempts=[])
     assert audited(tmp_path, refused, received(place="iad", payload_bytes=0)).clean

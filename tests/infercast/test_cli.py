@@ -14,10 +14,12 @@ from typer.testing import CliRunner, Result
 
 from infercast.cli import app
 from infercast.policies.fleet_file import load_fleet
+from tests.router.certificates import made
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
-    "up": ["--fleet", "--policies", "--state", "--port", "half a minute"],
+    "up": ["--fleet", "--policies", "--state", "--port", "--tls-cert", "--tls-key", "half a minute"],
+    "keys": ["list", "issue", "rotate", "revoke"],
     "down": ["--state", "whatever a crash left"],
     "status": ["--state", "--json", "whether it answers"],
     "call": ["--tenant", "--class", "--from", "--deadline-ms", "Exit code 1"],
@@ -30,7 +32,7 @@ COMMANDS = {
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for name in ("INFERCAST_FLEET", "INFERCAST_POLICIES", "INFERCAST_STATE"):
+    for name in ("INFERCAST_FLEET", "INFERCAST_POLICIES", "INFERCAST_STATE", "INFERCAST_TLS_CERT", "INFERCAST_TLS_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -272,6 +274,30 @@ def test_up_without_its_artefacts_exits_2_and_says_how_to_make_them(files: Path)
     assert "squeezenet.onnx is not there" in told.stderr
     assert "`make models` builds them" in told.stderr
     assert not (files / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--tls-cert", "server.crt"], "--tls-key: is missing beside --tls-cert"),
+        (["--tls-key", "server.key"], "--tls-cert: is missing beside --tls-key"),
+        (["--tls-cert", "server.crt", "--tls-key", "other.key"], "other.key: is not the key of"),
+        (["--tls-cert", "old.crt", "--tls-key", "old.key"], "old.crt: expired at"),
+        (["--tls-cert", "no.crt", "--tls-key", "server.key"], "no.crt: cannot be read: No such file"),
+    ],
+)
+def test_up_with_a_certificate_that_is_no_good_exits_2_and_starts_nothing(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    before = set(Path("/tmp").glob("ic-*"))
+    for name, pair in {"server": made(), "other": made(), "old": made(begins=-9, ends=-1)}.items():
+        pair.write(tmp_path, name)
+    paths = [str(tmp_path / word) if word.endswith(("crt", "key")) and word[0] != "-" else word for word in words]
+    told = run("up", "--state", str(tmp_path / "state"), *paths)
+    assert told.exit_code == 2
+    assert said in told.stderr
+    assert not (tmp_path / "state").exists()
+    assert set(Path("/tmp").glob("ic-*")) <= before
 
 
 def test_down_with_nothing_running_is_no_trouble(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def test_a_request_holds_metadata_only() -> None:
         "payload_bytes": int,
         "deadline_us": int,
         "at_s": int,
+        "variant": str,
     }
     assert "__dict__" not in dir(Request)
 

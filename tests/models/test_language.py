@@ -1,6 +1,7 @@
 """The tiny language models compute what the papers say, and look like what real repositories hold."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,17 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.models import language, llama_graph, model_cards
+from examples.models import language, language_cards, llama_graph, model_cards
 from examples.models.language import SHAPE, VARIANTS, make_artefact, make_tokenizer, make_weights
 from examples.models.llama_graph import Shape
+from infercast.policies.documents import read_document
+from infercast.policies.fleet_file import load_fleet
 from tests.models import plain_llama
+from tests.support import write
 
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
 SMALL = Shape(vocabulary=19, width=64, layers=2, heads=4, key_heads=2, inner=24, positions=64)
@@ -140,6 +145,7 @@ def test_marks_are_one_token_each() -> None:
 def test_a_build_is_laid_out_as_repositories_are_and_kept_while_current(tmp_path: Path) -> None:
     artefact = language.build("tiny-llama", tmp_path)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        "tiny-llama/config.json",
         "tiny-llama/tokenizer.json",
         "tiny-llama/tokenizer_config.json",
         "tiny-llama/generation_config.json",
@@ -155,13 +161,13 @@ def test_a_build_is_laid_out_as_repositories_are_and_kept_while_current(tmp_path
 @pytest.mark.parametrize("name", VARIANTS)
 def test_cards_say_what_was_measured_for_the_usual_call(name: str, tmp_path: Path) -> None:
     card = json.loads((MODELS / f"{name}.card.json").read_text())
-    assert (card["variant"], card["artefact"], card["accuracy"]) == (name, "model.onnx", None)
+    assert (card["variant"], card["artefact"], card["accuracy"]) == (name, "onnx/model.onnx", None)
     assert card["artefact_bytes"] == language.build(name, tmp_path).stat().st_size
     assert card["text"] == {"tokenizer": "../tokenizer.json", "context_tokens": 1024}
-    variant = VARIANTS[name]
-    assert card["usual_tokens"] == {"prompt": variant.prompt_tokens, "completion": variant.completion_tokens}
+    usual = VARIANTS[name].usual
+    assert card["usual_tokens"] == {"prompt": usual.prompt_tokens, "completion": usual.completion_tokens}
     assert 0 < card["service_time_ms"]["cpu"]["p50"] <= card["service_time_ms"]["cpu"]["p95"]
-    assert ("token_time_ms" in card) is (variant.completion_tokens > 0)
+    assert ("token_time_ms" in card) is (usual.completion_tokens > 0)
 
 
 def test_check_tells_of_an_artefact_that_the_card_does_not_describe(
@@ -173,3 +179,33 @@ def test_check_tells_of_an_artefact_that_the_card_does_not_describe(
         language.build(name, tmp_path).write_bytes(b"other")
     assert language.main(["--check", "--out", str(tmp_path)]) == 1
     assert "the card says" in capsys.readouterr().err
+
+
+def test_a_model_of_others_is_measured_by_the_same_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    language.build("tiny-llama", tmp_path)
+    folder = (tmp_path / "tiny-llama").rename(tmp_path / "other")
+    assert language_cards.main([str(folder), "--rounds", "1", "--prompt", "9", "--completion", "3"]) == 0
+    assert "other: p50" in capsys.readouterr().out
+    card = json.loads((folder / "card.json").read_text())
+    assert card["text"] == {"tokenizer": "../tokenizer.json", "context_tokens": 1024}
+    assert card["usual_tokens"] == {"prompt": 9, "completion": 3}
+    (folder / "config.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    assert language_cards.main([str(folder)]) == 1
+    assert "give --context-tokens" in capsys.readouterr().err
+    (folder / "tokenizer.json").unlink()
+    assert language_cards.main([str(folder)]) == 1
+    assert "not there: tokenizer.json" in capsys.readouterr().err
+
+
+def test_the_worked_example_of_the_docs_is_accepted(tmp_path: Path) -> None:
+    language.build("tiny-llama", tmp_path / ".infercast" / "models")
+    folder = (tmp_path / ".infercast" / "models" / "tiny-llama").rename(tmp_path / ".infercast/models/smollm2-135m")
+    assert language_cards.main([str(folder), "--rounds", "1"]) == 0
+    page = (MODELS.parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    whole = read_document(MODELS.parents[1] / "cluster.yaml").value
+    write(tmp_path / "cluster.yaml", {**whole, **yaml.safe_load(block)})
+    fleet = load_fleet(tmp_path / "cluster.yaml")
+    assert fleet.artefacts["smollm2-135m"] == str(folder / "onnx" / "model.onnx")
+    assert fleet.cards["smollm2-135m"].text is not None

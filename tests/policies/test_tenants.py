@@ -193,6 +193,14 @@ TWICE = ("- {id: tokyo, country: JP, place: Tokyo, lat: 35.7647, lon: 140.386}",
          "- {id: tokyo, country: JP, lat: 35.7, lon: 140}\n  - {id: tokyo, country: JP, lat: 35, lon: 139.7}")  # fmt: skip
 
 
+def test_a_model_that_takes_text_has_cards_that_tell_how(tmp_path: Path) -> None:
+    faults, _ = faults_of(tmp_path, ("  - id: vision\n", "  - id: vision\n    task: chat\n"))
+    assert [(fault.field, fault.message) for fault in faults] == [
+        (f"models[1].variants[{at}].card", f"the card of {name!r} has no `text`, which task 'chat' needs")
+        for at, name in enumerate(("squeezenet", "resnet50"))
+    ]
+
+
 def test_all_faults_of_spelling_come_at_once(tmp_path: Path) -> None:
     faults, lines = faults_of(tmp_path, MISSPELT, TYPO)
     assert [(fault.line, fault.field, fault.remedy) for fault in faults] == [

@@ -290,8 +290,12 @@ class Door:
         messages = iter(parts if parts is not None else [{"type": "http.request", "body": body, "more_body": False}])
 
         async def receive() -> dict[str, Any]:
+            message: dict[str, Any] | None = next(messages, None)
+            if message is None:  # nothing more comes, and the caller stays
+                await asyncio.Event().wait()
+                raise AssertionError
             done.receives += 1
-            return next(messages)
+            return message
 
         async def send(message: Any) -> None:
             done.sent += 1

@@ -139,9 +139,9 @@ class Serving:
         ):
             return wrapped.getpeercert(binary_form=True) or b""
 
-    def handshake(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def handshake(self, *words: str, port: int = 0) -> subprocess.CompletedProcess[str]:
         """A handshake by the openssl program."""
-        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}", *words]
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port or self.port}", *words]
         return subprocess.run(command, input="", capture_output=True, text=True, timeout=SOON_S, check=False)
 
 
@@ -179,6 +179,11 @@ def test_http_2_is_offered(serving: Serving) -> None:
     assert "ALPN protocol: http/1.1" in serving.handshake("-alpn", "http/1.1").stdout
 
 
+def test_grpc_comes_by_http_2_over_tls_only(serving: Serving) -> None:
+    assert "ALPN protocol: h2" in serving.handshake("-alpn", "h2", port=serving.grpc).stdout
+    assert "No ALPN negotiated" in serving.handshake("-alpn", "http/1.1", port=serving.grpc).stdout
+
+
 def test_a_renewed_certificate_is_shown_without_a_restart(serving: Serving, tmp_path: Path) -> None:
     before = serving.shown()
     context = trusting(serving.files.certificate)
@@ -187,6 +192,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(serving: Serving, tmp_
     assert serving.kept.look()
     assert serving.shown() == renewed.certificate.public_bytes(encoding=_der()) != before
     assert serving.process.poll() is None
+    assert serving.kept.path.read_text() == read_certificate(serving.files).pem, "for when HAProxy starts anew"
     with pytest.raises(httpx.ConnectError):
         serving.get(context)
     assert serving.get(trusting(serving.files.certificate)).text == "hello"

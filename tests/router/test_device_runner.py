@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from infercast.policies.tables import one_way_us
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.device.runner import DeviceRunner
 from infercast.router.errors import Kind, Trouble
+from infercast.router.keys import Keys, hash_of, issue
 from infercast.router.runtime.host import Host
 from tests.router.digits import deployment_of, held_out, infer_body, read_answer
 from tests.router.fakes import Clock, Door, ask, door, estimates_at, example_fleet
@@ -197,3 +199,42 @@ def test_a_device_knows_itself_where_somebody_else_answers(body: bytes) -> None:
     """A captive portal answers 200 to everything; the camera goes on by itself."""
     snapshot = asyncio.run(heard(answering(200, body)))
     assert (snapshot.live[HERE, kernel.L_HEALTHY], snapshot.live[FRA, kernel.L_HEALTHY]) == (1, 0)
+
+
+def test_a_new_secret_is_used_once_a_site_takes_it() -> None:
+    """Until then, the old one is: sites learn of a new one a moment after the device."""
+    at = door()
+    old, new = at.secrets["camera"], "ic-new"
+    shown: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        shown.append(dict(scope["headers"])[b"authorization"].decode())
+        await below_its_name(at)(scope, receive, send)
+
+    async def told() -> list[bool]:
+        async with listening(app) as upstream:
+            runner, _ = runner_of(upstream, old)
+            try:
+                early = await runner.take_secret(new, "fra")
+                await runner.hear_once("fra")
+                camera, _ = issue("camera", "hospital", "berlin-cam")
+                at.ingress.take_keys(Keys([replace(camera, sha256=hash_of(new))]))
+                late = await runner.take_secret(new, "fra")
+                await runner.hear_once("fra")
+                return [early, late, await runner.take_secret(new, "fra")]
+            finally:
+                await runner._client.aclose()
+
+    assert asyncio.run(told()) == [False, True, True]
+    assert shown == [f"Bearer {secret}" for secret in (new, old, new, new)]
+
+
+def test_without_an_upstream_the_old_secret_stays() -> None:
+    async def told() -> bool:
+        runner, _ = runner_of("http://127.0.0.1:9", "ic-old")
+        try:
+            return await runner.take_secret("ic-new", "fra")
+        finally:
+            await runner._client.aclose()
+
+    assert not asyncio.run(told())

@@ -173,6 +173,7 @@ def test_writers_wait_for_each_other_and_none_is_lost(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(name)]) for name in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert len(list(load_keys(tmp_path / KEYS))) == 60
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}, "others cannot even hold the lock"
 
 
 def test_what_is_told_of_keys_opens_nothing(state: Path, clock: list[float]) -> None:

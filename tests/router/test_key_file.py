@@ -158,6 +158,20 @@ def test_a_change_is_followed_and_a_bad_file_changes_nothing(tmp_path: Path) -> 
     assert file.current.find(other_secret) is None
 
 
+def test_what_cannot_be_looked_at_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    """Also for a user whom no mode keeps out: a file below what is no folder."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    save_keys(folder / "keys.json", [issue("k", "clinic")[0]])
+    file = KeyFile(folder / "keys.json")
+    digest = file.current.digest
+    folder.rename(tmp_path / "away")
+    folder.write_text("no folder")
+    assert not file.look()
+    assert "cannot be read: Not a directory" in str(file.refused)
+    assert file.current.digest == digest
+
+
 def test_a_file_that_is_bad_from_the_start_is_no_file_to_follow(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[")
     with pytest.raises(BadInput):

@@ -21,8 +21,18 @@ SENT = [way for way in WAYS if way != ("FP16", False)]  # the client sends half 
 
 def values(datatype: str, *shape: int) -> Array:
     """Some values of a datatype."""
+    if datatype == "BYTES":
+        texts = np.array(["", "a", "é", "日本", "x" * 300], dtype=object)
+        picked: Array = texts[np.arange(np.prod(shape, dtype=int)) % 5].reshape(shape)
+        return picked
     many = 2 if datatype == "BOOL" else 128
-    return (np.arange(np.prod(shape, dtype=int)).reshape(shape) % many).astype(DTYPES[datatype])
+    return (np.arange(np.prod(shape, dtype=int)) % many).astype(DTYPES[datatype]).reshape(shape)
+
+
+def as_texts(value: Array) -> Array:
+    """The client leaves strings that came as bytes undecoded."""
+    texts = [text.decode() if isinstance(text, bytes) else text for text in value.ravel().tolist()]
+    return np.array(texts, dtype=object).reshape(value.shape)
 
 
 def told(body: Raw | bytes, blob: bytes | None = None) -> Infer:
@@ -73,8 +83,9 @@ def test_what_is_answered_is_what_the_client_reads(datatype: str, as_bytes: bool
     assert (header_bytes is not None) is as_bytes
     read = InferenceServerClient.parse_response_body(body, header_length=header_bytes)
     for name, value in outputs.items():
-        np.testing.assert_array_equal(read.as_numpy(name), value)
-        assert read.as_numpy(name).dtype == value.dtype
+        got = as_texts(read.as_numpy(name)) if datatype == "BYTES" else read.as_numpy(name)
+        np.testing.assert_array_equal(got, value)
+        assert got.dtype == value.dtype
     assert read.get_response()["id"] == "call 7"
     assert read.get_response()["model_version"] == "digits-small"
 
@@ -136,7 +147,15 @@ BAD: dict[str, tuple[Raw | bytes, str]] = {
     "a number for a name": (tensor(name=7), "inputs[0].name"),
     "no datatype": (tensor(datatype=None), "inputs[0].datatype"),
     "unknown datatype": (tensor(datatype="FP8"), "known: BOOL"),
-    "strings": (tensor(datatype="BYTES", data=["a", "b"]), "inputs[0].datatype"),
+    "numbers for strings": (tensor(datatype="BYTES", data=["a", 1]), "inputs[0].data is not BYTES"),
+    "bfloat16": (tensor(datatype="BF16"), "send FP16 or FP32"),
+    "an id that is a number": ({**tensor(), "id": 7}, "id is 7"),
+    "shared memory": (tensor(parameters={"shared_memory_region": "x"}), "inputs[0].parameters.shared_memory_region"),
+    "classes of an output": (
+        {**tensor(), "outputs": [{"name": "p", "parameters": {"classification": 3}}]},
+        "outputs[0].parameters.classification is not served",
+    ),
+    "a sequence": ({**tensor(), "parameters": {"sequence_id": 7}}, "parameters.sequence_id is not served"),
     "a list for a datatype": (tensor(datatype=["FP32"]), "inputs[0].datatype"),
     "no shape": (tensor(shape=None), "inputs[0].shape"),
     "a number for a shape": (tensor(shape=2), "inputs[0].shape"),
@@ -184,6 +203,20 @@ def test_a_bad_body_is_told_which_field(body: Raw | bytes, said: str) -> None:
 )
 def test_bytes_that_are_not_as_told_are_refused(size: Any, blob: bytes, said: str) -> None:
     assert said in refused(binary(size), blob)
+
+
+@pytest.mark.parametrize(
+    ("blob", "said"),
+    [
+        (b"", "takes at least 8 bytes"),
+        (b"\1\0\0\0a\1\0\0\0", "are not 2 values"),
+        (b"\1\0\0\0a\1\0\0\0bc", "are not 2 values"),
+        (b"\xff\xff\xff\xffabcd", "are not 2 values"),
+        (b"\0\0\0\0\1\0\0\0\xff", "value 1 is not UTF-8"),
+    ],
+)
+def test_strings_that_are_not_as_told_are_refused(blob: bytes, said: str) -> None:
+    assert said in refused(binary(len(blob), datatype="BYTES"), blob)
 
 
 def test_true_is_no_byte_count() -> None:
@@ -300,4 +333,4 @@ def test_what_was_rendered_is_read_back(data: st.DataObject) -> None:
     as_bytes = data.draw(st.booleans())
     body, header_bytes = render_infer("m", "v", Infer("", {}, (), None if as_bytes else frozenset()), {"y": value})
     read = InferenceServerClient.parse_response_body(body, header_length=header_bytes)
-    np.testing.assert_array_equal(read.as_numpy("y"), value)
+    np.testing.assert_array_equal(as_texts(read.as_numpy("y")) if datatype == "BYTES" else read.as_numpy("y"), value)

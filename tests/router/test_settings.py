@@ -1,9 +1,11 @@
 import os
 import subprocess
+import sys
+from inspect import getsource
 from pathlib import Path
 
 import pytest
-from ray.serve._private import haproxy_templates, replica
+from ray.serve._private import default_impl, grpc_util, haproxy_templates, replica
 
 from infercast.router.serving import settings
 
@@ -59,6 +61,15 @@ def test_serves_template_still_has_what_is_narrowed() -> None:
     assert "bind :{{ config.metrics_port }}" in template
     assert "bind *:{{ config.stats_port }}" in template
     assert "{{ backend.fallback_server.port }} check backup\n" in template
+    assert "{{ backend.fallback_server.port }} proto h2 check backup\n" in template
+
+
+def test_a_gRPC_call_finds_its_site_by_its_metadata_and_is_not_held_on_the_way() -> None:  # noqa: N802
+    template = haproxy_templates.HAPROXY_CONFIG_TEMPLATE
+    frontend = template[template.index("frontend grpc_frontend") :]
+    assert "bind {{ config.grpc_frontend_host }}:{{ config.grpc_frontend_port }} proto h2" in frontend
+    assert "req.hdr(application) -m str {{ backend.app_name }}" in frontend
+    assert "wait-for-body" not in frontend
     assert "frontend http_frontend\n    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n" in template
     assert "    bind {{ config.grpc_frontend_host }}:{{ config.grpc_frontend_port }} proto h2\n" in template
 
@@ -66,7 +77,35 @@ def test_serves_template_still_has_what_is_narrowed() -> None:
 def test_the_private_names_are_still_there() -> None:
     assert callable(replica.parse_disconnect_disabled_header)
     assert callable(replica.add_port_to_grpc_server)
+    assert callable(default_impl.add_grpc_address)
+    assert "from ray.serve._private.default_impl import add_grpc_address" in getsource(grpc_util.start_grpc_server)
+    assert callable(grpc_util.gRPCGenericServer.add_passthrough_service)
     settings.check()
+
+
+def test_two_replicas_never_share_a_port() -> None:
+    """The first listens; the second is told no, and asks Serve for another port."""
+    program = """
+import asyncio
+from infercast.router.serving import settings
+from ray.serve._private import grpc_util
+settings.narrow_grpc()
+settings.narrow_grpc()
+
+async def main():
+    servers = [grpc_util.gRPCGenericServer(None, extra_options=[("grpc.so_reuseport", "0")]) for _ in range(2)]
+    port = servers[0].add_insecure_port("127.0.0.1:0")
+    await servers[0].start()
+    try:
+        servers[1].add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError:
+        print("taken")
+    await servers[0].stop(None)
+
+asyncio.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "taken\n"
 
 
 def test_another_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +115,10 @@ def test_another_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_process_of_a_run_carries_its_mark(tmp_path: Path) -> None:
-    said = settings.environment("abc", tmp_path / "haproxy", (1, 2, 3), tmp_path / "token")
+    said = settings.environment("abc", tmp_path / "haproxy", (1, 2, 3, 4), tmp_path / "token")
     assert said["INFERCAST_RUN"] == "abc"
     assert {said[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("STATS", "METRICS")} == {"1", "2"}
+    assert [said[f"RAY_SERVE_FALLBACK_PROXY_{kind}_PORT"] for kind in ("HTTP", "GRPC")] == ["3", "4"]
     assert said["RAY_SERVE_ENABLE_HA_PROXY"] == said["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
     assert (said["RAY_AUTH_MODE"], said["RAY_AUTH_TOKEN_PATH"]) == ("token", str(tmp_path / "token"))
     assert os.environ.get("INFERCAST_RUN") != "abc", "asking for it sets nothing"

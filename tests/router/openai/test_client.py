@@ -288,7 +288,7 @@ def test_a_client_that_hangs_up_ends_the_stream(fra: Entry) -> None:
     stream.close()
     (call,) = fra.calls(1)
     assert (call["outcome"], call["reason"] in ("gone", "cancelled")) == ("failed", True)
-    assert fra.model.streams == 0
+    assert fra.streams(0) == 0
 
 
 def test_a_client_that_gives_up_ends_the_work(fra: Entry) -> None:
@@ -296,7 +296,7 @@ def test_a_client_that_gives_up_ends_the_work(fra: Entry) -> None:
         studio(fra, timeout=0.05).completions.create(model="chat", prompt=["x"] * 16, max_tokens=CONTEXT_TOKENS - 8)
     (call,) = fra.calls(1)
     assert call["outcome"] == "failed"
-    assert fra.model.streams == 0
+    assert fra.streams(0) == 0
 
 
 def test_a_stream_is_framed_as_events_and_ends_in_done(fra: Entry) -> None:

@@ -72,14 +72,15 @@ def embedder() -> Iterator[Embedder]:
 
 @cache
 def fleet() -> Fleet:
-    """The example fleet, with a model to chat with and one to embed with at Frankfurt, Dublin and Virginia."""
+    """The example fleet, its language models at Frankfurt, Dublin and Virginia, and their files built here."""
     document = read_document(ROOT / "cluster.yaml")
     value = document.value  # changed in place: this document is nobody else's
-    tasks = {"chat": ("chat", "tiny-llama"), "embedding": ("embedding", "tiny-embed")}
-    for model, (task, variant) in tasks.items():
-        path = {"card": f"examples/models/{variant}.card.json", "artefact": str(artefact(variant))}
-        value["models"].append({"id": model, "task": task, "variants": [{"id": variant, **path}]})
-        value["deployments"] += [{"site": site, "variant": variant} for site in ("fra", "dub", "iad")]
+    others = [deployment for deployment in value["deployments"] if not deployment["variant"].startswith("tiny-")]
+    for variant in ("tiny-llama", "tiny-embed"):
+        others += [{"site": site, "variant": variant} for site in ("fra", "dub", "iad")]
+    value["deployments"] = others
+    for variant in (one for model in value["models"] for one in model["variants"] if one["id"].startswith("tiny-")):
+        variant["artefact"] = str(artefact(variant["id"]))
     return fleet_of(document, ROOT)
 
 
@@ -133,6 +134,13 @@ class Entry:
             time.sleep(0.01)
         assert len(found) == count
         return found
+
+    def streams(self, count: int) -> int:
+        """How many texts are being made; waits until they are so many, since who hangs up leaves at the next step."""
+        until = time.monotonic() + START_S
+        while self.model.streams != count and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.model.streams
 
 
 @contextmanager

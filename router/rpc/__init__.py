@@ -1,0 +1,1 @@
+"""The Open Inference Protocol as gRPC messages: pure, no sockets."""

@@ -19,7 +19,7 @@ from infercast.router.serving.settings import environment, haproxy_folder, write
 
 HERE = Path(__file__).parent
 START_S = 60.0
-SHORT = replace(Limits(), head_s=2, silence_s=3, idle_s=2)
+SHORT = replace(Limits(), head_s=1, silence_s=2, idle_s=1)
 """The limits of these tests: the same, sooner."""
 
 
@@ -39,10 +39,10 @@ class Fronted:
 @contextmanager
 def fronted(folder: Path, limits: Limits = SHORT, site_port: int = 0, **changed: str) -> Iterator[Fronted]:
     """Run HAProxy before whatever listens on `site_port`, for as long as it is needed. `changed`: other settings."""
-    port, chosen, stats, metrics, fallback = free_ports(5)
+    port, chosen, stats, metrics, fallback, fallback_grpc = free_ports(6)
     own = haproxy_folder(folder)
     program = write_haproxy(own, get_haproxy_binary(), limits=limits)
-    env = {**os.environ, **environment("abuse", program, (stats, metrics, fallback), folder / "token"), **changed}
+    env = {**os.environ, **environment("abuse", program, (stats, metrics, fallback, fallback_grpc), folder / "token"), **changed}
     config = own / "haproxy.cfg"
     where = [str(config), str(port), str(site_port or chosen)]
     subprocess.run([sys.executable, str(HERE / "render.py"), *where], env=env, check=True, timeout=START_S)

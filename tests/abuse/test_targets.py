@@ -59,6 +59,7 @@ def test_no_word_of_a_callers_becomes_an_address(at: Entry, watched: tuple[int, 
             value = f"127.0.0.1:{port}" if header in ("host", "x-forwarded-host") else there
             assert client.post(INFER, json=IMAGE, headers={header: value}).status_code == 200
         assert client.get(f"//127.0.0.1:{port}/").status_code in (400, 404)
+    assert ("127.0.0.1", at.port) in seen, "connections are seen"
     own = {("127.0.0.1", at.port), "127.0.0.1", b"127.0.0.1"}
     assert [address for address in seen if address not in own] == []
 

@@ -78,7 +78,9 @@ class Guarded(HttpToolsProtocol):
             super().send_400_response(msg)
             return
         body = b'{"error":"%b"}' % TOO_LARGE.encode()
-        head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        head = (
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        )
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
         self.transport.close()
 

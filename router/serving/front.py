@@ -17,6 +17,7 @@ FILES_SPARE = 1000
 """Files that HAProxy needs beside those of connections: pipes, listeners, health checks, logs, its control socket."""
 CONNECTIONS_MAX = 20_000
 CONNECTIONS_MIN = 500
+FILES_MAX = 65_536
 MARK = "# infercast"
 """Stands behind each line that is put in, so that a second reading takes it out first."""
 SERVES_OWN = "^(x-request-(timeout-seconds|disconnect-disabled)|(serve[-_]multiplexed[-_]model|x[-_]session)[-_]id)$"
@@ -63,10 +64,11 @@ def connections_max() -> int:
 
 
 def raise_files() -> None:
-    """Let this process, and those that it starts, open as many files as the machine allows."""
+    """Let this process, and those that it starts, open as many files as the machine allows, up to FILES_MAX."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def write_changes(folder: Path, limits: Limits) -> list[str]:
@@ -91,7 +93,9 @@ def write_changes(folder: Path, limits: Limits) -> list[str]:
 
 def _rules(folder: Path, limits: Limits) -> Iterator[str]:
     fields, size, path = limits.head_fields, limits.head_bytes, limits.path_bytes
-    yield from _refused(folder, 431, f"at most {fields} header fields are accepted", f"{{ req.fhdr_cnt() gt {fields} }}")
+    yield from _refused(
+        folder, 431, f"at most {fields} header fields are accepted", f"{{ req.fhdr_cnt() gt {fields} }}"
+    )
     yield from _refused(folder, 431, f"at most {size} bytes of header are accepted", f"{{ req.hdrs,length gt {size} }}")
     yield from _refused(folder, 414, f"at most {path} bytes of path are accepted", f"{{ url,length gt {path} }}")
     yield f"http-request del-header '{SERVES_OWN}' -m reg"

@@ -42,7 +42,11 @@ def fronted(folder: Path, limits: Limits = SHORT, site_port: int = 0, **changed:
     port, chosen, stats, metrics, fallback, fallback_grpc = free_ports(6)
     own = haproxy_folder(folder)
     program = write_haproxy(own, get_haproxy_binary(), limits=limits)
-    env = {**os.environ, **environment("abuse", program, (stats, metrics, fallback, fallback_grpc), folder / "token"), **changed}
+    env = {
+        **os.environ,
+        **environment("abuse", program, (stats, metrics, fallback, fallback_grpc), folder / "token"),
+        **changed,
+    }
     config = own / "haproxy.cfg"
     where = [str(config), str(port), str(site_port or chosen)]
     subprocess.run([sys.executable, str(HERE / "render.py"), *where], env=env, check=True, timeout=START_S)

@@ -14,7 +14,11 @@ def main(config: str, port: int, site_port: int) -> None:
     options = HTTPOptions(host="127.0.0.1", port=port)
     servers = [ServerConfig(name="worker", host="127.0.0.1", port=site_port)]
     fra = BackendConfig(
-        name="fra", app_name="fra", path_prefix="/fra", servers=servers, timeout_http_keep_alive_s=options.keep_alive_timeout_s
+        name="fra",
+        app_name="fra",
+        path_prefix="/fra",
+        servers=servers,
+        timeout_http_keep_alive_s=options.keep_alive_timeout_s,
     )
     told = HAProxyConfig(http_options=options, has_received_routes=True, has_received_servers=True, is_head=True)
     api = HAProxyApi(told, {"fra": fra}, config)

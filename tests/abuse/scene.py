@@ -187,7 +187,9 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
     whole = fleet()
     policy = Policy.model_validate({"version": 1, "tenant": "studio", "classes": {"gameplay": {}}})
     engine = Engine(whole, {"studio": policy})
-    here = [deployment for deployment in whole.deployments if deployment.site == "fra" and deployment.hosted == "in_worker"]
+    here = [
+        deployment for deployment in whole.deployments if deployment.site == "fra" and deployment.hosted == "in_worker"
+    ]
     host = Host(whole, here)
     issued = [issue(tenant, tenant, "paris") for tenant in engine.policies]
     issued += [issue("expired", "studio", "paris", expires_at_s=1), issue("admin", "", holder=Holder.ADMIN)]

@@ -178,9 +178,7 @@ def test_many_idle_connections_shut_nobody_out_and_leave_nothing(at: Entry, fron
     assert front.process.num_fds() < 200
 
 
-def test_where_all_places_are_taken_silent_connections_make_room(
-    at: Entry, tmp_path: Path, served: Entry
-) -> None:
+def test_where_all_places_are_taken_silent_connections_make_room(at: Entry, tmp_path: Path, served: Entry) -> None:
     places = 20
     with fronted(tmp_path, SHORT, served.port, RAY_SERVE_HAPROXY_MAXCONN=str(places)) as small, ExitStack() as held:
         for _ in range(3 * places):
@@ -201,4 +199,3 @@ def test_the_limits_in_force_are_no_shorter_than_these() -> None:
     whole, short = Limits(), SHORT
     assert (whole.head_s, whole.silence_s, whole.idle_s) == (10, 30, 60)
     assert (whole.head_fields, whole.head_bytes) == (short.head_fields, short.head_bytes)
-

@@ -187,7 +187,9 @@ def test_what_is_no_http_is_refused(at: Entry, text: bytes) -> None:
         assert 400 <= answer(wire)[0] < 500
 
 
-@pytest.mark.parametrize("more", [{f"x_{number}": "x" for number in range(70)}, {"x": "x" * 20_000}, {"x": "x" * 400_000}])
+@pytest.mark.parametrize(
+    "more", [{f"x_{number}": "x" for number in range(70)}, {"x": "x" * 20_000}, {"x": "x" * 400_000}]
+)
 def test_a_head_that_is_too_large_is_refused(at: Entry, more: dict[str, str]) -> None:
     with at.connect() as wire:
         wire.sendall(at.head(**more))

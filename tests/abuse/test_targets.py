@@ -42,7 +42,10 @@ def test_no_word_of_a_callers_becomes_an_address(at: Entry, watched: tuple[int, 
     named: list[tuple[str, Any]] = [
         (INFER, {**IMAGE, "parameters": {"url": there, "uri": there}}),
         (INFER, {"inputs": [{**IMAGE["inputs"][0], "parameters": {"shared_memory_region": there}}]}),
-        (COMPLETE, {**CHAT, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": there}}]}]}),
+        (
+            COMPLETE,
+            {**CHAT, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": there}}]}]},
+        ),
         (COMPLETE, {**CHAT, "messages": [{"role": "user", "content": there}]}),
         (COMPLETE, {**CHAT, "model": there}),
         (COMPLETE, {**CHAT, "base_url": there, "api_base": there}),

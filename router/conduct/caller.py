@@ -16,7 +16,7 @@ from infercast.policies.estimates import Estimates
 from infercast.policies.faults import did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Outcome, Request
-from infercast.policies.patience import DEADLINE_DEFAULT_US, NOTHING_BEHIND, patience_us
+from infercast.policies.patience import DEADLINE_DEFAULT_US, NOTHING_BEHIND, PATIENCE_FLOOR_US, patience_us
 from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
@@ -164,7 +164,9 @@ class Caller:
             except (Lost, TimeoutError) as error:
                 if isinstance(error, TimeoutError):
                     self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
-                self._give_up(index)
+                # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all.
+                if isinstance(error, Lost) or wait_us >= PATIENCE_FLOOR_US:
+                    self._give_up(index)
                 tried.append(index)
                 if len(tried) > self._fallbacks_max(call.request):
                     raise _too_late(limit_us, attempts) from None

@@ -337,6 +337,16 @@ def test_a_body_that_never_comes_ends_at_the_deadline() -> None:
     assert caught.value.kind is Kind.SLOW
 
 
+@pytest.mark.parametrize(("deadline_us", "trusted"), [(PATIENCE_FLOOR_US - 1000, True), (3 * PATIENCE_FLOOR_US, False)])
+def test_a_wait_that_its_callers_hurry_cut_short_casts_no_doubt_on_a_place(deadline_us: int, trusted: bool) -> None:
+    with Clock().rules() as clock:
+        at = scene(*["hang"] * 9, engine=without_deadline(), clock=clock)
+        with pytest.raises(Trouble):
+            asyncio.run(at.caller.call(ask(deadline_us=deadline_us), at.body))
+    assert at.runner.tried
+    assert bool(at.snapshot.live[:, kernel.L_HEALTHY].all()) is trusted
+
+
 def test_a_call_that_was_tried_is_not_refused_by_its_own_deadline() -> None:
     at = scene("lost", "lost", entry="dub", clock=Clock(), slow=990)
     trouble = trouble_of(at, ask(tenant="hospital", entry="dub", origin="paris", classes=("personal",)))

@@ -21,7 +21,6 @@ from pydantic import Field
 from infercast.policies.documents import Document, read_document, validate
 from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet, Name, Strict
-from infercast.policies.model import Tier
 from infercast.policies.policy import Policy
 from infercast.policies.tables import one_way_us
 
@@ -133,7 +132,7 @@ def load_traffic(path: Path, fleet: Fleet, policies: dict[str, Policy]) -> Traff
     document = read_document(path)
     traffic = validate(document, Traffic)
     faults: list[Fault] = []
-    served = [site.id for site in fleet.sites if site.tier is not Tier.DEVICE]
+    served = [site.id for site in fleet.served]
     if traffic.kill is not None and traffic.kill not in served:
         faults.append(
             document.fault(("kill",), f"no raylet runs for {traffic.kill!r}", did_you_mean(traffic.kill, served))

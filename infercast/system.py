@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from infercast.first_keys import issue_missing
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
+from infercast.policies.model import Hosting
 from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.key_changes import CREDENTIALS, read_credentials
@@ -26,6 +27,7 @@ from infercast.router.keys import write_private
 from infercast.router.processes import alive, end_run, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
+from infercast.router.upstream.hops import cluster_id
 from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
@@ -92,6 +94,7 @@ def start(
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
     _check_artefacts(fleet_path, fleet)
+    _check_upstreams(fleet_path, fleet)
     if (state / "run.json").exists():
         raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
     _check_port(port, "--port")
@@ -197,6 +200,7 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
     """Lay out the state folder, and issue the keys that are missing in it."""
     for folder in (state, state / "journal", state / "devices"):
         folder.mkdir(parents=True, exist_ok=True)
+    cluster_id(state)
     for old in (state / "journal").glob("*.jsonl"):
         old.unlink()
     issue_missing(state, fleet, policies)
@@ -214,11 +218,27 @@ def secret_of(state: Path, key_id: str) -> str:
 
 
 def _check_artefacts(path: Path, fleet: Fleet) -> None:
-    deployed = {deployment.variant for deployment in fleet.deployments}
+    ours = [deployment for deployment in fleet.deployments if deployment.hosted is not Hosting.UPSTREAM]
+    deployed = {deployment.variant for deployment in ours}
     missing = [variant for variant in sorted(deployed) if not Path(fleet.artefacts[variant]).is_file()]
     if missing:
         faults = [Fault(str(path), 0, variant, f"{fleet.artefacts[variant]} is not there") for variant in missing]
         raise BadInput([*faults, Fault(str(path), 0, "", "artefacts are missing", "`make models` builds them")])
+
+
+def _check_upstreams(path: Path, fleet: Fleet) -> None:
+    """Make what it takes to call each upstream, keys and certificates included, and throw it away."""
+    faults: list[Fault] = []
+    for site in fleet.sites:
+        if site.upstream is not None:
+            from infercast.router.upstream.target import target_of
+
+            try:
+                target_of(fleet, site, site.upstream)
+            except BadInput as error:
+                faults += [fault if fault.file else replace(fault, file=str(path)) for fault in error.faults]
+    if faults:
+        raise BadInput(faults)
 
 
 def _check_port(port: int, option: str) -> None:

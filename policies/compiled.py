@@ -99,6 +99,7 @@ class Compiled:
     __slots__ = (
         "_fleet",
         "_ground",
+        "_onward",
         "_rules",
         "answer",
         "calls",
@@ -138,8 +139,12 @@ class Compiled:
         self.entry, self.origin, self.model = kind
         self.view_key = (entry, model)
         self.from_s, self.until_s = period
-        self.gate = others_device(fleet, policy, entry) or ground.gate(origin)
+        self.gate = no_ingress(fleet, policy, entry) or ground.gate(origin)
+        self._onward = onward_veto(fleet, origin)
         self.codes = self._rules.codes
+        if self._onward is not None:
+            upstreams = [index in fleet.upstream_deployments for index in self.deployments]
+            self.codes = np.where(upstreams, np.uint8(self._onward.rule), self.codes).astype(np.uint8)
         if self.gate is not None:
             self.codes = np.full(len(self.codes), self.gate.rule, dtype=np.uint8)
         self.exposure = exposure
@@ -164,6 +169,8 @@ class Compiled:
         """Return what files say against a deployment; None when it passes."""
         if self.gate is not None:
             return self.gate
+        if self._onward is not None and index in self._fleet.upstream_deployments:
+            return self._onward
         deployment = self._fleet.deployments[index]
         site = self._ground.sites[self._fleet.tables.site_index[deployment.site]]
         return site or self._rules.variants[deployment.variant]
@@ -184,11 +191,24 @@ class Compiled:
         return accuracy_floor_ppm(self._ground.blocks, self.model)
 
 
-def others_device(fleet: Fleet, policy: Policy, entry: str) -> Veto | None:
-    """Return why a tenant's calls may not enter at a device: nothing leads into one, so this keeps others off it whole."""
+def no_ingress(fleet: Fleet, policy: Policy, entry: str) -> Veto | None:
+    """Return why a tenant's calls may not enter at a site whatever its policy says: it is an upstream, or another tenant's device.
+
+    Nothing leads into a device, so this keeps others off it whole.
+    """
+    if fleet.site_by_id[entry].upstream is not None:
+        return Veto(Rule.PATH_NONE, f"{entry} is an upstream: no call enters there")
     if fleet.site_by_id[entry].tenant in (None, policy.tenant):
         return None
     return Veto(Rule.ENTRY_PRIVACY, f"{entry} is another tenant's device")
+
+
+def onward_veto(fleet: Fleet, origin: str) -> Veto | None:
+    """Return why calls from a place go to no upstream: another cluster has sent them here already. None where they may."""
+    zone = fleet.zone_by_id.get(origin)
+    if zone is None or not zone.peer or zone.onward:
+        return None
+    return Veto(Rule.PATH_NONE, f"{origin} is a peer: its calls are not sent on")
 
 
 def _params(fleet: Fleet, terms: Terms, ground: Ground, kind: tuple[str, str, str]) -> Table:

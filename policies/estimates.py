@@ -84,6 +84,14 @@ class Estimates:
         if self._surprise.relax(index):
             self._new_surprises.add(index)
 
+    def forget(self, index: int) -> None:
+        """Return to the declared times of a deployment that is not called, and on which no probe may run: an upstream's.
+
+        Else who was slow once would never be called again, and so never be known to be well.
+        """
+        for size in range(kernel.SIZES):
+            self._times.begin(self._first[index] + size, *self._priors[index])
+
     def slow(self, index: int) -> bool:
         """Return whether a deployment is believed to be much slower than declared."""
         if self._surprise.z_milli(index)[2] > SLOW_SPREADS * kernel.Z_NORMAL[2]:

@@ -359,6 +359,11 @@ class Times:
         for series, (p50_us, p95_us) in enumerate(prior_us):
             declare(self.bins, self.meta, self.recent, series, p50_us, p95_us)
 
+    def begin(self, series: int, p50_us: int, p95_us: int) -> None:
+        """Start one series anew."""
+        self._known(series)
+        declare(self.bins, self.meta, self.recent, series, p50_us, p95_us)
+
     def hear(self, series: int, time_us: int) -> bool:
         """Take in what a call took, clipped to what the bins hold. True when the level has just been found to have changed."""
         self._known(series)

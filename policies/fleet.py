@@ -6,15 +6,16 @@ Trust attributes and countries that are left out are unknown, and an unknown is 
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .jurisdictions import UNKNOWN, Jurisdictions
 from .model import Hosting, Tier
 from .network import LinkFacts, Network
 from .tables import Tables
 from .units import nusd, us_from_ms
+from .upstream import TokenPrice, Upstream
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 IN_WORKER_P95_MAX_MS = 5.0
@@ -58,7 +59,17 @@ class Site(Strict):
     instances: int = Field(default=1, ge=1, le=1_000_000)
     tenant: Name | None = None
     """Whose device it is; its agent carries this tenant's policy."""
+    upstream: Upstream | None = None
+    """The service that stands behind the site, where it is somebody else's: nothing of ours runs there, and no call enters."""
     source: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upstream_hardware(cls, value: Any) -> Any:
+        """An upstream's hardware is its own affair: it is not paid by the hour unless the file says so."""
+        if isinstance(value, dict) and value.get("upstream") is not None and "accelerators" not in value:
+            return {**value, "accelerators": {"cpu": {"usd_per_hour": 0}}}
+        return value
 
 
 class Zone(Strict):
@@ -69,6 +80,10 @@ class Zone(Strict):
     place: str = ""
     lat: float = Field(ge=-90, le=90)
     lon: float = Field(ge=-180, le=180)
+    peer: bool = False
+    """Another cluster of ours stands there and sends calls on, with a record of where they have been."""
+    onward: bool = False
+    """Whether calls of that cluster may be sent on to upstreams of this one."""
 
 
 class Link(Strict):
@@ -196,6 +211,10 @@ class Deployment(Strict):
     concurrency: int = Field(default=1, ge=1, le=10_000)
     queue_max: int = Field(default=64, ge=1, le=1_000_000)
     batch_max: int = Field(default=1, ge=1, le=4096)
+    usd_per_call: float = Field(default=0.0, ge=0, le=1000)
+    """What an upstream takes for a call."""
+    usd_per_million_tokens: TokenPrice | None = None
+    """What an upstream takes for tokens; a call is priced as the card's usual one."""
 
     @property
     def id(self) -> str:
@@ -220,11 +239,23 @@ class Fleet(Strict):
     """Filled by the loader from the variants' card files."""
     artefacts: dict[str, str] = {}
     """Filled by the loader: where each variant's file lies."""
+    files: dict[str, str] = {}
+    """Filled by the loader: where the files that upstreams name lie, by `SITE.FIELD`."""
 
     @cached_property
     def site_by_id(self) -> dict[str, Site]:
         """Sites by their id."""
         return {site.id: site for site in self.sites}
+
+    @cached_property
+    def served(self) -> tuple[Site, ...]:
+        """Edge and cloud sites of our own: each has an ingress, and passes traffic on."""
+        return tuple(site for site in self.sites if site.tier is not Tier.DEVICE and site.upstream is None)
+
+    @cached_property
+    def upstream_deployments(self) -> tuple[int, ...]:
+        """The deployments that stand at upstreams."""
+        return tuple(i for i, d in enumerate(self.deployments) if self.site_by_id[d.site].upstream is not None)
 
     @cached_property
     def zone_by_id(self) -> dict[str, Zone]:
@@ -254,9 +285,10 @@ class Fleet(Strict):
     @cached_property
     def network(self) -> Network:
         """Paths between places."""
-        through = {site.id: site.country for site in self.sites if site.tier is not Tier.DEVICE}
+        through = {site.id: site.country for site in self.served}
         ends = [*(site.id for site in self.sites), *(zone.id for zone in self.zones)]
-        return Network(through, ends, [link.facts() for link in self.links])
+        upstreams = [site.id for site in self.sites if site.upstream is not None]
+        return Network(through, ends, [link.facts() for link in self.links], upstreams)
 
     @cached_property
     def tables(self) -> Tables:
@@ -266,7 +298,9 @@ class Fleet(Strict):
     @cached_property
     def digest(self) -> str:
         """A digest of all that a decision can depend on; equal files have equal digests on every machine."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"artefacts"}), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            self.model_dump(mode="json", exclude={"artefacts", "files"}), sort_keys=True, separators=(",", ":")
+        )
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def country_of(self, place: str) -> str:

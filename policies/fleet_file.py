@@ -10,6 +10,7 @@ from .faults import BadInput, Fault, did_you_mean
 from .fleet import IN_WORKER_P95_MAX_MS, Card, Deployment, Fleet
 from .jurisdictions import country_codes
 from .model import Hosting, Tier
+from .upstream_checks import check_upstream_deployment, check_upstream_sites
 from .wording import in_words
 
 
@@ -24,7 +25,7 @@ def fleet_of(document: Document, folder: Path) -> Fleet:
 
     For documents that were changed after they were read.
     """
-    for derived in ("cards", "artefacts"):
+    for derived in ("cards", "artefacts", "files"):
         if isinstance(document.value, dict) and derived in document.value:
             raise BadInput([document.fault((derived,), f"unknown key {derived!r}", "name cards in the variants")])
     examined, faults = examine(document, Fleet)
@@ -35,7 +36,9 @@ def fleet_of(document: Document, folder: Path) -> Fleet:
     faults += card_faults
     faults += list(_check_names(document, fleet)) + list(_check_places(document, fleet))
     if not faults:
-        fleet = fleet.model_copy(update={"cards": cards, "artefacts": _artefacts(fleet, cards, folder)})
+        fleet = fleet.model_copy(
+            update={"cards": cards, "artefacts": _artefacts(fleet, cards, folder), "files": _files(fleet, folder)}
+        )
         faults += [*_check_deployments(document, fleet), *_check_interfaces(document, fleet)]
     if faults:
         raise BadInput(faults)
@@ -75,6 +78,15 @@ def _artefacts(fleet: Fleet, cards: dict[str, Card], folder: Path) -> dict[str, 
         for variant in model.variants:
             beside_card = Path(variant.card).parent / cards[variant.id].artefact
             found[variant.id] = str((folder / (variant.artefact or beside_card)).resolve())
+    return found
+
+
+def _files(fleet: Fleet, folder: Path) -> dict[str, str]:
+    found = {}
+    for site in fleet.sites:
+        for field in ("key_file", "ca_file", "cert_file", "cert_key_file"):
+            if site.upstream is not None and (name := getattr(site.upstream, field)) is not None:
+                found[f"{site.id}.{field}"] = str((folder / name).resolve())
     return found
 
 
@@ -137,6 +149,12 @@ def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
         if (site.tenant is None) is (site.tier is Tier.DEVICE):
             said = "a device belongs to a tenant" if site.tenant is None else "only a device belongs to a tenant"
             yield document.fault(("sites", index, "tenant"), said, "name it, on devices only")
+    yield from check_upstream_sites(document, fleet)
+    for index, zone in enumerate(fleet.zones):
+        if zone.onward and not zone.peer:
+            yield document.fault(
+                ("zones", index, "onward"), "only a peer's calls are sent on", "write `peer: true` too"
+            )
     for index, link in enumerate(fleet.links):
         for code in link.countries:
             if code not in country_codes():
@@ -148,10 +166,12 @@ def _check_places(document: Document, fleet: Fleet) -> Iterable[Fault]:
 
 def _check_interfaces(document: Document, fleet: Fleet) -> Iterable[Fault]:
     """A call names a model and may run on any variant: so all of them take and give the same tensors, or all text."""
+    ours = {deployment.variant for deployment in fleet.deployments if deployment.hosted is not Hosting.UPSTREAM}
     for index, model in enumerate(fleet.models):
         if model.task != "tensors":
             for v, variant in enumerate(model.variants):
-                if fleet.cards[variant.id].text is None:
+                # What stands at upstreams only is theirs to run: nothing here needs its tokenizer.
+                if fleet.cards[variant.id].text is None and (variant.id in ours or not fleet.upstream_deployments):
                     message = f"the card of {variant.id!r} has no `text`, which task {model.task!r} needs"
                     yield document.fault(("models", index, "variants", v, "card"), message, "see docs/models.md")
             continue
@@ -169,6 +189,7 @@ def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
         at = ("deployments", index)
         site = fleet.site_by_id[deployment.site]
         times = fleet.cards[deployment.variant].service_time_ms
+        yield from check_upstream_deployment(document, fleet, index)
         if deployment.accelerator not in site.accelerators:
             remedy = did_you_mean(deployment.accelerator, site.accelerators)
             yield document.fault((*at, "accelerator"), f"site {site.id!r} has no {deployment.accelerator!r}", remedy)

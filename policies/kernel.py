@@ -25,7 +25,7 @@ QUANTILES = 4
 """p50, p90, p95, p99: the order of z columns, and of Quantile's members."""
 
 # Rows of the fixed table of an (entry, model): one column per candidate, made once per fleet.
-F_DEPLOYMENT, F_SITE, F_PS_PER_BYTE, F_EGRESS, F_EGRESS_BACK, F_ERROR_PPM, F_TIE, F_ROWS = range(8)
+F_DEPLOYMENT, F_SITE, F_PS_PER_BYTE, F_EGRESS, F_EGRESS_BACK, F_ERROR_PPM, F_TIE, F_CALL_NUSD, F_ROWS = range(9)
 # Columns of the live table: one row per deployment of the fleet. P50 and SPREAD have one column per payload size.
 L_IN_FLIGHT, L_CONCURRENCY, L_QUEUE_MAX, L_HEALTHY, L_NUSD_PER_S, L_P50_US = range(6)
 L_SPREAD_US = L_P50_US + SIZES
@@ -205,7 +205,7 @@ def refresh(fixed: Any, live: Any, rtt: Any, z: Any, view: Any) -> None:
             view[V_IDLE_US + size, at] = rtt[s, R_P50_US] + p50_us
             view[V_P50_US + size, at] = p50_us
             view[V_SQUARE + size, at] = min(spread_us * spread_us, SQUARE_MAX)
-            view[V_COMPUTE_NUSD + size, at] = live[d, L_NUSD_PER_S] * p50_us // 1_000_000
+            view[V_COMPUTE_NUSD + size, at] = live[d, L_NUSD_PER_S] * p50_us // 1_000_000 + fixed[F_CALL_NUSD, at]
     refloor(view)
 
 

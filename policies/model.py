@@ -19,10 +19,11 @@ class Tier(StrEnum):
 
 
 class Hosting(StrEnum):
-    """How a deployment's replicas stand: inside the site's worker processes, or as replicas of their own."""
+    """How a deployment's replicas stand: inside the site's worker processes, as replicas of their own, or at somebody else's."""
 
     IN_WORKER = "in_worker"
     OWN = "own"
+    UPSTREAM = "upstream"
 
 
 class Preference(StrEnum):

@@ -47,11 +47,15 @@ HERE_KBPS = 1_000_000_000
 class Network:
     """All paths of a fleet. One tree of shortest ways is grown from each place that is asked about, on first need.
 
-    `through` gives the country of each place that passes traffic on; `ends` are all places.
+    `through` gives the country of each place that passes traffic on; `ends` are all places. `leaves` are places that only
+    those which pass traffic on send to, and that send nothing themselves: upstreams.
     """
 
-    def __init__(self, through: Mapping[str, str], ends: Iterable[str], links: Iterable[LinkFacts]) -> None:
+    def __init__(
+        self, through: Mapping[str, str], ends: Iterable[str], links: Iterable[LinkFacts], leaves: Iterable[str] = ()
+    ) -> None:
         self._through = dict(through)
+        self._leaves = frozenset(leaves)
         self._graph: nx.Graph = nx.Graph()
         self._graph.add_nodes_from(ends)
         for link in links:
@@ -71,6 +75,10 @@ class Network:
     def _find(self, source: str, target: str) -> Path | None:
         if source == target:
             return Path((source,), 0, 0, HERE_KBPS, 0, 0, frozenset())
+        if source in self._leaves:
+            return None
+        if target in self._leaves:
+            return self._to_leaf(source, target)
         if target not in self._through or source not in self._graph:
             return None
         if source in self._through:
@@ -83,6 +91,17 @@ class Network:
             if place in lengths
         ]
         return self._along((source, *reversed(ways[min(steps)[1]]))) if steps else None
+
+    def _to_leaf(self, source: str, leaf: str) -> Path | None:
+        if source not in self._through:
+            return None
+        lengths, ways = self._tree(source)
+        steps = [
+            (lengths[place] + self._graph.edges[place, leaf]["rtt_us"], place)
+            for place in self._graph[leaf]
+            if place in lengths
+        ]
+        return self._along((*ways[min(steps)[1]], leaf)) if steps else None
 
     def _tree(self, root: str) -> tuple[dict[str, int], dict[str, list[str]]]:
         if root not in self._trees:

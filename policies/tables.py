@@ -10,7 +10,7 @@ import numpy.typing as npt
 from . import kernel
 from .model import Tier
 from .network import Path
-from .units import NUSD_PER_USD, PPM, ppm, us_from_ms
+from .units import NUSD_PER_USD, PPM, nusd, ppm, us_from_ms
 
 if TYPE_CHECKING:
     from .fleet import Deployment, Fleet
@@ -19,6 +19,10 @@ Table = npt.NDArray[np.int64]
 Names = tuple[str, ...]
 Standing = tuple[Names, Names, Names, tuple[Tier, ...], tuple[int | None, ...]]
 PS_PER_BYTE_AT_1_KBPS = 8_000_000_000
+TOKENS_PRICED = 1_000_000
+"""Prices of tokens are given for so many."""
+CALL_NUSD_MAX = 1_000_000_000_000
+"""A call is priced at 1,000 USD at most, beside its time and its traffic."""
 
 
 def draw_of(text: str) -> int:
@@ -128,6 +132,7 @@ class Tables:
                 *_path_facts(path),
                 errors[deployment.variant],
                 self.ties[index],
+                self.call_nusd[index],
             )
         return table
 
@@ -135,6 +140,11 @@ class Tables:
     def ties(self) -> list[int]:
         """A stable number per deployment, for what is equal otherwise."""
         return [draw_of(deployment.id) for deployment in self._fleet.deployments]
+
+    @cached_property
+    def call_nusd(self) -> list[int]:
+        """What the usual call costs at each deployment beside the time that it computes; 0 but at upstreams."""
+        return [_call_nusd(self._fleet, deployment) for deployment in self._fleet.deployments]
 
     @cached_property
     def priors_us(self) -> Table:
@@ -168,6 +178,15 @@ class Tables:
         path = self._fleet.network.path(origin, entry)
         rtt_us, spread_us = (path.rtt_us, path.spread_us) if path else (0, 0)
         return (rtt_us, min(spread_us**2, kernel.SQUARE_MAX), *_path_facts(path))
+
+
+def _call_nusd(fleet: "Fleet", deployment: "Deployment") -> int:
+    price, tokens = deployment.usd_per_million_tokens, fleet.cards[deployment.variant].usual_tokens
+    whole = nusd(deployment.usd_per_call)
+    if price is not None and tokens is not None:
+        per_million = nusd(price.prompt) * tokens.prompt + nusd(price.completion) * tokens.completion
+        whole += -(-per_million // TOKENS_PRICED)
+    return min(whole, CALL_NUSD_MAX)
 
 
 def _path_facts(path: Path | None) -> tuple[int, int, int]:

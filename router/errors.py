@@ -28,6 +28,8 @@ class Kind(StrEnum):
     """The fleet's: a candidate would pass, and has no room now."""
     UNAVAILABLE = "unavailable"
     """The fleet's: a candidate would pass, and is not healthy."""
+    LOOP = "loop"
+    """The fleets': the call has been in this cluster before, or in too many."""
     DEADLINE = "deadline"
     """The fleet's: it was tried, and the deadline passed."""
     FAULT = "fault"

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from infercast.policies.compiled import others_device
+from infercast.policies.compiled import no_ingress
 from infercast.policies.constraints import entry_veto
 from infercast.policies.fleet import Fleet
 from infercast.policies.parts import Constraints
@@ -98,7 +98,7 @@ class KindBook:
         return found or tuple(site for _, site in near[:1])
 
     def _open(self, row: Row, entry: str, policy: Policy, blocks: Iterable[Constraints]) -> bool:
-        if others_device(self._fleet, policy, entry):
+        if no_ingress(self._fleet, policy, entry):
             return False
         way_in = self._fleet.network.path(row.origin, entry)
         return entry_veto(blocks, self._fleet.site_by_id[entry], way_in, self._fleet) is None

@@ -210,7 +210,7 @@ def real_costs_nusd(fleet: Fleet, rerun: Rerun) -> list[int]:
             continue
         kind, index = rerun.kinds[call.kind], fleet.deployment_index[call.deployment]
         site, response_bytes = fleet.deployments[index].site, fleet.model_by_id[kind.model].response_bytes
-        cost_nusd = int(fleet.tables.live[index, L_NUSD_PER_S]) * server_us // US_PER_S
+        cost_nusd = int(fleet.tables.live[index, L_NUSD_PER_S]) * server_us // US_PER_S + fleet.tables.call_nusd[index]
         for source, target in ((kind.origin, call.entry), (call.entry, site)):
             there, back = fleet.tables.access(source, target)[3:]
             cost_nusd += egress_nusd(there, back, call.payload_bytes, response_bytes)

@@ -19,9 +19,11 @@ from .app import FAILED, STATE, AsJson, StatePath, app, err, out, print_json, re
 from .explain import DataClass, Deadline, Entry, Model, Origin, Tenant, nearest_entry
 
 Payload = Annotated[
-    Path | None, typer.Option("--file", help="An Open Inference Protocol request; made up if left out.")
+    Path | None, typer.Option("--file", help="The call's body in its API's own words; made up if left out.")
 ]
+Text = Annotated[str, typer.Option("--text", help="What to say to a language model, or to have embedded.")]
 WAIT_S = 40.0
+TOKENS_MAX = 16
 
 
 @app.command()
@@ -33,6 +35,7 @@ def call(
     data_class: DataClass = None,
     deadline_ms: Deadline = 0,
     file: Payload = None,
+    text: Text = "Good morning!",
     state: StatePath = STATE,
     json: AsJson = False,
 ) -> None:
@@ -43,7 +46,8 @@ def call(
         start = entry or nearest_entry(fleet, origin)
         url, key = address(running, fleet, tenant, start, origin)
         headers = {"authorization": f"Bearer {system.secret_of(state, key)}"}
-        content = file.read_bytes() if file else made_up(fleet, model)
+        path, content = asked(fleet, model, text)
+        content = file.read_bytes() if file else content
     if data_class:
         headers["infercast-class"] = data_class
     if deadline_ms:
@@ -51,7 +55,7 @@ def call(
     with httpx.Client(headers=headers, timeout=WAIT_S, verify=running.verify()) as client:
         began = time.perf_counter()
         try:
-            response = client.post(f"{url}/v2/models/{model}/infer", content=content)
+            response = client.post(f"{url}{path}", content=content)
         except httpx.HTTPError as error:
             err.print(f"[red]✗[/] {url}: {error}")
             raise typer.Exit(FAILED) from error
@@ -70,10 +74,24 @@ def call(
             highlight=False,
         )
         out.print(f"  {ours['infercast-cost-usd']} USD, decision {ours['infercast-decision']}", highlight=False)
+        said = _said(body)
+        if said:
+            out.print(f"  {said}", highlight=False, markup=False)
     else:
-        err.print(f"[red]✗[/] {response.status_code}: {body.get('error')}", highlight=False, soft_wrap=True)
+        told = body.get("error")
+        message = told.get("message") if isinstance(told, dict) else told
+        err.print(f"[red]✗[/] {response.status_code}: {message}", highlight=False, soft_wrap=True)
     if response.status_code != 200:
         raise typer.Exit(FAILED)
+
+
+def _said(body: dict[str, Any]) -> str:
+    """Return what a language model said, in a line; nothing for tensors."""
+    if body.get("object") == "chat.completion":
+        return repr(body["choices"][0]["message"]["content"])
+    if body.get("object") == "list":
+        return f"a vector of {len(body['data'][0]['embedding'])} numbers"
+    return ""
 
 
 def address(running: system.Running, fleet: Fleet, tenant: str, entry: str, origin: str | None) -> tuple[str, str]:
@@ -82,6 +100,9 @@ def address(running: system.Running, fleet: Fleet, tenant: str, entry: str, orig
     if site is None:
         remedy = did_you_mean(entry, fleet.site_by_id)
         raise BadInput([Fault("command line", 0, "--entry", f"no site is called {entry!r}", remedy)])
+    if site.upstream is not None:
+        remedy = f"enter at {', '.join(served.id for served in fleet.served)}"
+        raise BadInput([Fault("command line", 0, "--entry", f"{entry!r} is an upstream: no call enters there", remedy)])
     if site.tier is Tier.DEVICE:
         return f"http://127.0.0.1:{running.devices[entry]}", f"{tenant}.{entry}"
     zone = f"{tenant}.{origin}" if origin and origin != entry else tenant
@@ -99,13 +120,28 @@ def addresses(running: system.Running, state: Path, fleet: Fleet) -> Callable[[s
     return where
 
 
-def made_up(fleet: Fleet, model: str) -> bytes:
-    """Return a request of the right shape, all zeros. Raises BadInput for a model nobody declared."""
+def asked(fleet: Fleet, model: str, text: str) -> tuple[str, bytes]:
+    """Return where a model is called and with what, in the words of its task. Raises BadInput for a model nobody declared."""
     import orjson
 
     if model not in fleet.model_by_id:
         remedy = did_you_mean(model, fleet.model_by_id)
         raise BadInput([Fault("command line", 0, "--model", f"no model is called {model!r}", remedy)])
+    match fleet.model_by_id[model].task:
+        case "chat":
+            said = [{"role": "user", "content": text}]
+            wishes = {"model": model, "messages": said, "max_completion_tokens": TOKENS_MAX}
+            return "/v1/chat/completions", orjson.dumps(wishes)
+        case "embedding":
+            return "/v1/embeddings", orjson.dumps({"model": model, "input": text})
+        case _:
+            return f"/v2/models/{model}/infer", made_up(fleet, model)
+
+
+def made_up(fleet: Fleet, model: str) -> bytes:
+    """Return a request of the right shape, all zeros."""
+    import orjson
+
     card = fleet.cards[fleet.model_by_id[model].variants[0].id]
     inputs: list[dict[str, Any]] = []
     for tensor in card.inputs:

@@ -115,7 +115,10 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
     rows: list[dict[str, object]] = []
     with httpx.Client(timeout=3, verify=running.verify()) as client:
         for site in fleet.sites:
-            if site.tier is Tier.DEVICE:
+            if site.upstream is not None:  # nothing else calls it: a site of ours says how it stands
+                asked = _ask(client, f"{running.url}/{fleet.served[0].id}", "/admin/v1/status", known.get(ADMIN, ""))
+                found = _found_upstream(asked, site.id)
+            elif site.tier is Tier.DEVICE:
                 base = f"http://127.0.0.1:{running.devices[site.id]}"
                 asked = _ask(client, base, "/v1/signals", known.get(bundle_id(site.tenant or "", site.id), ""))
                 found = _found(asked, asked)
@@ -177,3 +180,10 @@ def _found(asked: dict[str, Any], here: dict[str, Any]) -> dict[str, object]:
     lags = any(here[what] != asked[what]["digest"] for what in ("policies", "keys") if what in here)
     heard = sum(1 for signal in here.get("signals", []) if signal["healthy"])
     return {"answers": asked["ready"], "heard": heard, "lags": lags}
+
+
+def _found_upstream(asked: dict[str, Any], site: str) -> dict[str, object]:
+    """Return an upstream's row."""
+    signals = asked.get("here", {}).get("signals", [])
+    well = [signal["healthy"] for signal in signals if str(signal["deployment"]).endswith(f"@{site}")]
+    return {"answers": any(well), "heard": sum(well), "lags": False}

@@ -21,13 +21,14 @@ from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
 
-from ..api import Usage
+from ..api import Api, Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from ..streams import Watched
 from .ports import Carried, Journal, Lost, Receive, Received, Runner
 from .recorder import Recorder
 
+TEXTS = (Api.CHAT, Api.COMPLETION)
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
 
 
@@ -100,18 +101,18 @@ class Caller:
         self._recorder.decided(self.engine, decision_id, request, choice, tried)
         return decision_id
 
-    async def call(self, request: Request, receive: Receive) -> Answered:
+    async def call(self, request: Request, receive: Receive, hops: tuple[str, ...] = ()) -> Answered:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
-        whoever gets one closes it.
+        whoever gets one closes it. `hops` are the clusters that it has come through: the first of them settles it.
         """
         began_us = _now_us()
-        carrying = Carrying(request)
+        carrying = Carrying(request, f"{self.entry}-{os.getpid()}-{next(self._numbers)}", hops)
         try:
             self.admit(request)
             received = await self._within(request, began_us, receive)
-            call = received.carried(request)
+            call = received.carried(request, hops, carrying.number)
             carrying.request, carrying.received_bytes = call.request, len(call.body)
             answered = await self._attempts(call, began_us, carrying.attempts)
         except BaseException as error:
@@ -144,12 +145,13 @@ class Caller:
 
     async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
         tried: list[int] = []
+        full_s = 0
         while True:
             limit_us = self._limit_us(call.request)  # the policy may be another by now
             left_us = limit_us - (_now_us() - began_us)
             if left_us <= 0:
                 raise _too_late(limit_us, attempts)
-            choice = self._again(call, left_us, tried, attempts) if tried else self._choose(call.request, ())
+            choice = self._again(call, left_us, tried, attempts, full_s) if tried else self._choose(call.request, ())
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
@@ -157,7 +159,10 @@ class Caller:
             decision_id = self._record(asked, choice, tried)
             expected_us = self._expected_us(choice)
             last = len(choice.deployments) == 1 or len(tried) >= self._fallbacks_max(call.request)
-            wait_us = patience_us(choice.latency_us[0], NOTHING_BEHIND if last else choice.latency_us[1], left_us)
+            # What is expected of a text is its beginning; one that is asked for whole takes as long as it is long.
+            whole_text = call.api in TEXTS and not call.stream
+            behind_us = NOTHING_BEHIND if last else choice.latency_us[1]
+            wait_us = left_us if whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
             sent_us = _now_us()
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
@@ -165,15 +170,18 @@ class Caller:
                 if isinstance(error, TimeoutError):
                     self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
                 # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all.
-                if isinstance(error, Lost) or wait_us >= PATIENCE_FLOOR_US:
+                if not error.alive if isinstance(error, Lost) else wait_us >= PATIENCE_FLOOR_US:
                     self._give_up(index)
                 tried.append(index)
+                full_s = error.retry_after_s if isinstance(error, Lost) else 0
                 if len(tried) > self._fallbacks_max(call.request):
-                    raise _too_late(limit_us, attempts) from None
+                    raise _no_room(full_s, attempts) if full_s else _too_late(limit_us, attempts) from None
                 continue
             site = self.fleet.site_by_id[deployment.site]
             cost_usd = usd(choice.price_nusd[0])
             ran_us = _now_us() - sent_us
+            if whole_text:
+                ran_us -= max(0, answer.at_site_us - answer.service_us)
             self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
             facts = (len(attempts), cost_usd, expected_us, ran_us)
             return Answered(answer, deployment.id, str(site.tier), decision_id, *facts)
@@ -183,11 +191,16 @@ class Caller:
         z_milli = self.snapshot.z(self.entry)[choice.deployment].tolist()
         return [max(0, choice.median_us[0] + z * choice.spread_us[0] // 1000) for z in z_milli]
 
-    def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str]) -> Choice:
-        """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost."""
+    def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
+        """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.
+
+        Where the last that was tried had no room for `full_s`, that is said.
+        """
         try:
             return self._choose(replace(call.request, deadline_us=left_us), tried)
         except Trouble as trouble:
+            if full_s:
+                raise _no_room(full_s, attempts) from trouble
             message = f"{', '.join(attempts)} gave no answer, and nothing else can in the {left_us / 1000:.0f} ms left"
             raise Trouble(Kind.DEADLINE, f"{message}: {trouble.message}", "the call may be repeated") from trouble
 
@@ -241,7 +254,9 @@ class Caller:
         usage = carrying.usage
         self._journal.write(
             "call",
-            number=f"{self.entry}-{os.getpid()}-{next(self._numbers)}",
+            number=carrying.number,
+            hops=list(carrying.hops),
+            settled=not carrying.hops,
             request=request.id,
             tenant=request.tenant,
             model=request.model,
@@ -269,6 +284,8 @@ class Carrying:
     """What is known of a call that is being carried, for its one line."""
 
     request: Request
+    number: str
+    hops: tuple[str, ...] = ()
     received_bytes: int = 0
     attempts: list[str] = field(default_factory=list)
     usage: Usage | None = None
@@ -295,6 +312,12 @@ def unknown(error: Unknown) -> Trouble:
     """Return a name that nobody declared as the trouble it is."""
     kind = Kind.NOT_FOUND if error.field in ("model", "version") else Kind.BAD_REQUEST
     return Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known))
+
+
+def _no_room(retry_after_s: int, attempts: list[str]) -> Trouble:
+    message = f"{', '.join(attempts)} gave no answer, the last for want of room"
+    remedy = f"repeat the call in {retry_after_s} s"
+    return Trouble(Kind.SATURATED, message, remedy, {"retry_after_s": retry_after_s})
 
 
 def _too_late(limit_us: int, attempts: list[str]) -> Trouble:

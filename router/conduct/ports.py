@@ -11,7 +11,13 @@ from ..runtime.host import Answer
 
 
 class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallback
-    """A replica or site could not be reached, or died with the call; the call may be tried elsewhere."""
+    """A replica or site could not be reached, or died with the call; the call may be tried elsewhere.
+
+    `alive` says that the site itself is well, so that other calls may go there; `retry_after_s` that it has no room for so long.
+    """
+
+    alive = False
+    retry_after_s = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,10 @@ class Carried:
     header_bytes: int | None
     api: Api = Api.INFER
     stream: bool = False
+    hops: tuple[str, ...] = ()
+    """Which clusters it has come through, and under which numbers (see `upstream.hops`)."""
+    number: str = ""
+    """The number that this cluster settles it under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,10 @@ class Received:
     stream: bool = False
     request: Request | None = None
 
-    def carried(self, request: Request) -> Carried:
+    def carried(self, request: Request, hops: tuple[str, ...] = (), number: str = "") -> Carried:
         """Return the call as it is carried, with the size that it has."""
         told = replace(self.request or request, payload_bytes=len(self.body))
-        return Carried(told, self.body, self.header_bytes, self.api, self.stream)
+        return Carried(told, self.body, self.header_bytes, self.api, self.stream, hops, number)
 
 
 Receive = Callable[[], Awaitable[Received]]

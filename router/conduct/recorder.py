@@ -32,7 +32,7 @@ class Recorder:
         self._kept: dict[str, bool] = {}
         self._shadow: Engine | None = None
         self._shadowed: frozenset[str] = frozenset()
-        log.put(fleet.digest, fleet.model_dump(mode="json", exclude={"artefacts"}, by_alias=True))
+        log.put(fleet.digest, fleet.model_dump(mode="json", exclude={"artefacts", "files"}, by_alias=True))
 
     def install(self, engine: Engine, shadow: Engine | None) -> None:
         """Begin to record the decisions of an engine, and what a shadow beside it would do differently."""

@@ -14,7 +14,7 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.tables import one_way_us
 
-from ..api import Asked
+from ..api import Api, Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import Probing, Quiet, Ways
 from ..errors import Kind, Trouble
@@ -22,10 +22,16 @@ from ..ingress.answers import STATUS
 from ..runtime.host import Answer, Host, holding
 from ..runtime.load import Loads, now_us
 from ..runtime.probes import IDLE_US_MIN
+from ..streams import Delayed, begun
+from ..upstream.bodies import object_in, usage_in
+from ..upstream.streaming import Streamed
+from ..upstream.target import PATHS
 
 SIGNALS_S = 0.5
 WAY_PROBE_S = 0.8
 """What a probe of a way may take: what the device knows of itself must not grow old over it."""
+STALL_S = 30.0
+"""How long the next event of a streamed answer may take to come."""
 LOST_STATUSES = frozenset({500, 502, 503, 504})
 
 
@@ -62,12 +68,13 @@ class DeviceRunner:
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call here or there. Raises Lost, Trouble or TimeoutError."""
-        with self._quiet.calling(deployment):
+        with ExitStack() as held:
+            held.enter_context(self._quiet.calling(deployment))
             if deployment in self._mine:
-                return await self._run_here(deployment, call, timeout_s)
-            with self._snapshot.sending(deployment):
-                async with asyncio.timeout(timeout_s):
-                    return await self._send(deployment, call, timeout_s)
+                return holding(await self._run_here(deployment, call, timeout_s), held)
+            held.enter_context(self._snapshot.sending(deployment))
+            async with asyncio.timeout(timeout_s):
+                return holding(await self._send(deployment, call, timeout_s), held)
 
     async def _run_here(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         variant = self._fleet.deployments[index].variant
@@ -112,17 +119,33 @@ class DeviceRunner:
             headers["infercast-class"] = ", ".join(call.request.classes)
         if call.header_bytes is not None:
             headers["inference-header-content-length"] = str(call.header_bytes)
+        if call.stream:
+            headers["accept-encoding"] = "identity"
         await asyncio.sleep(there_us / 1_000_000)
         self.sent_bytes += len(call.body)
-        url = f"{self._upstream}/{site}/v2/models/{call.request.model}/infer"
         try:
             began_us = now_us()
-            response = await self._client.post(url, content=call.body, headers=headers)
+            url = f"{self._upstream}/{site}{_path_of(call)}"
+            asked = self._client.build_request("POST", url, content=call.body, headers=headers)
+            response = await self._client.send(asked, stream=call.stream)
+            if call.stream and response.status_code != 200:
+                await response.aread()
         except httpx.HTTPError as error:
             raise Lost(f"{site}: {error}") from error
-        back_us = one_way_us(path, len(response.content))
-        await asyncio.sleep(back_us / 1_000_000)
-        answer = _answer_of(response, there_us + back_us)
+        if call.stream and response.status_code == 200:
+            back_us = one_way_us(path, 0)
+            events = Delayed(Streamed(site, response, STALL_S, usage_asked=True), back_us / 1_000_000)
+            try:
+                stream = await begun(events)
+            except StopAsyncIteration:
+                raise Lost(f"{site}: its answer holds no event") from None
+            answer = replace(_answer_of(response, b"", there_us + back_us), stream=stream)
+        else:
+            back_us = one_way_us(path, len(response.content))
+            await asyncio.sleep(back_us / 1_000_000)
+            answer = _answer_of(response, response.content, there_us + back_us)
+            if call.api is not Api.INFER:
+                answer = replace(answer, usage=usage_in(object_in(answer.body)))
         # The time of attempts that were lost there is in no header: such a call says nothing of the way.
         if answer.site == site and response.headers.get("infercast-attempts") == "1":
             trip_us = now_us() - began_us + there_us - answer.at_site_us
@@ -192,12 +215,20 @@ def _bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
-def _answer_of(response: httpx.Response, away_us: int) -> Answer:
+def _path_of(call: Carried) -> str:
+    """Return where a site takes a call in its own words."""
+    if call.api is not Api.INFER:
+        return f"/v1{PATHS[call.api]}"
+    version = f"/versions/{call.request.variant}" if call.request.variant else ""
+    return f"/v2/models/{call.request.model}{version}/infer"
+
+
+def _answer_of(response: httpx.Response, body: bytes, away_us: int) -> Answer:
     if response.status_code == 200 and "infercast-variant" in response.headers:
         header = response.headers.get("inference-header-content-length")
         emulated_us = away_us + int(float(response.headers.get("infercast-emulated-ms", 0)) * 1000)
         return Answer(
-            body=response.content,
+            body=body,
             header_bytes=int(header) if header else None,
             variant=response.headers["infercast-variant"],
             site=response.headers["infercast-site"],
@@ -209,7 +240,8 @@ def _answer_of(response: httpx.Response, away_us: int) -> Answer:
         raise Lost(f"status {response.status_code}")
     kind = next((kind for kind, status in STATUS.items() if status == response.status_code), Kind.FAULT)
     try:
-        message = str(response.json()["error"])
-    except (ValueError, KeyError):
+        said = response.json()["error"]
+        message = str(said["message"] if isinstance(said, dict) else said)
+    except (ValueError, KeyError, TypeError):
         message = f"status {response.status_code}"
     raise Trouble(kind, message)

@@ -16,8 +16,14 @@ STATUS = {
     Kind.SATURATED: 503,
     Kind.UNAVAILABLE: 503,
     Kind.DEADLINE: 504,
+    Kind.LOOP: 508,
 }
 RETRY_AFTER_S = {Kind.SATURATED: 1, Kind.UNAVAILABLE: 5}
+
+
+def retry_after(trouble: Trouble) -> str:
+    """Return when a call may be repeated, in seconds: as an upstream said, or as is usual for its kind."""
+    return str(trouble.extra.get("retry_after_s", RETRY_AFTER_S[trouble.kind]))
 
 
 def reply_of(trouble: Trouble) -> Reply:
@@ -25,7 +31,7 @@ def reply_of(trouble: Trouble) -> Reply:
     body = {"error": str(trouble), "infercast": {"kind": str(trouble.kind), **trouble.extra}}
     headers = {"infercast_outcome": str(trouble.kind)}
     if trouble.kind in RETRY_AFTER_S:
-        headers["retry_after"] = str(RETRY_AFTER_S[trouble.kind])
+        headers["retry_after"] = retry_after(trouble)
     if trouble.kind is Kind.UNAUTHENTICATED:
         headers["www_authenticate"] = "Bearer"
     return Reply.json(body, STATUS[trouble.kind], **headers)

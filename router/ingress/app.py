@@ -28,7 +28,7 @@ log = logging.getLogger("infercast.ingress")
 class Ingress:
     """Answers HTTP for one entry. `signals` gives what devices may know of the fleet's load.
 
-    `office` is what the platform team is served by; a device has none.
+    `office` is what the platform team is served by; a device has none. `cluster` is the id of this one.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Ingress:
         signals: Signals,
         emulated: bool,
         office: Office | None = None,
+        cluster: str = "",
     ) -> None:
-        self.desk = desk = Desk(caller, keys, journal, emulated)
+        self.desk = desk = Desk(caller, keys, journal, emulated, cluster)
         calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
         admin = Admin(desk, office).routes() if office else ()
         self._routes = Routes([*calls, *admin, *description_routes()])

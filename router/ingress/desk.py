@@ -13,6 +13,7 @@ from ..conduct.caller import Answered, Caller
 from ..conduct.ports import Journal, Receive, Received
 from ..errors import Kind, Trouble
 from ..keys import Holder, Key, Keys
+from ..upstream import hops
 from .http import BODY_BYTES_MAX, Ask, Headers
 
 DEADLINE_MS_MAX = 600_000
@@ -21,9 +22,10 @@ DEADLINE_MS_MAX = 600_000
 class Desk:
     """One entry's caller, keys and journal."""
 
-    def __init__(self, caller: Caller, keys: Keys, journal: Journal, emulated: bool) -> None:
+    def __init__(self, caller: Caller, keys: Keys, journal: Journal, emulated: bool, cluster: str = "") -> None:
         self.caller = caller
         self.emulated = emulated
+        self._cluster = cluster
         self.keys = keys
         """Those in force; others are put in their place while calls go on."""
         self.journal = journal
@@ -41,6 +43,8 @@ class Desk:
 
     def request_of(self, ask: Ask, key: Key, model: str) -> Request:
         """Return a call's metadata, all of it from its headers. Raises Trouble for what is wrong or too much."""
+        zone = self.caller.fleet.zone_by_id.get(key.origin or "")
+        ask.hops = hops.received(ask.header(hops.HEADER), peer=zone is not None and zone.peer, here=self._cluster)
         declared = ask.length() or 0
         if declared > BODY_BYTES_MAX:
             raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {BODY_BYTES_MAX}")
@@ -78,7 +82,7 @@ class Desk:
             return found
 
         try:
-            return await self.caller.call(request, received)
+            return await self.caller.call(request, received, ask.hops)
         finally:
             self.journal.write(
                 "received",

@@ -39,6 +39,8 @@ class Ask:
     read_bytes: int = field(default=0)
     names: dict[str, str] = field(default_factory=dict)
     """What the path names: the model of `/v2/models/{model}`."""
+    hops: tuple[str, ...] = ()
+    """Which clusters the call has come through (see `upstream.hops`)."""
     root: str = ""
     """The path below which the entry answers, which `path` is without."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from ..errors import Kind, Trouble
-from .answers import RETRY_AFTER_S, STATUS
+from .answers import RETRY_AFTER_S, STATUS, retry_after
 from .http import Reply
 
 INVALID = "invalid_request_error"
@@ -55,7 +55,7 @@ def openai_reply_of(trouble: Trouble, call_id: str | None = None) -> Reply:
     if call_id is not None:
         headers["x_request_id"] = call_id
     if trouble.kind in RETRY_AFTER_S:
-        headers["retry_after"] = str(RETRY_AFTER_S[trouble.kind])
+        headers["retry_after"] = retry_after(trouble)
     if trouble.kind is Kind.UNAUTHENTICATED:
         headers["www_authenticate"] = "Bearer"
     return Reply.json(error_of(trouble), STATUS[trouble.kind], **headers)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from grpc import StatusCode
 
 from ..errors import Kind, Trouble
-from .answers import RETRY_AFTER_S
+from .answers import RETRY_AFTER_S, retry_after
 
 CODE = {
     Kind.BAD_REQUEST: StatusCode.INVALID_ARGUMENT,
@@ -19,6 +19,7 @@ CODE = {
     Kind.FAULT: StatusCode.INTERNAL,
     Kind.SATURATED: StatusCode.UNAVAILABLE,
     Kind.UNAVAILABLE: StatusCode.UNAVAILABLE,
+    Kind.LOOP: StatusCode.FAILED_PRECONDITION,
     Kind.DEADLINE: StatusCode.DEADLINE_EXCEEDED,
 }
 """What is too large is what gRPC's own limit says it is; what may simply be repeated is UNAVAILABLE, with the pause to make."""
@@ -46,7 +47,7 @@ def said_of(trouble: Trouble) -> Said:
     }
     facts["infercast-outcome"] = str(trouble.kind)
     if trouble.kind in RETRY_AFTER_S:
-        facts["grpc-retry-pushback-ms"] = str(1000 * RETRY_AFTER_S[trouble.kind])
+        facts["grpc-retry-pushback-ms"] = str(1000 * int(retry_after(trouble)))
     return Said(code=CODE[trouble.kind], details=str(trouble)[:DETAILS_MAX], trailing=tuple(facts.items()))
 
 

@@ -23,15 +23,20 @@ class Loads:
         self._names = {index: fleet.deployments[index].id for index in self._in_flight}
 
     @contextmanager
-    def running(self, index: int, payload_bytes: int) -> Iterator[Ran]:
-        """Count one call in flight, here and in the snapshot. Who has its answer says what its replica spent on it."""
+    def running(self, index: int, payload_bytes: int, way_us: int = 0) -> Iterator[Ran]:
+        """Count one call in flight, here and in the snapshot. Who has its answer says what its replica spent on it.
+
+        Of the time that it takes, `way_us` is the way there and back, which is estimated apart.
+        """
         row = self._snapshot.live[index]
         waits = int(row[kernel.L_IN_FLIGHT]) >= int(row[kernel.L_CONCURRENCY])
         began_us = now_us()
 
         def ran(service_us: int) -> None:
             self._last_us[index] = now_us()
-            self._estimates.served(index, payload_bytes, self._last_us[index] - began_us, service_us, waits)
+            self._estimates.served(
+                index, payload_bytes, max(1, self._last_us[index] - began_us - way_us), service_us, waits
+            )
 
         self._in_flight[index] += 1
         try:

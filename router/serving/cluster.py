@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infercast.policies.fleet import Fleet, Site
-from infercast.policies.model import Hosting, Tier
+from infercast.policies.model import Hosting
 
 from ..keys import write_private
 from ..signals import EXCHANGE_S
@@ -28,8 +28,8 @@ APPLICATION_START_S = 120
 
 
 def sites_served(fleet: Fleet) -> list[Site]:
-    """Return the sites that get a raylet: edge and cloud. Devices run agents without Ray."""
-    return [site for site in fleet.sites if site.tier is not Tier.DEVICE]
+    """Return the sites that get a raylet: edge and cloud. Devices run agents without Ray, upstreams are not ours to run."""
+    return list(fleet.served)
 
 
 def labels_of(site: Site) -> dict[str, str]:
@@ -141,6 +141,7 @@ class Cluster:
         import ray
 
         served = {site.id for site in sites_served(self._fleet)}
+        served |= {site.id for site in self._fleet.sites if site.upstream is not None}
         expected = {deployment.id for deployment in self._fleet.deployments if deployment.site in served}
         until = time.monotonic() + APPLICATION_START_S
         while {heard.deployment for heard in ray.get(self._board.exchange.remote("", {}, "", ""))[0]} != expected:

@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from infercast.policies import kernel
 from infercast.policies.estimates import SIZE_TRIP_MAX_BYTES, Estimates
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Hosting, Tier
+from infercast.policies.model import Hosting
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.tables import one_way_us
 
@@ -25,9 +25,12 @@ from ..runtime.host import Answer, Host, holding
 from ..runtime.load import Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
 from ..streams import Delayed, begun
+from ..upstream.runner import Upstreams
 from .wire import Arriving, Away, Came, answer_in
 
 SILENT_MAX = 2
+FORGET_US = 120_000_000
+"""An upstream's deployment that nobody here has called for so long is no longer believed to be slow: no probe could say so."""
 
 
 class ClusterRunner:
@@ -42,6 +45,7 @@ class ClusterRunner:
         host: Host,
         own: Mapping[str, DeploymentHandle],
         emulate: bool,
+        upstreams: Upstreams,
     ) -> None:
         self._site = site
         self._fleet = fleet
@@ -53,7 +57,8 @@ class ClusterRunner:
         self._silent = dict.fromkeys(own, 0)
         self._estimates = estimates
         self._mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
-        self._loads = Loads(fleet, snapshot, estimates, self._mine)
+        self._upstreams = upstreams
+        self._loads = Loads(fleet, snapshot, estimates, [*self._mine, *fleet.upstream_deployments])
         self._quiet = Quiet()
         self._probing = Probing(fleet, estimates, self._loads, self._quiet, self._mine, self.run_here)
         self._ways = Ways(fleet, estimates, self._quiet, self._mine)
@@ -66,6 +71,8 @@ class ClusterRunner:
             held.enter_context(self._quiet.calling(deployment))
             if place.site == self._site:
                 return holding(await self.run_here(deployment, call, timeout_s), held)
+            if place.hosted is Hosting.UPSTREAM:
+                return holding(await self._run_upstream(deployment, call, timeout_s), held)
             held.enter_context(self._snapshot.sending(deployment))
             async with asyncio.timeout(timeout_s):
                 return holding(await self._run_away(deployment, place.site, call, timeout_s), held)
@@ -82,6 +89,25 @@ class ClusterRunner:
                 answer = await self._run_own(deployment.variant, asked, timeout_s)
             ran(answer.service_us)
             return holding(replace(answer, at_site_us=now_us() - began_us), held)
+
+    async def _run_upstream(self, index: int, call: Carried, timeout_s: float) -> Answer:
+        """Run at an upstream. The way there is real, and part of what it takes: what is believed of it is taken off."""
+        site = self._fleet.deployments[index].site
+        row = self._snapshot.rtt(self._site)[self._fleet.tables.site_index[site]]
+        with ExitStack() as held:
+            ran = held.enter_context(self._loads.running(index, len(call.body), int(row[kernel.R_P50_US])))
+            answer = await self._upstreams.run(index, call, timeout_s)
+            ran(answer.service_us)
+            return holding(answer, held)
+
+    async def check_upstream(self, site: str) -> None:
+        """Ask an upstream whether it lives; how long that took is the way there, or no less."""
+        trip_us = await self._upstreams.check(site)
+        if trip_us is not None:
+            self._travelled(site, 0, trip_us)
+        for index in self._upstreams.at(site):
+            if self._loads.idle_us(index) > FORGET_US and self._estimates.slow(index):
+                self._estimates.forget(index)
 
     async def _run_own(self, variant: str, asked: Asked, timeout_s: float) -> Answer:
         what = (asked.body, asked.header_bytes, asked.api)
@@ -138,7 +164,7 @@ class ClusterRunner:
     async def probe(self) -> None:
         """Try what nobody calls: own deployments on zeros, one after the other, and the ways to the other sites."""
         await self._probing.round()
-        others = [site.id for site in self._fleet.sites if site.id != self._site and site.tier is not Tier.DEVICE]
+        others = [site.id for site in self._fleet.served if site.id != self._site]
         await asyncio.gather(*(self._probe_way(site) for site in others))
         self._ways.reassure(lambda index: bool(self._snapshot.live[index, kernel.L_HEALTHY]))
 
@@ -168,8 +194,15 @@ class ClusterRunner:
                 self._silent[variant] += 1
 
     def reports(self) -> dict[str, Report]:
-        """Return what this worker knows of its own deployments."""
-        return self._loads.reports(self._lives)
+        """Return what this worker knows of its own deployments, and of those at upstreams."""
+        reports = self._loads.reports(self._lives)
+        for index in self._fleet.upstream_deployments:
+            deployment = self._fleet.deployments[index]
+            if self._upstreams.full(index):
+                reports[deployment.id] = replace(reports[deployment.id], in_flight=deployment.queue_max)
+        return reports
 
     def _lives(self, index: int) -> bool:
+        if index not in self._mine:
+            return self._upstreams.healthy(index)
         return self._silent.get(self._fleet.deployments[index].variant, 0) < SILENT_MAX

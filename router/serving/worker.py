@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +37,8 @@ from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from ..upstream.hops import cluster_id
+from ..upstream.runner import Upstreams
 from .door import Site, Visitors
 from .office import BoardOffice
 from .runner import ClusterRunner
@@ -76,15 +78,20 @@ class SiteWorker(Visitors):
         engine, shadow = self._engines(self._policies)
         self._snapshot = Snapshot(fleet)
         mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
-        self._estimates = Estimates(fleet, site, mine)
+        # Nobody tells of an upstream's deployments but those who call them: each worker speaks for itself.
+        self._estimates = Estimates(fleet, site, [*mine, *fleet.upstream_deployments])
+        cluster = cluster_id(Path(state))
+        self._upstreams = Upstreams(fleet, cluster)
         self._journal = FileJournal(Path(state) / "journal", site)
         decisions = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
         recorder = Recorder(site, fleet, self._snapshot, decisions, self._journal)
-        self._runner = ClusterRunner(site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate)
+        self._runner = ClusterRunner(
+            site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
+        )
         self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(
-            self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here)
+            self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster
         )
         Site.rpc = Rpc(self._ingress.desk)
         self._background: set[asyncio.Task[None]] = set()
@@ -92,7 +99,7 @@ class SiteWorker(Visitors):
     def __serve_build_asgi_app__(self) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
-                for keep in (self._exchange(), self._look_after_own(), self._probe()):
+                for keep in (self._exchange(), self._look_after_own(), self._probe(), *self._checks()):
                     self._background.add(asyncio.get_running_loop().create_task(keep))
             await self._ingress(scope, receive, send)
 
@@ -206,6 +213,14 @@ class SiteWorker(Visitors):
         while True:
             await self._runner.look_after_own()
             await asyncio.sleep(1.0)
+
+    def _checks(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._check_upstream(site, target.upstream.check_s) for site, target in self._upstreams.targets.items()]
+
+    async def _check_upstream(self, site: str, every_s: float) -> None:
+        while True:
+            await self._runner.check_upstream(site)
+            await asyncio.sleep(every_s)
 
     def _signals(self) -> list[dict[str, Any]]:
         """Return what devices may know: the load of deployments, with ages. Nothing of who causes it."""

@@ -41,6 +41,7 @@ def deployments(world: World, shapes: Pool) -> Ints:
         row[at.D_SHAPE] = shapes.place(shape.tobytes(), shape)
         row[at.D_P50_US] = truth.p50_us
         row[at.D_NUSD_PER_S] = tables.live[d, kernel.L_NUSD_PER_S]
+        row[at.D_CALL_NUSD] = tables.call_nusd[d]
         row[at.D_CONCURRENCY] = tables.live[d, kernel.L_CONCURRENCY]
         row[at.D_PRIOR_P50_US], row[at.D_PRIOR_P95_US] = p50_us, p95_us
         row[at.D_TOLD_P50 : at.D_TOLD_P50 + 2 * kernel.SIZES] = p50_us

@@ -18,6 +18,7 @@ from .layout import (
     C_SENT,
     C_Z,
     D_AT,
+    D_CALL_NUSD,
     D_CONCURRENCY,
     D_DOWN,
     D_LOAD,
@@ -193,7 +194,7 @@ def _hear_times(w: State, view: Any, at: int, d: int, back: int, old: bool) -> N
             spread_us = max(spread_us, prior_p95_us - prior_p50_us)
         view[kernel.V_P50_US + size, at] = p50_us
         view[kernel.V_SQUARE + size, at] = min(spread_us * spread_us, kernel.SQUARE_MAX)
-        view[kernel.V_COMPUTE_NUSD + size, at] = row[D_NUSD_PER_S] * p50_us // 1_000_000
+        view[kernel.V_COMPUTE_NUSD + size, at] = row[D_NUSD_PER_S] * p50_us // 1_000_000 + row[D_CALL_NUSD]
 
 
 @inlined

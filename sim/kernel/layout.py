@@ -30,8 +30,9 @@ TRIED_MAX = 8
     D_CONCURRENCY,
     D_PRIOR_P50_US,
     D_PRIOR_P95_US,
+    D_CALL_NUSD,
     D_TOLD_LOAD,
-) = range(17)
+) = range(18)
 """D_AT: the deployment's column in the views of its model. D_WAITING: queued tries that are not given up. D_TOLD_LOAD:
 what its site told last; the column after it what it had told before; so, too, for the other things told."""
 D_TOLD_LOAD_OLD = D_TOLD_LOAD + 1

@@ -12,6 +12,7 @@ from .layout import (
     BACK,
     D_BATCH_MAX,
     D_BUSY,
+    D_CALL_NUSD,
     D_DOWN,
     D_HEAD,
     D_LOOK_US,
@@ -206,7 +207,9 @@ def arrive(w: State, slot: int, now_us: int) -> None:
 def charge(w: State, slot: int, ran_us: int, now_us: int) -> None:
     """Add what a try computed, its share of a batch's time, to its call's cost."""
     row = w.tries[slot]
-    spend(w, slot, w.dep[row[T_DEP], D_NUSD_PER_S] * (ran_us // row[T_BATCH]) // PPM, now_us)
+    deployment = w.dep[row[T_DEP]]
+    cost_nusd = deployment[D_NUSD_PER_S] * (ran_us // row[T_BATCH]) // PPM + deployment[D_CALL_NUSD]
+    spend(w, slot, cost_nusd, now_us)
 
 
 @inlined

@@ -209,6 +209,7 @@ def _stations(world: World) -> list[Station]:
                 truth=world.truth.get(card.id, Truth(p50_us, p95_us)),
                 marginal_ppm=ppm(world.batch_marginal[card.variant]) if card.variant in world.batch_marginal else PPM,
                 nusd_per_s=int(fleet.tables.live[index, kernel.L_NUSD_PER_S]),
+                call_nusd=fleet.tables.call_nusd[index],
                 ready=card.replicas,
             )
         )

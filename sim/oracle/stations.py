@@ -35,6 +35,7 @@ class Station:
     truth: Truth
     marginal_ppm: int
     nusd_per_s: int
+    call_nusd: int
     ready: int
     shape: Ints = field(init=False)
     queue: list[Try] = field(default_factory=list)
@@ -152,7 +153,7 @@ class Stations:
         self._around.counted(station, -len(batch.tries))
         share_us = (at_us - batch.began_us) // len(batch.tries)
         for each in batch.tries:
-            self._around.spent(each, station.nusd_per_s * share_us // 1_000_000)
+            self._around.spent(each, station.nusd_per_s * share_us // 1_000_000 + station.call_nusd)
 
     def leave(self, each: Try) -> None:
         """Let a call that is given up out of its queue. What is in service stays there to its end, for nothing."""

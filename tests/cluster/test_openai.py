@@ -22,6 +22,14 @@ FAR_AWAY = ("dub", "studio", "paris", "replays")
 """Players' replays may run at one operator only, whose one decoder stands in Virginia."""
 
 
+@pytest.fixture(autouse=True)
+def models(live: Live) -> None:
+    """What the guide talks to."""
+    missing = {"chat", "embedding"} - set(live.fleet.model_by_id)
+    if missing:
+        pytest.skip(f"the fleet has no {' and no '.join(sorted(missing))}")
+
+
 @contextmanager
 def client(live: Live, entry: str, tenant: str, origin: str | None, named: str | None) -> Iterator[openai.OpenAI]:
     """The client as its users make it."""
@@ -66,7 +74,7 @@ def test_a_text_is_the_same_whole_and_in_parts(live: Live, where: tuple[str, str
     assert raw.headers["infercast-variant"] == whole.model == "tiny-llama"
     assert raw.headers["x-request-id"].startswith(f"parts-{site}")
     assert "".join(event.choices[0].delta.content or "" for event in events) == whole.choices[0].message.content
-    assert len(events) > 5
+    assert len(events) >= 3
     for request in (f"whole-{site}", f"parts-{site}"):
         line = ended(live, request)
         assert (line["outcome"], line["deployment"], line["tokens"][1]) == ("answered", f"tiny-llama@{site}", 20)

@@ -16,14 +16,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CALLS = re.findall(r"^    infercast ((?:call|status).*)$", README, flags=re.MULTILINE)
 
 
-def test_the_client_of_the_readme_infers(live: Live, tmp_path: Path) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(("client", "prints"), [("openai", r"(?s).+"), ("tritonclient", r"digits-\w+ \[\d\]\n")])
+def test_the_clients_of_the_readme_are_answered(live: Live, tmp_path: Path, client: str, prints: str) -> None:
+    (program,) = (program for program in PROGRAMS if client in program)
     assert "127.0.0.1:8000" in program
     (tmp_path / ".infercast").symlink_to(live.state)
     words = [sys.executable, "-c", program.replace("127.0.0.1:8000", f"127.0.0.1:{live.running.port}")]
     ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert re.fullmatch(r"digits-\w+ \[\d\]\n", ran.stdout)
+    assert re.fullmatch(prints, ran.stdout)
 
 
 @pytest.mark.parametrize("line", CALLS)

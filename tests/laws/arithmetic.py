@@ -104,6 +104,7 @@ def judge(arrays: dict[str, Any], at: int, asked: Asked) -> Judged:
     idle_at_deadline_us = quantile_us(access_us + alone_us, z_deadline, idle_us)
     price = (
         live[kernel.L_NUSD_PER_S] * p50_us // MILLION
+        + fixed[kernel.F_CALL_NUSD]
         + egress_nusd(fixed[kernel.F_EGRESS], fixed[kernel.F_EGRESS_BACK], sent, received)
         + egress_nusd(form[kernel.P_ACCESS_EGRESS], form[kernel.P_ACCESS_EGRESS_BACK], sent, received)
     )

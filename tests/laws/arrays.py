@@ -11,7 +11,7 @@ from infercast.policies.model import PAYLOAD_BYTES_MAX, Preference, Quantile
 from infercast.policies.objectives import form
 from infercast.policies.parts import Objective
 from infercast.policies.snapshot import IN_FLIGHT_MAX, Z_MAX
-from infercast.policies.tables import Table
+from infercast.policies.tables import CALL_NUSD_MAX, Table
 from infercast.policies.units import LATENCY_MAX_US
 from tests.laws.arithmetic import Asked
 
@@ -52,6 +52,7 @@ def arrays_from(seed: int) -> Arrays:
     for column in (kernel.F_EGRESS, kernel.F_EGRESS_BACK):
         fixed[column] = dice.numbers(n, 0, 10**9 if calm else EGRESS_MAX, (0, 90_000_000))
     fixed[kernel.F_ERROR_PPM] = dice.numbers(n, 0, 10**6, (50_000,))
+    fixed[kernel.F_CALL_NUSD] = dice.numbers(n, 0, 10**6 if calm else CALL_NUSD_MAX, (0, 0, 30_000))
     fixed[kernel.F_TIE] = dice.numbers(n, 0, kernel.FIELD - 1, (7,))
     live = np.zeros((deployments, kernel.L_COLS), dtype=np.int64)
     live[:, kernel.L_IN_FLIGHT] = dice.numbers(deployments, 0, 40 if calm else IN_FLIGHT_MAX, (0, 1, 3))

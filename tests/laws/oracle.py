@@ -131,12 +131,16 @@ def may_enter(world: World, fleet: Fleet, entry: str) -> bool:
     """Whether a call may enter at a site."""
     site = next(site for site in world.fleet["sites"] if site["id"] == entry)
     way_in = fleet.network.path(world.call["origin"], entry)
-    return way_in is not None and all(
-        _resident(block, "entry", site["country"])
-        and _resident(block, "processing", site["country"])
-        and _crossed_well(block, way_in)
-        and _seen_well(world, block, [entry, *way_in.via[1:-1]])
-        for block in binding(world)
+    return (
+        way_in is not None
+        and "upstream" not in site
+        and all(
+            _resident(block, "entry", site["country"])
+            and _resident(block, "processing", site["country"])
+            and _crossed_well(block, way_in)
+            and _seen_well(world, block, [entry, *way_in.via[1:-1]])
+            for block in binding(world)
+        )
     )
 
 
@@ -146,12 +150,20 @@ def _seen_well(world: World, block: Raw, seen: Iterable[str]) -> bool:
     return all(trusted(block, sites[place]) and _stored_well(block, sites[place]) for place in seen)
 
 
+def _comes_from_a_peer(world: World) -> bool:
+    """Whether another cluster has sent the call here, which does not let it be sent on."""
+    zones = [zone for zone in world.fleet["zones"] if zone["id"] == world.call["origin"]]
+    return any(zone.get("peer", False) and not zone["onward"] for zone in zones)
+
+
 def may_run(world: World, fleet: Fleet, deployment: str) -> bool:
     """Whether the files allow a deployment to a call that entered at `call['entry']`."""
     variant, place = deployment.split("@")
     sites = {site["id"]: site for site in world.fleet["sites"]}
     path = fleet.network.path(world.call["entry"], place)
     if path is None or not may_enter(world, fleet, world.call["entry"]):
+        return False
+    if "upstream" in sites[place] and _comes_from_a_peer(world):
         return False
     accuracy = world.fleet["cards"][variant]["accuracy"]
     floors = [block.get("accuracy_min", {}).get(world.call["model"], 0) for block in binding(world)]

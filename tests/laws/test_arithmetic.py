@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.compiled import NO_PLAN, new_plan
 from infercast.policies.fleet_file import load_fleet
+from infercast.policies.tables import CALL_NUSD_MAX
 from infercast.policies.units import LATENCY_MAX_US
 from tests.laws import arithmetic
 from tests.laws.arrays import EGRESS_MAX, SERVERS_MAX, Arrays, arrays_from, as_lists, asked_of, compiled, run, said
@@ -91,7 +92,12 @@ def extremes(servers: int, spread_us: int) -> Arrays:
     """Every number at its end at once."""
     arrays = arrays_from(1)
     n = arrays["fixed"].shape[1]
-    for row, most in ((kernel.F_PS_PER_BYTE, kernel.PS_PER_BYTE_MAX), (kernel.F_ERROR_PPM, 10**6)):
+    most_of = {
+        kernel.F_PS_PER_BYTE: kernel.PS_PER_BYTE_MAX,
+        kernel.F_ERROR_PPM: 10**6,
+        kernel.F_CALL_NUSD: CALL_NUSD_MAX,
+    }
+    for row, most in most_of.items():
         arrays["fixed"][row] = most
     arrays["fixed"][[kernel.F_EGRESS, kernel.F_EGRESS_BACK]] = EGRESS_MAX
     live = arrays["live"]

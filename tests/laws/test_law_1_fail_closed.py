@@ -55,6 +55,20 @@ def test_a_call_that_may_not_enter_is_not_placed_anywhere(world: World) -> None:
         assert set(decision.entries) == {place for place in reachable if oracle.may_enter(world, fleet, place)}
 
 
+@given(worlds())
+def test_a_peers_call_goes_to_no_upstream(world: World) -> None:
+    upstream = {"url": "https://upstream.example", "api": "oip"}
+    sites = [
+        site if site["id"] == "s0" or site["tier"] == "device" else {**site, "upstream": upstream}
+        for site in world.fleet["sites"]
+    ]
+    zones = [{**zone, "peer": True, "onward": False} for zone in world.fleet["zones"]]
+    peers = world.but(fleet={**world.fleet, "sites": sites, "zones": zones}).asking(entry="s0", origin="zone")
+    for name in eligible(peers.decide()):
+        assert name.endswith("@s0")
+    assert all(name.endswith("@s0") for name in peers.choose()[1])
+
+
 @given(worlds(), st.data())
 def test_every_unknown_is_vetoed_by_the_rule_that_asks_for_it(world: World, data: st.DataObject) -> None:
     everything: dict[str, Any] = {

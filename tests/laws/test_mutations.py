@@ -100,9 +100,27 @@ MUTATIONS = {
     ),
     "an entry that lets everything in": (
         "compiled.py",
-        "others_device(fleet, policy, entry) or ground.gate(origin)",
-        "others_device(fleet, policy, entry)",
+        "no_ingress(fleet, policy, entry) or ground.gate(origin)",
+        "no_ingress(fleet, policy, entry)",
         "test_law_1_fail_closed.py::test_a_call_that_may_not_enter_is_not_placed_anywhere",
+    ),
+    "a peer's calls sent on": (
+        "compiled.py",
+        "if zone is None or not zone.peer or zone.onward:",
+        "if zone is None or not zone.peer or not zone.onward:",
+        "test_law_1_fail_closed.py::test_a_peers_call_goes_to_no_upstream",
+    ),
+    "an upstream that calls enter at": (
+        "compiled.py",
+        "if fleet.site_by_id[entry].upstream is not None:",
+        "if False:",
+        "test_law_1_fail_closed.py::test_a_call_that_may_not_enter_is_not_placed_anywhere",
+    ),
+    "a call that costs only its time": (
+        "kernel.py",
+        "* p50_us // 1_000_000 + fixed[F_CALL_NUSD, at]",
+        "* p50_us // 1_000_000",
+        "test_arithmetic.py::test_the_kernel_says_what_big_integers_say",
     ),
     "an accuracy floor for nobody": (
         "compiled.py",

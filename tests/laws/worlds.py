@@ -33,6 +33,7 @@ PREFERENCES = ("balanced", "cheapest", "fastest", "most_accurate", "most_private
 CLASSES = ("health", "plain")
 MONDAY_S = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp())
 DAY_S = 86_400
+UPSTREAM_SEED = 7_000_000_007
 RTT_AGES_US = (0, 0, 60_000_000, 60_000_001, 10**9)
 
 
@@ -217,6 +218,7 @@ def fleet_from(seed: int, *, measured: bool = False) -> Raw:
         for variant, site in dice.sample(pairs, dice.randint(1, min(8, len(pairs))))
     ]
     zone = {"id": "zone", "country": dice.of(*COUNTRIES), "lat": 0.0, "lon": 0.0}
+    _with_upstream(Dice(seed + UPSTREAM_SEED), sites, deployments, zone)
     return {
         "version": 1,
         "name": "random",
@@ -228,6 +230,17 @@ def fleet_from(seed: int, *, measured: bool = False) -> Raw:
         "deployments": deployments,
         "cards": cards,
     }
+
+
+def _with_upstream(dice: Dice, sites: list[Raw], deployments: list[Raw], zone: Raw) -> None:
+    """In every third world the last site is somebody else's, if it is no device; sometimes the zone is another cluster."""
+    if dice.of(True, False, False) and sites[-1]["tier"] != "device":
+        sites[-1]["upstream"] = {"url": "https://upstream.example", "api": "oip"}
+        zone["peer"] = dice.of(True, False, False)
+        zone["onward"] = zone["peer"] and dice.of(True, False)
+        for deployment in deployments:
+            if deployment["site"] == sites[-1]["id"]:
+                deployment.update(hosted="upstream", usd_per_call=dice.of(0.0, 0.000001, 0.01))
 
 
 def _places(dice: Dice) -> Raw:

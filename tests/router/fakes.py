@@ -27,6 +27,7 @@ from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.app import Ingress
 from infercast.router.keys import Keys, issue
 from infercast.router.runtime.host import Answer
+from infercast.router.upstream.statuses import Declined, Full
 
 ROOT = Path(__file__).resolve().parents[2]
 WALL_S = 1_795_000_000
@@ -187,6 +188,8 @@ TROUBLES: dict[str, Callable[[], Exception]] = {
     "trouble": lambda: Trouble(Kind.BAD_REQUEST, "input 'image' is missing"),
     "fault": lambda: Trouble(Kind.FAULT, "the replica says it is its fault"),
     "broken": lambda: RuntimeError("nobody foresaw this"),
+    "full": lambda: Full("far: status 429", 7),
+    "declined": lambda: Declined("far: refused"),
 }
 
 

@@ -7,6 +7,7 @@ from infercast.policies.model import Outcome
 from infercast.router.conduct.caller import KIND_OF
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.answers import RETRY_AFTER_S, STATUS, reply_of
+from infercast.router.ingress.rpc_status import CODE
 
 THEIRS = {
     Kind.BAD_REQUEST,
@@ -25,6 +26,10 @@ def test_every_kind_has_a_status_and_there_is_no_other() -> None:
     for kind, status in STATUS.items():
         assert (400 <= status < 500) == (kind in THEIRS), kind
         assert 400 <= status < 600
+
+
+def test_every_kind_has_a_code_of_grpc() -> None:
+    assert set(CODE) == set(Kind)
 
 
 def test_every_outcome_but_a_choice_has_a_kind() -> None:

@@ -522,3 +522,55 @@ def test_a_name_in_the_body_that_nobody_declared_ends_the_call() -> None:
         asyncio.run(at.caller.call(ask(model=""), receive))
     assert caught.value.kind is Kind.NOT_FOUND
     assert at.runner.calls == []
+
+
+def test_a_text_that_is_asked_for_whole_is_not_given_up_for_its_length() -> None:
+    """It is waited for as long as there is time, and what it teaches is when it began."""
+    clock = Clock()
+    at = scene("hang", clock=clock)
+
+    async def receive() -> Received:
+        return Received(b"{}", api=Api.CHAT)
+
+    with clock.rules(), pytest.raises(Trouble):
+        asyncio.run(at.caller.call(ask(deadline_us=250_000), receive))
+    assert at.runner.calls[0][2] == 0.25
+
+
+@pytest.mark.parametrize("word", ["full", "declined"])
+def test_who_has_no_room_or_declines_is_left_out_of_this_call_and_not_distrusted(word: str) -> None:
+    at = scene(word)
+    request = ask()
+    first, second = ranked(at, request)[:2]
+    assert carry(at, request).deployment == second
+    assert at.runner.tried == [first, second]
+    assert all(at.snapshot.live[:, kernel.L_HEALTHY])
+    assert ranked(at, request)[0] == first
+
+
+def test_where_the_last_that_was_tried_had_no_room_the_caller_hears_when_to_come_back() -> None:
+    for script in (["full"] * 9, ["lost", *["full"] * 9]):
+        trouble = trouble_of(scene(*script), ask())
+        assert (trouble.kind, trouble.extra["retry_after_s"]) == (Kind.SATURATED, 7)
+    assert trouble_of(scene("full", *["lost"] * 9), ask()).kind is Kind.DEADLINE
+
+
+def test_a_call_of_a_peer_is_not_settled_here_and_carries_its_way_on() -> None:
+    at = scene()
+    hops = ("0123456789abcdef/par-7-1",)
+    with Clock().rules():
+        asyncio.run(at.caller.call(ask(), at.body, hops))
+        asyncio.run(at.caller.call(ask(), at.body))
+    peers, own = at.journal.of("call")
+    assert (peers["hops"], peers["settled"]) == (list(hops), False)
+    assert (own["hops"], own["settled"]) == ([], True)
+    assert [call.hops for _, call, _ in at.runner.calls] == [hops, ()]
+    assert [call.number for _, call, _ in at.runner.calls] == [peers["number"], own["number"]]
+
+
+def test_a_refused_call_of_a_peer_is_not_settled_here_either() -> None:
+    at = scene(entry="iad")
+    refused = ask(tenant="hospital", entry="iad", origin="paris", classes=("personal",))
+    with Clock().rules(), pytest.raises(Trouble):
+        asyncio.run(at.caller.call(refused, at.body, ("0123456789abcdef/par-7-1",)))
+    assert at.journal.only()["settled"] is False

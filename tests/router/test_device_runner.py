@@ -12,6 +12,7 @@ import uvicorn
 from infercast.policies import kernel
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.tables import one_way_us
+from infercast.router.api import Api, Event, Usage
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.device.runner import DeviceRunner
 from infercast.router.errors import Kind, Trouble
@@ -238,3 +239,69 @@ def test_without_an_upstream_the_old_secret_stays() -> None:
             await runner._client.aclose()
 
     assert not asyncio.run(told())
+
+
+FACTS = ((b"infercast-variant", b"tiny-llama"), (b"infercast-site", b"fra"), (b"infercast-at-site-ms", b"1.0"))
+CHAT = b'{"model":"chat","messages":[{"role":"user","content":"hello"}]}'
+
+
+def streaming(*events: bytes, paths: list[str]) -> App:
+    """An upstream that answers in events, and says on which path it was asked."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        headers = [(b"content-type", b"text/event-stream"), *FACTS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for event in events:
+            await send({"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+async def events_of(app: App, call: Carried) -> tuple[list[Event], int]:
+    """The events of a call that is sent, and how many calls are at the place while they come."""
+    async with listening(app) as upstream:
+        runner, snapshot = runner_of(upstream)
+        try:
+            answer = await runner.run(FRA, call, 5.0)
+            assert answer.stream is not None
+            found = [event async for event in answer.stream]
+            await answer.stream.aclose()
+            return found, int(snapshot.live[FRA, kernel.L_IN_FLIGHT])
+        finally:
+            await runner._client.aclose()
+
+
+def test_a_text_comes_to_a_device_in_events() -> None:
+    paths: list[str] = []
+    last = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+    app = streaming(b'{"choices":[{"n":1}]}', last, b"[DONE]", paths=paths)
+    call = replace(carried(body=CHAT), api=Api.CHAT, stream=True)
+    assert asyncio.run(events_of(app, call)) == ([b'{"choices":[{"n":1}]}', last, Usage(3, 2)], 0)
+    assert paths == ["/fra/v1/chat/completions"]
+
+
+def test_a_stream_without_an_event_is_a_loss() -> None:
+    call = replace(carried(body=CHAT), api=Api.CHAT, stream=True)
+    with pytest.raises(Lost):
+        asyncio.run(events_of(streaming(paths=[]), call))
+
+
+def test_what_a_text_used_is_in_its_answer() -> None:
+    body = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+    call = replace(carried(body=CHAT), api=Api.CHAT)
+    answer, _ = asyncio.run(sent(answering(200, body, *FACTS), "ic-test", call))
+    assert (answer.body, answer.usage) == (body, Usage(3, 2))
+
+
+def test_a_named_variant_is_named_there_too() -> None:
+    paths: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        await answering(200, b"answer", *FACTS)(scope, receive, send)
+
+    call = carried()
+    asyncio.run(sent(app, "ic-test", replace(call, request=replace(call.request, variant="digits-large"))))
+    assert paths == ["/fra/v2/models/digits/versions/digits-large/infer"]

@@ -62,7 +62,7 @@ def test_a_chat_that_streams(fra: Entry) -> None:
     assert text == whole.choices[0].message.content
     assert events[0].choices[0].delta.role == "assistant"
     assert events[-1].choices[0].finish_reason == "length"
-    assert len(events) > 3
+    assert len(events) >= 3
 
 
 def test_the_clients_own_helper_for_streams(fra: Entry) -> None:

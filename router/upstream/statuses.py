@@ -1,0 +1,76 @@
+"""What an upstream's status means: an answer, the caller's fault, our configuration's, no room, or a lost call."""
+
+from typing import Any
+
+import orjson
+
+from ..conduct.ports import Lost
+from ..errors import Kind, Trouble
+
+MISSET = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451, 508})
+"""What only a wrong address, key or name can bring: nothing that a caller could mend, nor another try."""
+CALLERS = {400: Kind.BAD_REQUEST, 413: Kind.TOO_LARGE, 415: Kind.BAD_REQUEST, 422: Kind.BAD_REQUEST}
+RETRY_AFTER_S_MAX = 600
+MESSAGE_CHARS_MAX = 500
+HOPS = "infercast-hops"
+
+
+class Full(Lost):
+    """The upstream has no room; it says when to come back, or nothing of it."""
+
+    alive = True
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Misset(Lost):
+    """The upstream cannot be called as the fleet file says."""
+
+    alive = True
+
+
+class Declined(Lost):
+    """A peer's own policy says no, or all that it has is busy elsewhere: it is well, and not for this call."""
+
+    alive = True
+
+
+def judge(site: str, status: int, headers: Any, body: bytes) -> None:
+    """Return for a 200; raise what any other status means: Trouble for the caller's faults, else a kind of Lost."""
+    if status == 200:
+        return
+    outcome = headers.get("infercast-outcome")
+    if outcome in ("refused", "wrong_entry"):
+        raise Declined(f"{site}: {outcome}")
+    if status == 429 or outcome == "saturated" or (status == 503 and "retry-after" in headers):
+        raise Full(f"{site}: status {status}", _retry_after_s(headers.get("retry-after")))
+    if status in MISSET or 300 <= status < 400:
+        raise Misset(f"{site}: status {status}")
+    message = said(body)
+    if status in CALLERS and HOPS not in message:
+        raise Trouble(CALLERS[status], message or f"{site} does not take this body")
+    if status in CALLERS:
+        raise Misset(f"{site}: {message}")
+    raise Lost(f"{site}: status {status}")
+
+
+def _retry_after_s(value: str | None) -> int:
+    """Return a Retry-After in seconds; a date, or nothing, counts as one second."""
+    if value is None or not value.isascii() or not value.isdigit():
+        return 1
+    return min(max(1, int(value[:6])), RETRY_AFTER_S_MAX)
+
+
+def said(body: bytes) -> str:
+    """Return the message of an error's body, in the shape of OpenAI or of the Open Inference Protocol; empty where there is none."""
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    error = value.get("error", value.get("detail")) if isinstance(value, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    if not isinstance(message, str):
+        return ""
+    return "".join(letter if letter.isprintable() else " " for letter in message[:MESSAGE_CHARS_MAX])

@@ -10,11 +10,11 @@ import httpx
 import orjson
 import pytest
 
-from infercast.router.serving.front import Limits
+from infercast.router.serving.front import Limits, connections_max, raise_files
 from tests.abuse.fronted import SHORT, Fronted, fronted
 from tests.abuse.scene import CHAT, COMPLETE, IMAGE, INFER, SOON_S, Entry, answer, as_json, hung_up, until_has
 
-CONNECTIONS = int(os.environ.get("INFERCAST_CONNECTIONS", "1000"))
+CONNECTIONS = min(int(os.environ.get("INFERCAST_CONNECTIONS", "1000")), connections_max() - 100)
 KEPT = 16
 """Connections to the entry that HAProxy keeps for calls to come."""
 STREAM = as_json({**CHAT, "stream": True})
@@ -23,6 +23,7 @@ STREAM = as_json({**CHAT, "stream": True})
 @pytest.fixture(scope="module")
 def front(served: Entry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronted]:
     """HAProxy before the entry, with limits of one and two seconds."""
+    raise_files()
     with fronted(tmp_path_factory.mktemp("front"), SHORT, served.port) as running:
         until = time.monotonic() + SOON_S
         while httpx.get(f"http://127.0.0.1:{running.port}/fra/v2/health/live").status_code != 200:

@@ -21,6 +21,8 @@ from infercast.router.keys import Holder, Keys, issue
 from infercast.router.oip import parse_infer
 from infercast.router.openai.bodies import parse_chat, parse_completion, parse_embedding
 from infercast.router.openai.envelope import read_envelope
+from infercast.router.upstream.hops import HOPS_MAX, received
+from infercast.router.upstream.sse import EVENT_BYTES_MAX, BadEvents, Events
 from tests.abuse.scene import CHAT, IMAGE
 from tests.router.fakes import door
 
@@ -123,6 +125,51 @@ def test_a_file_of_keys(tmp_path_factory: pytest.TempPathFactory, value: Any) ->
         keys_of(tmp_path_factory.getbasetemp() / "keys.json", value)
     except BadInput as fault:
         str(fault).encode()
+
+
+LINES = st.sampled_from(
+    [b"data: a", b"data:", b"data", b": x", b"event: y", b"", b"\xef\xbb\xbf", b"da", b"ta: \xff", b"id: 1"]
+)
+
+
+@given(
+    st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n", b"\r", b""])), max_size=30), st.lists(st.integers(1, 9))
+)
+def test_events_of_upstreams_are_the_same_however_they_are_cut(
+    lines: list[tuple[bytes, bytes]], cuts: list[int]
+) -> None:
+    text = b"".join(line + end for line, end in lines) + b"\n\n\n"
+    whole = Events().feed(text)
+    reader, found = Events(), []
+    for size in cuts:
+        found += reader.feed(text[:size])
+        text = text[size:]
+    assert found + reader.feed(text) == whole
+
+
+@pytest.mark.parametrize("line", [b"data:\n", b"data: x\n", b"x", b": x\n" + b"y" * 2_000_000])
+def test_an_upstream_that_never_ends_an_event_is_given_up(line: bytes) -> None:
+    part = line * (65536 // len(line) + 1)
+    with pytest.raises(BadEvents):
+        feed_all(Events(), part, EVENT_BYTES_MAX * 8 // len(part))
+
+
+def feed_all(reader: Events, part: bytes, times: int) -> None:
+    for _ in range(times):
+        reader.feed(part)
+
+
+@given(st.text(alphabet="0123456789abcdef/-_., x", max_size=120) | st.binary(max_size=40).map(lambda b: b.decode("latin-1")),
+       st.booleans())  # fmt: skip
+def test_hop_records(value: str, peer: bool) -> None:
+    kind = None
+    try:
+        hops = received(value, peer=peer, here="0" * 16)
+        assert peer
+        assert 0 < len(hops) <= HOPS_MAX
+    except Trouble as trouble:
+        kind = trouble.kind
+    assert kind in (None, Kind.BAD_REQUEST, Kind.LOOP)
 
 
 @given(

@@ -107,7 +107,7 @@ def _answer(operation: Operation) -> dict[str, Any]:
     if operation.binary:
         content["application/octet-stream"] = {"schema": {}}
     if operation.streams:
-        content["text/event-stream"] = {"schema": TEXT}
+        content["text/event-stream"] = {"schema": {}}
     found: dict[str, Any] = {"description": "The answer.", "content": content}
     if operation.runs:
         found["headers"] = {name: {"description": why, "schema": TEXT} for name, why in TELLS.items()}

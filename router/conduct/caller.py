@@ -176,6 +176,10 @@ class Caller:
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
             except (Lost, TimeoutError) as error:
+                if whole_text and isinstance(
+                    error, TimeoutError
+                ):  # too long a text for its deadline says nothing of who makes it
+                    raise _too_late(limit_us, attempts) from None
                 if isinstance(error, TimeoutError):
                     self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
                 if not (isinstance(error, Lost) and error.alive):

@@ -123,3 +123,18 @@ def test_a_text_that_is_asked_for_whole_is_not_given_up_for_its_length() -> None
     with clock.rules(), pytest.raises(Trouble):
         asyncio.run(at.caller.call(ask(deadline_us=250_000), receive))
     assert at.runner.calls[0][2] == 0.25
+
+
+def test_a_text_too_long_for_its_deadline_says_nothing_of_who_makes_it() -> None:
+    clock = Clock()
+    at = scene("hang", clock=clock)
+    before = at.snapshot.live.copy()
+
+    async def receive() -> Received:
+        return Received(b"{}", api=Api.CHAT)
+
+    with clock.rules(), pytest.raises(Trouble) as caught:
+        asyncio.run(at.caller.call(ask(deadline_us=250_000), receive))
+    assert caught.value.kind is Kind.DEADLINE
+    assert (at.snapshot.live[:, kernel.L_HEALTHY] == before[:, kernel.L_HEALTHY]).all()
+    assert len(at.runner.calls) == 1

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test fuzz abuse lint types contracts bench-decide bench-sim bench-queues bench-calibration calibrate lock clean
+.PHONY: help setup models up down demo test fuzz abuse lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -86,6 +86,18 @@ bench-queues: $(BENCHED)   ## Hold the simulator against queueing theory at twen
 
 bench-calibration: $(STAMP)   ## Hold foretold times against a real cluster (ten minutes)
 	@$(BIN)/python bench/calibration.py --json .venv/bench-calibration.json
+
+# LiteLLM's proxy pins versions of its own.
+LITELLM := litellm[proxy]==1.103.7
+PROXIES := .venv/.proxies
+$(PROXIES): $(BENCHED)
+	@test -x .venv/litellm/bin/python || $(BIN)/python -m venv .venv/litellm
+	@.venv/litellm/bin/python -m pip install --quiet --disable-pip-version-check "$(LITELLM)"
+	@touch $@
+
+CALLS ?= 20000
+bench-serve: $(PROXIES)   ## Time calls, beside plain Ray Serve, HAProxy and LiteLLM's proxy (CALLS=200000: memory over so many)
+	@$(BIN)/python bench/serve.py --calls $(CALLS) --json .venv/bench-serve.json
 
 RERUNS ?= 10
 calibrate: setup  ## Hold the simulator against the real system on this machine, and write the tables of docs/calibration.md

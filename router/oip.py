@@ -175,9 +175,13 @@ def _from_json(where: str, data: Any, datatype: str, shape: list[int]) -> Array:
     if not isinstance(data, list):
         raise bad(f"{where}.data is not a list", "send data, or binary_data_size and bytes")
     dtype = DTYPES[datatype]
-    leaves = np.asarray(data, dtype=object).ravel().tolist()
+    kinds = set(map(type, data))
+    leaves = data
+    if list in kinds:
+        leaves = np.asarray(data, dtype=object).ravel().tolist()
+        kinds = set(map(type, leaves))
     # numpy would make numbers of words, truths and nulls, and whole numbers of fractions.
-    if not set(map(type, leaves)) <= LEAVES[dtype.kind]:
+    if not kinds <= LEAVES[dtype.kind]:
         raise bad(f"{where}.data is not {datatype}", f"send {shape} of JSON's own kind of value")
     try:
         with np.errstate(over="raise"):
@@ -221,10 +225,10 @@ def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Ar
             tensor["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
-            tensor["data"] = value.ravel().tolist()
+            tensor["data"] = value.ravel().tolist() if value.dtype.kind == "O" else np.ascontiguousarray(value).ravel()
         tensors.append(tensor)
     answer: dict[str, Any] = {"model_name": model, "model_version": variant, "outputs": tensors}
     if call.id:
         answer["id"] = call.id
-    header = orjson.dumps(answer)
+    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([header, *blobs]), len(header)) if blobs else (header, None)

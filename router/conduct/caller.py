@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 
 from infercast.policies.engine import Engine, Unknown, tighter
@@ -26,6 +26,7 @@ from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from ..streams import Watched
 from .ports import Carried, Journal, Lost, Receive, Received, Runner
+from .prompt import Begun
 from .recorder import Recorder
 
 TEXTS = (Api.CHAT, Api.COMPLETION)
@@ -80,20 +81,20 @@ class Caller:
         """The fleet that calls are placed on."""
         return self.engine.fleet
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request) -> Choice | None:
         """Decide from metadata alone. Raises Trouble when the call may not enter here or no candidate passes.
 
-        Where the model is not known yet, since it stands in the body, only that the call may enter.
+        Where the model is not known yet, since it stands in the body, only that the call may enter: then None.
         """
         if request.model:
-            self._choose(request, ())
-            return
+            return self._choose(request, ())
         try:
             shut = self.engine.shut(request)
         except Unknown as error:
             raise unknown(error) from error
         if shut is not None:
             raise self._refusal(shut, self.engine.choose(shut, self.snapshot), ())
+        return None
 
     def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
@@ -110,11 +111,14 @@ class Caller:
         began_us = _now_us()
         carrying = Carrying(request, f"{self.entry}-{os.getpid()}-{next(self._numbers)}", hops)
         try:
-            self.admit(request)
-            received = await self._within(request, began_us, receive)
+            choice = self.admit(request)
+            begun = Begun(receive())
+            received = begun.value or await self._within(request, began_us, begun)
             call = received.carried(request, hops, carrying.number)
             carrying.request, carrying.received_bytes = call.request, len(call.body)
-            answered = await self._attempts(call, began_us, carrying.attempts)
+            # What was decided for the same metadata stands, where nothing else has run since.
+            still = choice if begun.done and call.request is request else None
+            answered = await self._attempts(call, began_us, carrying.attempts, still)
         except BaseException as error:
             self._write(carrying, None, error, began_us)
             raise
@@ -133,17 +137,20 @@ class Caller:
         told = Watched(stream, ended)
         return replace(answered, answer=replace(answered.answer, stream=told))
 
-    async def _within(self, request: Request, began_us: int, receive: Receive) -> Received:
-        """Read the body inside the deadline: a caller who sends slowly holds no place for ever."""
+    async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
+        """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""
         limit_us = self._limit_us(request) if request.model else request.deadline_us or DEADLINE_DEFAULT_US
         try:
             async with asyncio.timeout(max(0, limit_us - (_now_us() - began_us)) / US_PER_S):
-                return await receive()
+                return await receiving
         except TimeoutError:
             said = f"the body was not here within {limit_us / 1000:.0f} ms"
             raise Trouble(Kind.SLOW, said, "send it at once, or ask for a longer deadline") from None
 
-    async def _attempts(self, call: Carried, began_us: int, attempts: list[str]) -> Answered:
+    async def _attempts(
+        self, call: Carried, began_us: int, attempts: list[str], still: Choice | None = None
+    ) -> Answered:
+        """Carry a call until it is answered; `still` is what a decision on it, made just now, would say."""
         tried: list[int] = []
         full_s = 0
         while True:
@@ -151,7 +158,10 @@ class Caller:
             left_us = limit_us - (_now_us() - began_us)
             if left_us <= 0:
                 raise _too_late(limit_us, attempts)
-            choice = self._again(call, left_us, tried, attempts, full_s) if tried else self._choose(call.request, ())
+            if tried:
+                choice = self._again(call, left_us, tried, attempts, full_s)
+            else:
+                choice = still or self._choose(call.request, ())
             index = choice.deployment
             deployment = self.fleet.deployments[index]
             attempts.append(deployment.id)
@@ -167,6 +177,10 @@ class Caller:
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
             except (Lost, TimeoutError) as error:
+                if whole_text and isinstance(
+                    error, TimeoutError
+                ):  # too long a text for its deadline says nothing of who makes it
+                    raise _too_late(limit_us, attempts) from None
                 if isinstance(error, TimeoutError):
                     self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
                 # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all.

@@ -1,6 +1,6 @@
 """What the conduct of a call needs from the world. Ray, HTTP and the device agent stand behind these."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -47,11 +47,13 @@ class Received:
 
     def carried(self, request: Request, hops: tuple[str, ...] = (), number: str = "") -> Carried:
         """Return the call as it is carried, with the size that it has."""
-        told = replace(self.request or request, payload_bytes=len(self.body))
+        told = self.request or request
+        if told.payload_bytes != len(self.body):
+            told = replace(told, payload_bytes=len(self.body))
         return Carried(told, self.body, self.header_bytes, self.api, self.stream, hops, number)
 
 
-Receive = Callable[[], Awaitable[Received]]
+Receive = Callable[[], Coroutine[Any, Any, Received]]
 
 
 class Runner(Protocol):

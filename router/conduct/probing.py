@@ -35,12 +35,20 @@ class Quiet:
     @contextmanager
     def calling(self, index: int) -> Iterator[None]:
         """Say that a call from here is at a deployment, for as long as it is."""
-        self._calls[index] = self._calls.get(index, 0) + 1
+        self.begin(index)
         try:
             yield
         finally:
-            self._calls[index] -= 1
-            self._last_us[index] = now_us()
+            self.end(index)
+
+    def begin(self, index: int) -> None:
+        """Say that a call from here is at a deployment."""
+        self._calls[index] = self._calls.get(index, 0) + 1
+
+    def end(self, index: int) -> None:
+        """Say that it is there no more."""
+        self._calls[index] -= 1
+        self._last_us[index] = now_us()
 
     def at(self, index: int) -> bool:
         """Return whether nothing from here is at a deployment, nor has been for QUIET_US."""

@@ -46,6 +46,20 @@ class Answer:
     usage: Usage | None = None
     stream: Stream | None = None
 
+    def after(self, at_site_us: int) -> "Answer":
+        """Return it with the time that it took at the site; `replace` takes five times as long, on every call."""
+        return Answer(
+            self.body,
+            self.header_bytes,
+            self.variant,
+            self.site,
+            self.service_us,
+            self.emulated_us,
+            at_site_us,
+            self.usage,
+            self.stream,
+        )
+
 
 def holding(answer: Answer, held: ExitStack) -> Answer:
     """Return an answer that lets go of what is held only when its stream has ended; without a stream, as it is."""

@@ -25,6 +25,8 @@ TOKEN_FILE = "ray.token"  # noqa: S105 - its name
 """The file in the state folder with the token of the Ray cluster, new for each run."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+"""Of Ray Serve's own logs. A line per call would cost as much as the decision, and the journal has one anyway."""
 
 
 def sites_served(fleet: Fleet) -> list[Site]:
@@ -91,8 +93,7 @@ class Cluster:
         http = {"host": "127.0.0.1", "port": port}
         # Reflection would answer whoever asks; the .proto file is in the repository.
         grpc = {"port": grpc_port, "grpc_servicer_functions": [GRPC_DOOR], "enable_reflection": False}
-        logs = {"log_level": "WARNING"}
-        serve.start(proxy_location="HeadOnly", http_options=http, grpc_options=grpc, logging_config=logs)
+        serve.start(proxy_location="HeadOnly", http_options=http, grpc_options=grpc, logging_config=LOGGING)
         progress("applications")
         self._deploy(emulate)
         progress("first signals")
@@ -131,7 +132,9 @@ class Cluster:
             self._fleet, str(self._policies), str(self._state)
         )
         targets = [
-            serve.RunTarget(self._application(site, emulate), name=site.id, route_prefix=f"/{site.id}")
+            serve.RunTarget(
+                self._application(site, emulate), name=site.id, route_prefix=f"/{site.id}", logging_config=LOGGING
+            )
             for site in sites_served(self._fleet)
         ]
         serve.run_many(targets)

@@ -1,9 +1,10 @@
 """Where a call runs, seen from a site worker: here, in a replica of its own here, or at another site of the cluster."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -22,15 +23,17 @@ from ..api import Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import PROBE_S, Probing, Quiet, Ways
 from ..runtime.host import Answer, Host, holding
-from ..runtime.load import Loads, now_us
+from ..runtime.load import InFlight, Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
-from ..streams import Delayed, begun
+from ..streams import Delayed, Watched, begun
 from ..upstream.runner import Upstreams
+from .callee import Callee
 from .wire import Arriving, Away, Came, answer_in
 
 SILENT_MAX = 2
 FORGET_US = 120_000_000
 """An upstream's deployment that nobody here has called for so long is no longer believed to be slow: no probe could say so."""
+LOOP_TICK_US = 1000
 
 
 class ClusterRunner:
@@ -51,9 +54,9 @@ class ClusterRunner:
         self._fleet = fleet
         self._snapshot = snapshot
         self._host = host
-        self._own = dict(own)
+        self._own = {variant: Callee(partial(_itself, handle)) for variant, handle in own.items()}
         self._emulate = emulate
-        self._others: dict[str, DeploymentHandle] = {}
+        self._others = {site.id: Callee(partial(serve.get_app_handle, site.id)) for site in fleet.sites}
         self._silent = dict.fromkeys(own, 0)
         self._estimates = estimates
         self._mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
@@ -67,10 +70,11 @@ class ClusterRunner:
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Run a call on a deployment. Raises Lost, Trouble or TimeoutError."""
         place = self._fleet.deployments[deployment]
+        if place.site == self._site:
+            self._quiet.begin(deployment)
+            return await _ending(self.run_here(deployment, call, timeout_s), lambda: self._quiet.end(deployment))
         with ExitStack() as held:
             held.enter_context(self._quiet.calling(deployment))
-            if place.site == self._site:
-                return holding(await self.run_here(deployment, call, timeout_s), held)
             if place.hosted is Hosting.UPSTREAM:
                 return holding(await self._run_upstream(deployment, call, timeout_s), held)
             held.enter_context(self._snapshot.sending(deployment))
@@ -79,16 +83,18 @@ class ClusterRunner:
 
     async def run_here(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
+        call = InFlight(self._loads, index, len(asked.body))
+        return await _ending(self._run_here(index, asked, timeout_s, call), call.end)
+
+    async def _run_here(self, index: int, asked: Asked, timeout_s: float, call: InFlight) -> Answer:
         deployment = self._fleet.deployments[index]
         began_us = now_us()
-        with ExitStack() as held:
-            ran = held.enter_context(self._loads.running(index, len(asked.body)))
-            if deployment.hosted is Hosting.IN_WORKER:
-                answer = await self._host.run(deployment.variant, self._site, asked, timeout_s)
-            else:
-                answer = await self._run_own(deployment.variant, asked, timeout_s)
-            ran(answer.service_us)
-            return holding(replace(answer, at_site_us=now_us() - began_us), held)
+        if deployment.hosted is Hosting.IN_WORKER:
+            answer = await self._host.run(deployment.variant, self._site, asked, timeout_s)
+        else:
+            answer = await self._run_own(deployment.variant, asked, timeout_s)
+        call.ran(answer.service_us)
+        return answer.after(now_us() - began_us)
 
     async def _run_upstream(self, index: int, call: Carried, timeout_s: float) -> Answer:
         """Run at an upstream. The way there is real, and part of what it takes: what is believed of it is taken off."""
@@ -114,8 +120,8 @@ class ClusterRunner:
         try:
             async with asyncio.timeout(timeout_s):
                 if asked.stream:
-                    return await self._streamed(self._own[variant].options(stream=True).stream.remote(*what))
-                came: Came = await self._own[variant].run.remote(*what)
+                    return await self._streamed(self._own[variant].call("stream", *what, stream=True))
+                came: Came = await self._own[variant].call("run", *what)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         return answer_in(came)
@@ -133,23 +139,21 @@ class ClusterRunner:
         path = self._fleet.network.path(self._site, site)
         way = path if self._emulate else None
         there_us = one_way_us(way, len(call.body))
-        if site not in self._others:
-            self._others[site] = serve.get_app_handle(site)
         began_us = now_us()
         try:
-            await asyncio.sleep(there_us / 1_000_000)
+            await _travel(there_us)
             away = Away(call.request, index, call.body, call.header_bytes, timeout_s, call.api, call.stream)
             if call.stream:
-                answer = await self._streamed(self._others[site].options(stream=True).stream_away.remote(away))
+                answer = await self._streamed(self._others[site].call("stream_away", away, stream=True))
             else:
-                answer = answer_in(await self._others[site].run_away.remote(away))
+                answer = answer_in(await self._others[site].call("run_away", away))
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         back_us = one_way_us(way, len(answer.body))
         if answer.stream is not None and back_us:
             answer = replace(answer, stream=await begun(Delayed(answer.stream, back_us / 1_000_000)))
         else:
-            await asyncio.sleep(back_us / 1_000_000)
+            await _travel(back_us)
         self._travelled(site, len(call.body), now_us() - began_us - answer.at_site_us)
         return replace(answer, emulated_us=there_us + back_us)
 
@@ -173,22 +177,20 @@ class ClusterRunner:
         idle_us_min = SLOW_IDLE_US_MIN if self._ways.slow(site) else IDLE_US_MIN
         if path is None or now_us() - self._travelled_us.get(site, 0) < idle_us_min:
             return
-        if site not in self._others:
-            self._others[site] = serve.get_app_handle(site)
         began_us = now_us()
         try:
             async with asyncio.timeout(PROBE_S):
                 await asyncio.sleep(path.rtt_us / 1_000_000 if self._emulate else 0)
-                await self._others[site].ping.remote()
+                await self._others[site].call("ping")
         except (RayError, RayServeException, TimeoutError):
             return  # What was known of the way grows old, and is then no better than declared.
         self._travelled(site, 0, now_us() - began_us)
 
     async def look_after_own(self) -> None:
         """Ask each replica of its own whether it lives; one that twice says nothing for a second is not healthy."""
-        for variant, handle in self._own.items():
+        for variant, callee in self._own.items():
             try:
-                await asyncio.wait_for(handle.ping.remote(), 1.0)
+                await asyncio.wait_for(callee.call("ping"), 1.0)
                 self._silent[variant] = 0
             except (RayError, RayServeException, TimeoutError):
                 self._silent[variant] += 1
@@ -206,3 +208,26 @@ class ClusterRunner:
         if index not in self._mine:
             return self._upstreams.healthy(index)
         return self._silent.get(self._fleet.deployments[index].variant, 0) < SILENT_MAX
+
+
+async def _travel(way_us: int) -> None:
+    """Wait as long as an emulated way takes. The event loop's clock counts milliseconds: less than half of one is no wait."""
+    if way_us >= LOOP_TICK_US // 2:
+        await asyncio.sleep(way_us / 1_000_000)
+
+
+async def _ending(running: Coroutine[Any, Any, Answer], end: Callable[[], None]) -> Answer:
+    """Return an answer, and call `end` once the call is over: now, or when its stream has ended."""
+    try:
+        answer = await running
+    except BaseException:
+        end()
+        raise
+    if answer.stream is None:
+        end()
+        return answer
+    return replace(answer, stream=Watched(answer.stream, lambda _: end()))
+
+
+def _itself(handle: DeploymentHandle) -> DeploymentHandle:
+    return handle

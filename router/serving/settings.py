@@ -6,6 +6,7 @@ to private names.
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from .front import Limits, connections_max, write_changes
 RAY_VERSION = "2.60.0"
 HTTP_ANSWER_MAX_S = 35
 """HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
+SWITCH_S = 0.0005
+"""How long a thread may keep Python's interpreter from one that waits: a tenth of Python's own. Calls wait behind the log's."""
 LABEL = "infercast.io"
 LIMITS = Limits()
 GRPC_DOOR = "infercast.router.serving.door.open_door"
@@ -45,6 +48,8 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int, int], to
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(GRPC_MESSAGE_BYTES_MAX),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections_max()),
+        # Ray starts workers, and what these start, at niceness 15: anything else on the machine then makes calls wait.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy.parent / "haproxy.cfg"),
@@ -94,6 +99,8 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None, li
     program = folder / "haproxy"
     changes = [
         "s/ backup$/ backup disabled/",
+        # A line for each call to a port where nobody listens.
+        "s/^    log global$/    no log/",
         r"s/bind \*:\([0-9]\)/bind 127.0.0.1:\1/",
         r"s/bind :\([0-9]\)/bind 127.0.0.1:\1/",
     ]
@@ -136,9 +143,12 @@ def narrow_replica() -> None:
     one task less per call). And the replica's port for calls from other replicas goes to loopback on a one-machine
     cluster; Serve binds it to every interface, as it does with the port for gRPC.
     """
+    import uvicorn.config
     from ray.serve._private import replica
 
     check()
+    sys.setswitchinterval(SWITCH_S)
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = "infercast.router.serving.one_write:OneWrite"
     narrow_grpc()
     replica.parse_disconnect_disabled_header = lambda _headers: True
     if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":

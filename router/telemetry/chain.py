@@ -82,6 +82,12 @@ def first_prev(file: str) -> str:
     return short(hashlib.sha256(f"infercast.log.{VERSION}\n{file}".encode()).digest())
 
 
+def new_salts(count: int) -> list[str]:
+    """Return fresh salts, all from one system call: at each, the interpreter would be handed to another thread."""
+    drawn = os.urandom(SALT_BYTES * count)
+    return [short(drawn[at : at + SALT_BYTES]) for at in range(0, len(drawn), SALT_BYTES)]
+
+
 def new_line(
     prev: str, seq: int, kind: str, at_s: int, keep_until_s: int | None, body: bytes, salt: str | None = None
 ) -> tuple[bytes, str]:

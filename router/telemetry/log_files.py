@@ -21,7 +21,7 @@ import orjson
 
 from infercast.policies.faults import BadInput, Fault
 
-from .chain import CHECKPOINT, OPEN, VERSION, first_prev, new_line
+from .chain import CHECKPOINT, ERASABLE, OPEN, VERSION, first_prev, new_line, new_salts
 from .checkpoints import SigningKey, checkpoint_message, load_public
 from .heads import HEADS, Head, locked, update_heads, write_whole
 
@@ -138,8 +138,10 @@ class LogFile:
         """
         seq, prev, since = self._seq, self._prev, self._since_checkpoint
         lines: list[bytes] = []
-        for entry in entries:
-            line, prev = new_line(prev, seq, entry.kind, entry.at_s, entry.keep_until_s, entry.body)
+        entries = list(entries)
+        for entry, salt in zip(entries, new_salts(len(entries)), strict=True):
+            given = salt if entry.kind in ERASABLE else None
+            line, prev = new_line(prev, seq, entry.kind, entry.at_s, entry.keep_until_s, entry.body, given)
             lines.append(line)
             seq, since = seq + 1, since + 1
             if since >= CHECKPOINT_EVERY:

@@ -98,11 +98,13 @@ def world_door(world: World) -> Door:
 
 
 def headers_of(world: World) -> dict[str, str]:
-    """The headers of a world's call; of several classes only one can be named."""
+    """The headers of a world's call; of several classes only one can be named. A peer's say where it has been."""
     named = {"infercast_class": world.call["classes"][0]} if world.call["classes"] else {}
     late = {"infercast_deadline_ms": str(world.call["deadline_us"] / 1000)} if world.call["deadline_us"] else {}
     size = world.call["payload_bytes"]
-    return {**named, **late, "content_length": str(size), "infercast_id": world.call["id"]}
+    peers = {zone["id"] for zone in world.fleet["zones"] if zone.get("peer")}
+    hops = {"infercast_hops": "0123456789abcdef/par-1-1"} if world.call["origin"] in peers else {}
+    return {**named, **late, **hops, "content_length": str(size), "infercast_id": world.call["id"]}
 
 
 @given(worlds())

@@ -1,6 +1,7 @@
 """The running system under abuse: who is slow, silent, too large or gone does no harm to who is not."""
 
 import json
+import os
 import socket
 import statistics
 import time
@@ -10,10 +11,11 @@ from functools import partial
 import psutil
 import pytest
 
+from infercast.router.serving.front import connections_max, raise_files
 from tests.cluster.live import ONE_IMAGE, Live, until
 
 PATH = "/fra/v2/models/digits/infer"
-IDLE = 500
+IDLE = min(int(os.environ.get("INFERCAST_CONNECTIONS", "500")), connections_max() - 100)
 HEAD_S = 10
 
 
@@ -63,6 +65,7 @@ def workers(live: Live) -> dict[int, int]:
 
 
 def test_idle_and_slow_connections_shut_nobody_out(live: Live) -> None:
+    raise_files()
     answered(live)
     before = workers(live)
     with ExitStack() as held:
@@ -70,7 +73,7 @@ def test_idle_and_slow_connections_shut_nobody_out(live: Live) -> None:
         for wire in opened[::2]:
             wire.sendall(b"POST /fra/v2 HTTP/1.1\r\nhost: x\r\nx-slow: ")
         took_s = [answered(live) for _ in range(20)]
-        assert statistics.median(took_s) < HEAD_S
+        assert statistics.median(took_s) < HEAD_S, took_s
         assert all(status(wire) in (0, 408) for wire in opened), "heads that never come are not waited for"
     until(
         lambda: all(files <= before[pid] + 20 for pid, files in workers(live).items() if pid in before),

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test fuzz lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
+.PHONY: help setup models up down demo test fuzz abuse lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,11 @@ fuzz: $(STAMP)   ## Property tests and fuzzed loaders, ROUNDS=3 times with more 
 		env -u CI INFERCAST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m hypothesis --ignore tests/cluster --ignore tests/bench \
 			--hypothesis-seed=$$seed || { echo "again: make fuzz ROUNDS=1 SEED=$$seed EXAMPLES=$(EXAMPLES)"; exit 1; }; \
 	done
+
+# Doses that a usual test run has a tenth of, or none.
+abuse: setup     ## Abuse the front door: ten thousand connections, schemathesis, fuzzed parsers, the running system
+	@INFERCAST_CONNECTIONS=10000 INFERCAST_SCHEMATHESIS=30 $(BIN)/python -m pytest tests/abuse tests/cluster/test_x_abuse.py --timeout 1200
+	@INFERCAST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/abuse/test_parsers.py --timeout 1200
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -243,7 +243,7 @@ class Sender:
         )
         await asyncio.sleep(one_way_us(path, len(response.content)) / 1e6)
         latency_ms = (time.perf_counter() - began) * 1000
-        if response.status_code == 500 and "infercast-outcome" not in response.headers:
+        if response.status_code >= 500 and "infercast-outcome" not in response.headers:
             raise httpx.RemoteProtocolError("the entry's replicas are gone")
         if response.status_code != 200:
             kind = response.headers.get("infercast-outcome", str(response.status_code))

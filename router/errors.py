@@ -18,6 +18,8 @@ class Kind(StrEnum):
     """The caller's: a path or model that is not there for this tenant."""
     TOO_LARGE = "too_large"
     """The caller's: more bytes than are accepted."""
+    SLOW = "slow"
+    """The caller's: its body did not come in time."""
     WRONG_ENTRY = "wrong_entry"
     """The policy's: the call may not enter at this site."""
     REFUSED = "refused"

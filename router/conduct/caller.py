@@ -16,7 +16,7 @@ from infercast.policies.estimates import Estimates
 from infercast.policies.faults import did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Outcome, Request
-from infercast.policies.patience import DEADLINE_DEFAULT_US, NOTHING_BEHIND, patience_us
+from infercast.policies.patience import DEADLINE_DEFAULT_US, NOTHING_BEHIND, PATIENCE_FLOOR_US, patience_us
 from infercast.policies.record import reasons
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
@@ -148,7 +148,8 @@ class Caller:
             async with asyncio.timeout(max(0, limit_us - (_now_us() - began_us)) / US_PER_S):
                 return await receiving
         except TimeoutError:
-            raise _too_late(limit_us, []) from None
+            said = f"the body was not here within {limit_us / 1000:.0f} ms"
+            raise Trouble(Kind.SLOW, said, "send it at once, or ask for a longer deadline") from None
 
     async def _attempts(
         self, call: Carried, began_us: int, attempts: list[str], still: Choice | None = None
@@ -180,9 +181,14 @@ class Caller:
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
             except (Lost, TimeoutError) as error:
+                if whole_text and isinstance(
+                    error, TimeoutError
+                ):  # too long a text for its deadline says nothing of who makes it
+                    raise _too_late(limit_us, attempts) from None
                 if isinstance(error, TimeoutError):
                     self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
-                if not (isinstance(error, Lost) and error.alive):
+                # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all.
+                if not error.alive if isinstance(error, Lost) else wait_us >= PATIENCE_FLOOR_US:
                     self._give_up(index)
                 tried.append(index)
                 full_s = error.retry_after_s if isinstance(error, Lost) else 0

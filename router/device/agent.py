@@ -25,6 +25,7 @@ from ..conduct.caller import Caller
 from ..conduct.recorder import Recorder
 from ..followed import WATCH_S
 from ..ingress.app import Ingress
+from ..ingress.guarded import Guarded
 from ..policy_folder import Policies, PolicyFolder
 from ..runtime.host import Host
 from ..telemetry.checkpoints import SigningKey
@@ -34,6 +35,8 @@ from ..upstream.trust import Trust
 from .runner import DeviceRunner
 
 log = logging.getLogger("infercast.device")
+CONNECTIONS_MAX = 1000
+"""More than so many at once are told 503."""
 
 
 async def serve(
@@ -57,7 +60,15 @@ async def serve(
     caller.install(engine, shadow)
     ingress = Ingress(caller, bundle.current.keys, journal, runner.signals, emulated=True)
     await runner.hear_once(nearest(fleet, site))
-    config = uvicorn.Config(ingress, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        ingress,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        http=Guarded,
+        limit_concurrency=CONNECTIONS_MAX,
+    )
     background = [
         asyncio.create_task(runner.listen(nearest(fleet, site))),
         asyncio.create_task(_watch(folder, caller, tenant)),

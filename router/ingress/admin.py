@@ -90,7 +90,7 @@ class Admin:
 
     async def _issue(self, ask: Ask) -> Reply:
         who = self._desk.admin(ask)
-        asked = _fields(await ask.body(ADMIN_BYTES_MAX), FIELDS)
+        asked = _fields(await ask.small_body(ADMIN_BYTES_MAX), FIELDS)
         admin = asked.get("admin", False)
         tenant, origin, classes = asked.get("tenant", ""), asked.get("origin"), asked.get("classes", [])
         if not all(isinstance(name, str) for name in classes):
@@ -105,7 +105,7 @@ class Admin:
 
     async def _rotate(self, ask: Ask) -> Reply:
         who = self._desk.admin(ask)
-        body = await ask.body(ADMIN_BYTES_MAX)
+        body = await ask.small_body(ADMIN_BYTES_MAX)
         grace_s = _seconds("grace_s", _fields(body, GRACE).get("grace_s", GRACE_S) if body else GRACE_S, 0)
         secret = await self._office.rotate(ask.names["id"], grace_s)
         return self._done(who, "rotated", ask.names["id"], secret)

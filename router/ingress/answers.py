@@ -9,6 +9,7 @@ STATUS = {
     Kind.REFUSED: 403,
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
+    Kind.SLOW: 408,
     Kind.TOO_LARGE: 413,
     Kind.WRONG_ENTRY: 421,
     Kind.FAULT: 500,

@@ -56,6 +56,8 @@ class Ingress:
             await _lifespan(receive, send)
             return
         if scope["type"] != "http":
+            # A WebSocket, closed before it is open: its caller is told 403.
+            await send({"type": "websocket.close"})
             return
         root = scope.get("root_path", "")
         path = scope["path"].removeprefix(root).rstrip("/") or "/"

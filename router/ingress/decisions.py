@@ -38,7 +38,7 @@ class Decisions:
         """Decide from metadata alone, and say everything; no payload is taken."""
         desk, caller = self._desk, self._desk.caller
         key = desk.key(ask)
-        asked = _checked(await ask.body(DECIDE_BYTES_MAX))
+        asked = _checked(await ask.small_body(DECIDE_BYTES_MAX))
         call_id = asked.get("id") or secrets.token_hex(8)
         request = desk.request(
             key,

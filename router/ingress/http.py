@@ -1,5 +1,6 @@
 """The little of HTTP that the ingress needs, over ASGI: headers, bounded bodies, answers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +19,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 BODY_BYTES_MAX = 64 * 1024 * 1024
 _NAMES = lru_cache(maxsize=64)(str.encode)
 """Names of headers as they come: a few words of our own, asked for on every call."""
+SMALL_BODY_S = 10.0
+"""By when a body must be here that no call's deadline waits for."""
 
 
 class Sendable(Protocol):
@@ -59,6 +62,15 @@ class Ask:
         if not text.isascii() or not text.isdigit() or len(text) > 15:
             raise Trouble(Kind.BAD_REQUEST, f"{header} is {text!r}", "send a byte count")
         return int(text)
+
+    async def small_body(self, most_bytes: int) -> bytes:
+        """Return a body that is soon here. Raises Trouble(SLOW) where it is not, and what `body` raises."""
+        try:
+            async with asyncio.timeout(SMALL_BODY_S):
+                return await self.body(most_bytes)
+        except TimeoutError:
+            said = f"the body was not here within {SMALL_BODY_S:.0f} s"
+            raise Trouble(Kind.SLOW, said, "send it at once") from None
 
     async def body(self, most_bytes: int = BODY_BYTES_MAX) -> bytes:
         """Return the body, unpacked. Raises Trouble(TOO_LARGE) past the limit, Gone when the caller hangs up in between."""

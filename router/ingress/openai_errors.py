@@ -14,6 +14,7 @@ TYPES = {
     Kind.BAD_REQUEST: INVALID,
     Kind.UNAUTHENTICATED: INVALID,
     Kind.NOT_FOUND: INVALID,
+    Kind.SLOW: INVALID,
     Kind.TOO_LARGE: INVALID,
     Kind.FORBIDDEN: "permission_error",
     Kind.REFUSED: "permission_error",

@@ -18,6 +18,8 @@ WHY = {
     Kind.FORBIDDEN: "The key is good, and opens other things.",
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
+    Kind.SLOW: "The body did not come in time.",
+    Kind.LOOP: "The call has come by here before: two fleets send it to each other.",
     Kind.TOO_LARGE: "More bytes than are accepted.",
     Kind.WRONG_ENTRY: "The call may not enter at this site; its body was not read. `entries` names where it may.",
     Kind.SATURATED: "A candidate would pass, and has no room now.",
@@ -105,7 +107,7 @@ def _answer(operation: Operation) -> dict[str, Any]:
     if operation.binary:
         content["application/octet-stream"] = {"schema": {}}
     if operation.streams:
-        content["text/event-stream"] = {"schema": TEXT}
+        content["text/event-stream"] = {"schema": {}}
     found: dict[str, Any] = {"description": "The answer.", "content": content}
     if operation.runs:
         found["headers"] = {name: {"description": why, "schema": TEXT} for name, why in TELLS.items()}

@@ -17,6 +17,7 @@ from infercast.policies.model import Hosting
 from ..keys import write_private
 from ..signals import EXCHANGE_S
 from .certificate import KeptCertificate, TlsFiles
+from .front import raise_files
 from .settings import GRPC_DOOR, LABEL, check, environment, haproxy_folder, write_haproxy
 
 Progress = Callable[[str], None]
@@ -81,6 +82,7 @@ class Cluster:
 
     def start(self, port: int, grpc_port: int, emulate: bool, progress: Progress) -> None:
         """Start raylets, Serve and one application per site; returns when all of them answer."""
+        raise_files()
         progress("Ray head")
         self._start_raylets(progress)
         import ray

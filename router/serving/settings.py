@@ -13,6 +13,7 @@ from typing import Any
 
 from ..ingress.http import BODY_BYTES_MAX
 from .certificate import CONTROL
+from .front import Limits, connections_max, write_changes
 
 RAY_VERSION = "2.60.0"
 HTTP_ANSWER_MAX_S = 35
@@ -21,6 +22,7 @@ SWITCH_S = 0.0005
 """How long a thread may keep Python's interpreter from one that waits: a tenth of Python's own. Calls wait behind the log's."""
 GC_THRESHOLDS = (20_000, 20, 50)
 LABEL = "infercast.io"
+LIMITS = Limits()
 GRPC_DOOR = "infercast.router.serving.door.open_door"
 """What Serve calls for each gRPC server that it starts, to have our service on it."""
 GRPC_MESSAGE_BYTES_MAX = BODY_BYTES_MAX + 1024 * 1024
@@ -47,6 +49,7 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int, int], to
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc_port),
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(GRPC_MESSAGE_BYTES_MAX),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections_max()),
         # Ray starts workers, and what these start, at niceness 15: anything else on the machine then makes calls wait.
         "RAY_worker_niceness": "0",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(HTTP_ANSWER_MAX_S),
@@ -86,13 +89,14 @@ def haproxy_folder(temp: Path) -> Path:
     return folder
 
 
-def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) -> Path:
+def write_haproxy(folder: Path, binary: str, certificate: Path | None = None, limits: Limits = LIMITS) -> Path:
     """Write a small program that starts HAProxy with a few changes to the configuration that Serve writes.
 
     Its statistics and metrics listeners go to loopback; the template binds them to every interface whatever
     `http_options` says. A site without replicas is answered at once: the template hands its calls, bodies and all,
     to a proxy on the head that waits for a replica to come back. And with a `certificate` (chain and key in one PEM
-    file) clients are answered over TLS only: Serve's own settings for it are not taken to HAProxy.
+    file) clients are answered over TLS only: Serve's own settings for it are not taken to HAProxy. `limits` are what a
+    client may take.
     """
     program = folder / "haproxy"
     changes = [
@@ -106,14 +110,15 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None) ->
         tls = f"ssl crt {certificate} ssl-min-ver TLSv1.2 alpn"
         changes.append(rf"/^frontend http_frontend/,/bind/ s#\(bind [^ ]*\)$#\1 {tls} h2,http/1.1#")
         changes.append(rf"/^frontend grpc_frontend/,/bind/ s#\(bind [^ ]*\) proto h2$#\1 {tls} h2#")
-    words = " ".join(f"-e '{change}'" for change in changes)
+    script = folder / "changes.sed"
+    script.write_text("\n".join([*write_changes(folder, limits), *changes, ""]), encoding="utf-8")
     program.write_text(
         "#!/bin/sh\n"
         "# Change what Serve wrote, then become HAProxy.\n"
         'previous=""\n'
         'for word in "$@"; do\n'
         '  if [ "$previous" = "-f" ]; then\n'
-        f'    sed -i {words} "$word"\n'
+        f'    sed -i -f "{script}" "$word"\n'
         "  fi\n"
         '  previous="$word"\n'
         "done\n"

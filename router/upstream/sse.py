@@ -63,7 +63,7 @@ class Events:
         if name != b"data":
             return  # comments, and fields that nothing here asks for
         value = value.removeprefix(b" ")
-        self._data_bytes += len(value)
+        self._data_bytes += len(value) + 1  # an empty line takes its place, too
         if self._data_bytes > EVENT_BYTES_MAX:
             raise BadEvents(f"an event of more than {EVENT_BYTES_MAX} bytes")
         self._data.append(value)

@@ -1,6 +1,7 @@
 """The fleet on real Ray: one labelled raylet per edge and cloud site, each replica on the raylet of its site."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from infercast import system
 from infercast.policies.faults import BadInput
 from infercast.policies.model import Hosting, Tier
+from infercast.router.serving.cluster import TOKEN_FILE
+from infercast.router.serving.settings import token_environment
 from tests.cluster.live import FLEET, POLICIES, SERVED, Live
 
 # Another program that joins the cluster. Ray reads its environment when it is first imported.
@@ -28,10 +31,9 @@ Raw = dict[str, Any]
 @pytest.fixture(scope="module")
 def seen(live: Live) -> Raw:
     """What Ray itself says of its nodes and actors."""
-    control = next(process for process in live.processes() if "gcs_server" in process.cmdline()[0])
-    port = next(c.laddr.port for c in control.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-    command = [sys.executable, "-c", PROGRAM, f"127.0.0.1:{port}"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-c", PROGRAM, live.running.ray]
+    known = {**os.environ, **token_environment(live.state / TOKEN_FILE)}
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=known)
     found: Raw = json.loads(told.stdout)
     return found
 

@@ -14,6 +14,7 @@ THEIRS = {
     Kind.UNAUTHENTICATED,
     Kind.FORBIDDEN,
     Kind.NOT_FOUND,
+    Kind.SLOW,
     Kind.TOO_LARGE,
     Kind.WRONG_ENTRY,
     Kind.REFUSED,

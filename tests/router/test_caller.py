@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -11,11 +10,10 @@ from infercast.policies.engine import Engine
 from infercast.policies.model import Request, Rule
 from infercast.policies.patience import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US
 from infercast.policies.snapshot import Report, Snapshot
-from infercast.router.api import Api, Event, Stream, Usage
+from infercast.router.api import Api
 from infercast.router.conduct.caller import Answered
-from infercast.router.conduct.ports import Carried, Lost, Received
+from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
-from infercast.router.runtime.host import Answer
 from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 
 
@@ -334,7 +332,17 @@ def test_a_body_that_never_comes_ends_at_the_deadline() -> None:
 
     with pytest.raises(Trouble) as caught:
         asyncio.run(carried())
-    assert caught.value.kind is Kind.DEADLINE
+    assert caught.value.kind is Kind.SLOW
+
+
+@pytest.mark.parametrize(("deadline_us", "trusted"), [(PATIENCE_FLOOR_US - 1000, True), (3 * PATIENCE_FLOOR_US, False)])
+def test_a_wait_that_its_callers_hurry_cut_short_casts_no_doubt_on_a_place(deadline_us: int, trusted: bool) -> None:
+    with Clock().rules() as clock:
+        at = scene(*["hang"] * 9, engine=without_deadline(), clock=clock)
+        with pytest.raises(Trouble):
+            asyncio.run(at.caller.call(ask(deadline_us=deadline_us), at.body))
+    assert at.runner.tried
+    assert bool(at.snapshot.live[:, kernel.L_HEALTHY].all()) is trusted
 
 
 def test_a_call_that_was_tried_is_not_refused_by_its_own_deadline() -> None:
@@ -381,105 +389,6 @@ def test_the_snapshot_is_the_callers_own() -> None:
     assert scene().caller.fleet is example_fleet()
 
 
-class Events:
-    """A streamed answer that plays a script."""
-
-    def __init__(self, *script: Event | Exception) -> None:
-        self.script = list(script)
-        self.closed = False
-
-    def __aiter__(self) -> "Events":
-        return self
-
-    async def __anext__(self) -> Event:
-        if not self.script:
-            raise StopAsyncIteration
-        event = self.script.pop(0)
-        if isinstance(event, Exception):
-            raise event
-        return event
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-def streamed(*script: Event | Exception) -> tuple[Scene, Events]:
-    """A scene whose runner answers in events."""
-    at, events = scene(), Events(*script)
-    plain = at.runner.run
-
-    async def run(deployment: int, call: Carried, timeout_s: float) -> Answer:
-        return replace(await plain(deployment, call, timeout_s), body=b"", stream=events)
-
-    at.runner.run = run  # type: ignore[method-assign]
-    return at, events
-
-
-async def stream_of(at: Scene) -> Stream:
-    answered = await at.caller.call(ask(), at.body)
-    assert at.journal.of("call") == []
-    assert answered.answer.stream is not None
-    return answered.answer.stream
-
-
-def test_a_streamed_call_has_its_one_line_when_the_stream_has_ended() -> None:
-    at, _ = streamed(b"a", b"b", Usage(7, 2))
-
-    async def play() -> list[Event]:
-        return [event async for event in await stream_of(at)]
-
-    assert asyncio.run(play()) == [b"a", b"b", Usage(7, 2)]
-    line = at.journal.only()
-    assert (line["outcome"], line["reason"], line["tokens"]) == ("answered", "", [7, 2])
-
-
-@pytest.mark.parametrize(
-    ("cut", "reason"), [(Lost("gone"), "lost"), (Trouble(Kind.SATURATED, "full"), "saturated"), (ValueError(), "fault")]
-)
-def test_a_stream_that_is_cut_short_is_no_answered_call(cut: Exception, reason: str) -> None:
-    at, _ = streamed(b"a", cut)
-
-    async def play() -> None:
-        stream = await stream_of(at)
-        assert await anext(stream) == b"a"
-        with pytest.raises(type(cut)):
-            await anext(stream)
-        await stream.aclose()
-
-    asyncio.run(play())
-    line = at.journal.only()
-    assert line["outcome"] != "answered"
-    assert line["reason"] == reason
-
-
-def test_a_site_whose_stream_broke_is_distrusted() -> None:
-    at, _ = streamed(b"a", Lost("gone"))
-
-    async def play() -> str:
-        answered = await at.caller.call(ask(), at.body)
-        assert answered.answer.stream is not None
-        with pytest.raises(Lost):
-            async for _ in answered.answer.stream:
-                pass
-        return answered.deployment
-
-    lost = asyncio.run(play())
-    assert at.snapshot.live[at.caller.fleet.deployment_index[lost], kernel.L_HEALTHY] == 0
-
-
-def test_a_caller_that_hangs_up_in_mid_stream_is_gone_and_ends_the_work() -> None:
-    at, events = streamed(b"a", b"b")
-
-    async def play() -> None:
-        stream = await stream_of(at)
-        await anext(stream)
-        await stream.aclose()
-
-    asyncio.run(play())
-    assert events.closed
-    assert (at.journal.only()["outcome"], at.journal.only()["reason"]) == ("failed", "gone")
-
-
 def test_a_body_that_names_the_model_is_read_only_where_each_of_the_tenants_models_may_enter() -> None:
     at = scene(entry="iad")
     trouble = trouble_of(at, ask(model="", tenant="hospital", entry="iad", origin="newyork", classes=("personal",)))
@@ -512,19 +421,6 @@ def test_a_name_in_the_body_that_nobody_declared_ends_the_call() -> None:
         asyncio.run(at.caller.call(ask(model=""), receive))
     assert caught.value.kind is Kind.NOT_FOUND
     assert at.runner.calls == []
-
-
-def test_a_text_that_is_asked_for_whole_is_not_given_up_for_its_length() -> None:
-    """It is waited for as long as there is time, and what it teaches is when it began."""
-    clock = Clock()
-    at = scene("hang", clock=clock)
-
-    async def receive() -> Received:
-        return Received(b"{}", api=Api.CHAT)
-
-    with clock.rules(), pytest.raises(Trouble):
-        asyncio.run(at.caller.call(ask(deadline_us=250_000), receive))
-    assert at.runner.calls[0][2] == 0.25
 
 
 @pytest.mark.parametrize("word", ["full", "declined"])

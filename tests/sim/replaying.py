@@ -27,7 +27,8 @@ NEVER_US = 10**15
 def unlike(fleet: Fleet, policy: Policy, records: Sequence[tuple[Raw, Raw]]) -> list[str]:
     """The ids of the decisions for which the simulator sends the call elsewhere; records of one policy, with their signals.
 
-    A call that had been tried elsewhere is decided as the simulator decides it: with those deployments shut.
+    A call that had been tried elsewhere is decided as the simulator decides it: with those deployments shut;
+    so are, of a call that names a variant, those of all others.
     """
     if not records:
         return []
@@ -69,7 +70,8 @@ def _laid_out(fleet: Fleet, policy: Policy, records: Sequence[Raw]) -> at.State:
 
 def _put_view(state: at.State, fleet: Fleet, snapshot: Snapshot, record: Raw) -> None:
     request = record["request"]
-    view = snapshot.view(request["entry"], request["model"]).copy()
+    with snapshot.only(request["entry"], request["model"], request.get("variant", "")):
+        view = snapshot.view(request["entry"], request["model"]).copy()
     row_of = fleet.tables.row_of(request["model"])
     view[kernel.V_SHUT, [row_of[index] for index in record["tried"] if index in row_of]] |= kernel.SHUT_TRIED
     entry = state.site[fleet.tables.site_index[request["entry"]], at.S_ENTRY]

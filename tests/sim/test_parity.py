@@ -44,16 +44,19 @@ def asked(dice: Random, entry: str, number: int) -> Request:
     """A call of any tenant, class and origin of the example."""
     policy = dice.choice(list(example_engine().policies.values()))
     models = policy.models or tuple(example_fleet().model_by_id)
+    model = dice.choice(models)
+    variants = [variant.id for variant in example_fleet().model_by_id[model].variants]
     return Request(
         f"r{number}",
         policy.tenant,
-        dice.choice(models),
+        model,
         entry,
         entry if entry == "berlin-cam" else dice.choice(ORIGINS),
         dice.choice([(), *((name,) for name in policy.classes)]),
         payload_bytes=dice.choice([0, 400, 70_000, 602_112]),
         deadline_us=dice.choice([0, 0, 40_000, 500_000]),
         at_s=WALL_S + number,
+        variant=dice.choice(variants) if dice.random() < 0.1 else "",
     )
 
 
@@ -91,13 +94,13 @@ def all_unlike(log: FakeLog) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_routers_log_is_decided_alike(seed: int) -> None:
-    log = routers_log(seed, 120)
+    log = routers_log(seed, 180)
     assert len(log.records) >= 50
     assert all_unlike(log) == []
 
 
 def test_the_logs_hold_what_they_are_to_prove() -> None:
-    records = [record for seed in range(6) for record in routers_log(seed, 120).records]
+    records = [record for seed in range(6) for record in routers_log(seed, 180).records]
     outcomes = Counter(record["outcome"] for record in records)
     assert min(outcomes[name] for name in ("chosen", "refused", "saturated", "unavailable")) >= 5, outcomes
     assert sum(bool(record["tried"]) for record in records) >= 25

@@ -48,6 +48,11 @@ class Answer:
     usage: Usage | None = None
     stream: Stream | None = None
 
+    def __reduce__(self) -> tuple[type["Answer"], tuple[object, ...]]:
+        """Travel by its values in order, which is the fastest."""
+        times = (self.service_us, self.emulated_us, self.at_site_us)
+        return Answer, (self.body, self.header_bytes, self.variant, self.site, *times, self.usage, self.stream)
+
     def after(self, at_site_us: int) -> "Answer":
         """Return it with the time that it took at the site; `replace` takes five times as long, on every call."""
         return Answer(

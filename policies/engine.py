@@ -82,10 +82,13 @@ class Engine:
 
         For calls whose model stands in their body: whether that may be read is judged by the strictest.
         """
+        of = (request.tenant, request.classes, request.entry, request.origin)
         for model in self._models_of(request.tenant):
-            asked = replace(request, model=model)
-            if self.compiled(asked).gate is not None:
-                return asked
+            kind = self._kinds.get((*of, model))
+            if kind is None or not kind.from_s <= request.at_s < kind.until_s:
+                kind = self.compiled(replace(request, model=model))
+            if kind.gate is not None:
+                return replace(request, model=model)
         return None
 
     def _models_of(self, tenant: str) -> tuple[str, ...]:

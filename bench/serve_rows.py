@@ -99,7 +99,8 @@ def measure(
         say(f"round {number + 1} of {rounds}")
         for load in loads:
             # The same rate for all that are compared: a share of what the slowest of them can answer.
-            slowest = min((min(row.per_s) for row in rows.values() if row.per_s), default=0.0)
+            closed = [row for row in rows.values() if row.per_s and row.load.startswith("closed")]
+            slowest = min((min(row.per_s) for row in closed), default=0.0)
             rate_per_s = slowest * (load.share or 0.0)
             for target in targets if number % 2 == 0 else list(reversed(targets)):
                 before_us = cpu_us_of(target.processes)

@@ -220,6 +220,35 @@ def test_a_long_body_goes_whole_and_an_early_answer_ends_it() -> None:
         assert once(port, lambda client: ask(client, long)) == (413, b"too much")
 
 
+def test_a_body_that_an_early_answer_cut_short_is_not_ended_by_the_next_call() -> None:
+    long, behind, first = b"A" * 32_000_000, b"B" * 1000, bytearray()
+    connections: list[int] = []
+
+    def script(connection: socket.socket) -> None:
+        connections.append(1)
+        if len(connections) > 1:
+            answering(answer(b"ok"))(connection)
+            return
+        connection.recv(1000)
+        connection.sendall(answer(b"", "413 Content Too Large", length=2))
+        connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):  # all that was sent is taken, so that nothing waits to be written any more
+            while part := connection.recv(1_000_000):
+                first.extend(part)
+        connection.sendall(b"no")
+        connection.settimeout(5)
+        while part := connection.recv(1_000_000):
+            first.extend(part)
+
+    async def work(client: Client) -> list[Any]:
+        return [await ask(client, long), await ask(client, behind)]
+
+    with scripted(script) as port:
+        assert once(port, work, connections=1) == [(413, b"no"), (200, b"ok")]
+    assert 0 < len(first) < len(long)
+    assert b"B" not in first
+
+
 def test_a_large_answer_is_read_up_to_the_limit_and_no_further() -> None:
     text = answer(b"y" * 300_000)
     with scripted(answering(text)) as port:

@@ -321,6 +321,34 @@ def test_no_more_connections_than_allowed_and_who_waits_is_served() -> None:
     assert most[0] <= 4 + 1  # one that was given up may not have noticed yet
 
 
+def test_room_that_is_promised_to_one_who_waits_is_no_room_for_who_comes_in_between() -> None:
+    now, most = [0], [0]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        await asyncio.sleep(0.05)
+        now[0] -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        if scope["path"] == "/broken":
+            await receive()
+            await receive()
+        await send({"type": "http.response.body", "body": b"k"})
+
+    async def work(client: Client) -> list[Any]:
+        broken = await client.send("POST", httpx.URL("http://x/broken"), b"{}", [], 5.0)
+        waiting = asyncio.create_task(ask(client))
+        await asyncio.sleep(0)
+        await broken.stream.aclose()  # type: ignore[union-attr] - before its end: its room is promised to the one who waits
+        more = [asyncio.create_task(ask(client)) for _ in range(10)]
+        return [await ask(client), await waiting, *await asyncio.gather(*more)]
+
+    with served(app) as port:
+        assert once(port, work, connections=1) == [(200, b"ok")] * 12
+    assert most[0] == 1
+
+
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
     def script(connection: socket.socket) -> None:
         request_on(connection)

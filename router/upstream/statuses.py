@@ -12,7 +12,6 @@ MISSET = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451, 508})
 CALLERS = {400: Kind.BAD_REQUEST, 413: Kind.TOO_LARGE, 415: Kind.BAD_REQUEST, 422: Kind.BAD_REQUEST}
 RETRY_AFTER_S_MAX = 600
 MESSAGE_CHARS_MAX = 500
-HOPS = "infercast-hops"
 
 
 class Full(Lost):
@@ -48,11 +47,10 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
         raise Full(f"{site}: status {status}", _retry_after_s(headers.get("retry-after")))
     if status in MISSET or 300 <= status < 400:
         raise Misset(f"{site}: status {status}")
-    message = said(body)
-    if status in CALLERS and HOPS not in message:
-        raise Trouble(CALLERS[status], message or f"{site} does not take this body")
+    if outcome == "bad_hops":  # a peer's own word, in a header: its message may repeat what the caller sent
+        raise Misset(f"{site}: it does not take our record of hops: is our key there one of a zone with `peer: true`?")
     if status in CALLERS:
-        raise Misset(f"{site}: {message}")
+        raise Trouble(CALLERS[status], said(body) or f"{site} does not take this body")
     raise Lost(f"{site}: status {status}")
 
 

@@ -232,7 +232,9 @@ def test_a_body_that_an_early_answer_cut_short_is_not_ended_by_the_next_call() -
         connection.recv(1000)
         connection.sendall(answer(b"", "413 Content Too Large", length=2))
         connection.settimeout(0.5)
-        with contextlib.suppress(TimeoutError):  # all that was sent is taken, so that nothing waits to be written any more
+        with contextlib.suppress(
+            TimeoutError
+        ):  # all that was sent is taken, so that nothing waits to be written any more
             while part := connection.recv(1_000_000):
                 first.extend(part)
         connection.sendall(b"no")

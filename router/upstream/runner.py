@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 import httpx
 
@@ -143,10 +144,15 @@ class Upstreams:
         try:
             async with asyncio.timeout(CHECK_S):
                 response = await target.client.send("GET", target.health, b"", [], CHECK_S)
-                await target.client.read(response)
+                with suppress(BadAnswer):  # longer than an answer may be: what it says is not asked, and nothing of it is kept
+                    await target.client.read(response)
         except (httpx.TransportError, TimeoutError) as error:
             standing.lives = False
             standing.tell(f"{type(error).__name__}: {error}", "it does not answer; it is asked again all the time")
+            return None
+        except Exception as error:  # noqa: BLE001 - it would end the watch, and what was known of the site would stand for ever
+            standing.lives = False
+            standing.tell(f"{type(error).__name__}: {error}", "this is our fault; it is asked again all the time", error)
             return None
         took_us = now_us() - began_us
         if response.status_code in (401, 403):

@@ -41,12 +41,12 @@ class Standing:
         """Take in that a deployment has answered."""
         self.misset_row.pop(index, None)
 
-    def tell(self, what: str, remedy: str) -> None:
-        """Say something of the site in the log, unless it was said a moment ago."""
+    def tell(self, what: str, remedy: str, fault: Exception | None = None) -> None:
+        """Say something of the site in the log, unless it was said a moment ago; of a fault of ours, where it happened."""
         at_us = now_us()
         if at_us - self.told_us.get(remedy, -TOLD_EVERY_US) >= TOLD_EVERY_US:
             self.told_us[remedy] = at_us
-            log.warning("upstream %s: %s (%s)", self.site, what, remedy)
+            log.warning("upstream %s: %s (%s)", self.site, what, remedy, exc_info=fault)
 
     def healthy(self, index: int) -> bool:
         """Return whether calls may go to a deployment."""

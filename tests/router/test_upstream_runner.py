@@ -450,6 +450,28 @@ def test_an_answer_that_is_too_large_is_lost_and_the_upstream_still_well() -> No
         upon(port, work, answer_bytes_max=2000)
 
 
+def test_what_is_asked_to_see_whether_it_lives_may_answer_at_any_length() -> None:
+    async def work(upstreams: Upstreams, fleet: Fleet) -> None:
+        assert await upstreams.check("far") is not None
+        assert upstreams.healthy(index_of(fleet, "llama"))
+
+    with scripted(answering(answer(b" " * 5000))) as port:
+        upon(port, work, answer_bytes_max=2000)
+
+
+def test_what_nobody_foresaw_is_an_upstream_that_does_not_live_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        fleet = upstream_fleet(f"http://{'a' * 64}.example")  # no name may be so long, and Python raises what is no OSError
+        upstreams = Upstreams(fleet, HERE)
+        upstreams.standings["far"].lives = True
+        assert [await upstreams.check("far") for _ in range(2)] == [None, None]
+        assert not upstreams.healthy(index_of(fleet, "llama"))
+        await upstreams.aclose()
+
+    run_async(work())
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
 def test_a_hundred_streams_at_once_all_come_whole() -> None:
     parts = [chunk(str(number)) for number in range(20)] + [chunk(finish="stop"), USED]
 

@@ -165,6 +165,12 @@ def test_tensors_go_as_they_came_and_come_back_under_our_names() -> None:
     assert came.body[came.header_bytes :] == b"\x00\xff\r"
 
 
+def test_an_answer_that_is_nested_too_deeply_is_lost() -> None:
+    deep = b'{"outputs":[],"x":%s%s}' % (b"[" * 300, b"]" * 300)
+    with scripted(answering(answer(deep))) as port, pytest.raises(Lost, match="too deeply"):
+        ran(port, call_of(Api.INFER, INFER), api="oip")
+
+
 def test_to_a_peer_go_class_deadline_id_and_the_way_so_far() -> None:
     told: Raw = {"outputs": []}
     text = answer(as_json(told), "200 OK", "infercast-emulated-ms: 12.5", "infercast-at-site-ms: 3")
@@ -263,8 +269,11 @@ def test_no_redirect_is_followed() -> None:
     assert asked == []
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff"])
-def test_a_body_that_is_no_json_object_goes_nowhere(body: bytes) -> None:
+DEEP = b'{"x":%s%s}' % (b"[" * 300, b"]" * 300)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff", DEEP])
+def test_a_body_that_is_no_json_object_or_too_deep_goes_nowhere(body: bytes) -> None:
     seen: list[bytes] = []
     with scripted(recording(answer(b"{}"), seen)) as port, pytest.raises(Trouble) as caught:
         ran(port, call_of(body=body))

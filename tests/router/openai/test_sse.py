@@ -13,6 +13,7 @@ from infercast.router.conduct.ports import Lost
 from infercast.router.errors import Gone, Kind, Trouble
 from infercast.router.ingress.presence import Presence
 from infercast.router.ingress.sse import DONE, EventStream
+from infercast.router.upstream.sse import Events
 
 
 @dataclass
@@ -43,16 +44,17 @@ class Wire:
 
 @dataclass
 class Source:
-    """A stream of two events and then what a test wants; knows whether it was closed."""
+    """A stream of events and then what a test wants; knows whether it was closed."""
 
+    parts: tuple[bytes, ...] = (b'{"a":1}', b'{"a":2}')
     then: BaseException | None = None
     waits: bool = False
     closed: bool = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         try:
-            yield b'{"a":1}'
-            yield b'{"a":2}'
+            for event in self.parts:
+                yield event
             if self.waits:
                 await asyncio.Event().wait()
             if self.then is not None:
@@ -84,6 +86,13 @@ def test_events_are_framed_and_end_in_done() -> None:
     assert dict(start["headers"])[b"infercast-site"] == b"fra"
     assert wire.ended
     assert source.closed
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_of_several_lines_arrives_as_one(end: bytes) -> None:
+    lines = [b'{"choices":', b"", b'[{"delta": {"content": "a\xe2\x80\xa8b"}}]}']
+    wire = send(Source(parts=(end.join(lines),)))
+    assert Events().feed(wire.text) == [b"\n".join(lines), b"[DONE]"]
 
 
 @pytest.mark.parametrize(

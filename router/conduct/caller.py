@@ -130,7 +130,7 @@ class Caller:
 
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
-            if isinstance(error, Lost):
+            if isinstance(error, Lost) and not error.alive:
                 self._give_up(self.fleet.deployment_index[answered.deployment])
             self._write(carrying, answered, error, began_us)
 

@@ -36,6 +36,12 @@ class Declined(Lost):
     alive = True
 
 
+class Broken(Lost):
+    """A call came to nothing at an upstream that is there: that may be the call's own doing, and is no reason to spare it others."""
+
+    alive = True
+
+
 def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     """Return for a 200; raise what any other status means: Trouble for the caller's faults, else a kind of Lost."""
     if status == 200:

@@ -16,7 +16,7 @@ from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
 from infercast.router.upstream.runner import Upstreams
-from infercast.router.upstream.statuses import Declined, Full, Misset
+from infercast.router.upstream.statuses import Broken, Declined, Full, Misset
 from tests.router.upstreams import (
     answer,
     answering,
@@ -220,18 +220,18 @@ def status(line: str, body: Raw | None = None, *headers: str) -> bytes:
         (status("404 Not Found"), Misset),
         (status("301 Moved", None, "location: http://169.254.169.254/"), Misset),
         (status("307 Temporary Redirect", None, "location: http://127.0.0.1:1/"), Misset),
-        (status("500 Internal Server Error"), Lost),
-        (status("502 Bad Gateway"), Lost),
-        (status("503 Service Unavailable"), Lost),
-        (status("504 Gateway Timeout"), Lost),
-        (status("204 No Content"), Lost),
+        (status("500 Internal Server Error"), Broken),
+        (status("502 Bad Gateway"), Broken),
+        (status("503 Service Unavailable"), Broken),
+        (status("504 Gateway Timeout"), Broken),
+        (status("204 No Content"), Broken),
         (status("403 Forbidden", None, "infercast-outcome: refused"), Declined),
         (status("421 Misdirected", None, "infercast-outcome: wrong_entry"), Declined),
         (status("508 Loop Detected", None, "infercast-outcome: loop"), Misset),
         (status("400 Bad Request", {"error": "infercast-hops: sk-far"}, "infercast-outcome: bad_hops"), Misset),
-        (answer(b"not json"), Lost),
-        (answer(b"[1, 2]"), Lost),
-        (answer(as_json(SAID), "200 OK", "content-encoding: gzip"), Lost),
+        (answer(b"not json"), Broken),
+        (answer(b"[1, 2]"), Broken),
+        (answer(as_json(SAID), "200 OK", "content-encoding: gzip"), Broken),
     ],
 )
 def test_what_is_not_the_callers_fault_is_decided_again(text: bytes, kind: type[Lost]) -> None:
@@ -459,6 +459,44 @@ def test_an_answer_that_is_too_large_is_lost_and_the_upstream_still_well() -> No
         upon(port, work, answer_bytes_max=2000)
 
 
+def test_what_one_callers_body_breaks_is_no_reason_to_spare_the_upstream_everybodys_calls() -> None:
+    def script(connection: socket.socket) -> None:
+        while asked := request_on(connection):
+            if b"poison" in asked:
+                reset(connection)
+                return
+            connection.sendall(answer(as_json(SAID)))
+
+    async def work(upstreams: Upstreams, fleet: Fleet) -> None:
+        index, poison = index_of(fleet, "llama"), call_of(body={"messages": "poison"})
+
+        async def lost() -> bool:
+            with pytest.raises(Lost) as caught:
+                await upstreams.run(index, poison, 5.0)
+            assert upstreams.healthy(index)
+            return not caught.value.alive
+
+        assert await upstreams.check("far") is not None
+        assert [await lost() for _ in range(2)] == [False, False]
+        await upstreams.run(index, call_of(), 5.0)
+        assert [await lost() for _ in range(3)] == [False, False, True]  # nothing else came back: it may be the site
+
+    with scripted(script) as port:
+        upon(port, work)
+
+
+def test_an_upstream_that_takes_no_connection_does_not_live() -> None:
+    async def work(upstreams: Upstreams, fleet: Fleet) -> None:
+        index = index_of(fleet, "llama")
+        upstreams.standings["far"].lives = True
+        with pytest.raises(Lost) as caught:
+            await upstreams.run(index, call_of(), 5.0)
+        assert not caught.value.alive
+        assert not upstreams.healthy(index)
+
+    upon(1, work)
+
+
 def test_what_is_asked_to_see_whether_it_lives_may_answer_at_any_length() -> None:
     async def work(upstreams: Upstreams, fleet: Fleet) -> None:
         assert await upstreams.check("far") is not None
@@ -470,7 +508,9 @@ def test_what_is_asked_to_see_whether_it_lives_may_answer_at_any_length() -> Non
 
 def test_what_nobody_foresaw_is_an_upstream_that_does_not_live_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
-        fleet = upstream_fleet(f"http://{'a' * 64}.example")  # no name may be so long, and Python raises what is no OSError
+        fleet = upstream_fleet(
+            f"http://{'a' * 64}.example"
+        )  # no name may be so long, and Python raises what is no OSError
         upstreams = Upstreams(fleet, HERE)
         upstreams.standings["far"].lives = True
         assert [await upstreams.check("far") for _ in range(2)] == [None, None]

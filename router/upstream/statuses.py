@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 
+from infercast.policies.model import Rule
+
 from ..conduct.ports import Lost
 from ..errors import Kind, Trouble
 
@@ -49,6 +51,9 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     outcome = headers.get("infercast-outcome")
     if outcome in ("refused", "wrong_entry"):
         raise Declined(f"{site}: {outcome}")
+    if outcome == "saturated" and _rule(body) == Rule.DEADLINE_LOAD.word:
+        # There is room, for calls that have more time left than this one.
+        raise Declined(f"{site}: saturated for this call's deadline")
     if status == 429 or outcome == "saturated" or (status == 503 and "retry-after" in headers):
         raise Full(f"{site}: status {status}", _retry_after_s(headers.get("retry-after")))
     if status in MISSET or 300 <= status < 400:
@@ -65,6 +70,18 @@ def _retry_after_s(value: str | None) -> int:
     if value is None or not value.isascii() or not value.isdigit():
         return 1
     return min(max(1, int(value[:6])), RETRY_AFTER_S_MAX)
+
+
+def _rule(body: bytes) -> Any:
+    """Return the rule by which a peer had nothing for a call, in the shape of either API; None where it names none."""
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    for name in ("error", "infercast"):
+        inner = value.get(name) if isinstance(value, dict) else None
+        value = inner if isinstance(inner, dict) else value
+    return value.get("rule") if isinstance(value, dict) else None
 
 
 def said(body: bytes) -> str:

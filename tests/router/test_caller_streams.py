@@ -98,7 +98,7 @@ def test_a_site_whose_stream_broke_is_distrusted_unless_it_is_well(cut: Lost, di
         return answered.deployment
 
     lost = asyncio.run(play())
-    assert (at.snapshot.live[at.caller.fleet.deployment_index[lost], kernel.L_HEALTHY] == 0) is distrusted
+    assert bool(at.snapshot.live[at.caller.fleet.deployment_index[lost], kernel.L_HEALTHY]) is not distrusted
 
 
 def test_a_caller_that_hangs_up_in_mid_stream_is_gone_and_ends_the_work() -> None:

@@ -10,10 +10,13 @@ import orjson
 import pytest
 
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Request
+from infercast.policies.model import Request, Rule
 from infercast.router.api import Api, Usage
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.errors import Kind, Trouble
+from infercast.router.ingress.answers import reply_of
+from infercast.router.ingress.http import Reply
+from infercast.router.ingress.openai_errors import openai_reply_of
 from infercast.router.runtime.host import Answer
 from infercast.router.upstream.runner import Upstreams
 from infercast.router.upstream.statuses import Broken, Declined, Full, Misset
@@ -209,6 +212,13 @@ def status(line: str, body: Raw | None = None, *headers: str) -> bytes:
     return answer(as_json(body or {}), line, *headers)
 
 
+def saturated(rule: Rule, written: Callable[[Trouble], Reply] = reply_of) -> bytes:
+    """What a peer's ingress says when a candidate would pass without its load."""
+    reply = written(Trouble(Kind.SATURATED, "0/2 candidates pass", "", {"outcome": "saturated", "rule": rule.word}))
+    lines = [f"{name.decode()}: {value.decode()}" for name, value in reply.headers]
+    return answer(reply.body, "503 Service Unavailable", *lines)
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -227,6 +237,11 @@ def status(line: str, body: Raw | None = None, *headers: str) -> bytes:
         (status("204 No Content"), Broken),
         (status("403 Forbidden", None, "infercast-outcome: refused"), Declined),
         (status("421 Misdirected", None, "infercast-outcome: wrong_entry"), Declined),
+        (saturated(Rule.DEADLINE_LOAD), Declined),
+        (saturated(Rule.DEADLINE_LOAD, openai_reply_of), Declined),
+        (saturated(Rule.CAPACITY), Full),
+        (saturated(Rule.CAPACITY, openai_reply_of), Full),
+        (status("503 Service Unavailable", None, "infercast-outcome: saturated"), Full),
         (status("508 Loop Detected", None, "infercast-outcome: loop"), Misset),
         (status("400 Bad Request", {"error": "infercast-hops: sk-far"}, "infercast-outcome: bad_hops"), Misset),
         (answer(b"not json"), Broken),

@@ -342,7 +342,8 @@ def test_room_that_is_promised_to_one_who_waits_is_no_room_for_who_comes_in_betw
         broken = await client.send("POST", httpx.URL("http://x/broken"), b"{}", [], 5.0)
         waiting = asyncio.create_task(ask(client))
         await asyncio.sleep(0)
-        await broken.stream.aclose()  # type: ignore[union-attr] - before its end: its room is promised to the one who waits
+        # Before its end: its room is promised to the one who waits.
+        await broken.stream.aclose()  # type: ignore[union-attr]
         more = [asyncio.create_task(ask(client)) for _ in range(10)]
         return [await ask(client), await waiting, *await asyncio.gather(*more)]
 

@@ -96,6 +96,11 @@ class Caller:
             raise self._refusal(shut, self.engine.choose(shut, self.snapshot), ())
         return None
 
+    def ready(self) -> None:
+        """Raise Trouble where no call may begin, since the journal has no room for its line: it would be paid and not told."""
+        if self._journal.full and not self._journal.retry():
+            raise Trouble(Kind.UNAVAILABLE, f"the journal of {self.entry} has no room", "its operator makes some")
+
     def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
         decision_id = self.engine.decision_id(request, self.snapshot, tried)
@@ -106,8 +111,9 @@ class Caller:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
-        whoever gets one closes it. `hops` are the clusters that it has come through: the first of them settles it.
+        whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it.
         """
+        self.ready()
         began_us = _now_us()
         carrying = Carrying(request, f"{self.entry}-{os.getpid()}-{next(self._numbers)}", hops)
         try:

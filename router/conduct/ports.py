@@ -87,6 +87,13 @@ class DecisionLog(Protocol):
 class Journal(Protocol):
     """Writes down what happened: metadata only, never a payload."""
 
+    full: bool
+    """Whether lines wait that could not be written: then no new call is to begin."""
+
+    def retry(self) -> bool:
+        """Write the lines that wait; True when none is left."""
+        ...
+
     def write(self, kind: str, **facts: Any) -> None:
         """Append one line."""
         ...

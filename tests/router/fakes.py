@@ -85,6 +85,11 @@ class FakeJournal:
     """Keeps what was written down."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
+    full: bool = False
+
+    def retry(self) -> bool:
+        """Say whether there is room."""
+        return not self.full
 
     def write(self, kind: str, **facts: Any) -> None:
         """Keep one line."""

@@ -25,7 +25,7 @@ from ..api import Api, Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from ..streams import Watched
-from .ports import Carried, Journal, Lost, Receive, Received, Runner
+from .ports import Carried, Journal, Lost, Receive, Received, Runner, lost_in
 from .prompt import Begun
 from .recorder import Recorder
 
@@ -182,7 +182,8 @@ class Caller:
             sent_us = _now_us()
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
-            except (Lost, TimeoutError) as error:
+            except (Lost, TimeoutError, Trouble) as met:
+                error = lost_in(met)
                 if whole_text and isinstance(
                     error, TimeoutError
                 ):  # too long a text for its deadline says nothing of who makes it

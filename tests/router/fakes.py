@@ -193,6 +193,8 @@ TROUBLES: dict[str, Callable[[], Exception]] = {
     "trouble": lambda: Trouble(Kind.BAD_REQUEST, "input 'image' is missing"),
     "fault": lambda: Trouble(Kind.FAULT, "the replica says it is its fault"),
     "broken": lambda: RuntimeError("nobody foresaw this"),
+    "saturated": lambda: Trouble(Kind.SATURATED, "256 streams are on"),
+    "unavailable": lambda: Trouble(Kind.UNAVAILABLE, "this model was taken down"),
     "full": lambda: Full("far: status 429", 7),
     "declined": lambda: Declined("far: refused"),
 }

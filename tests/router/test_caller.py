@@ -423,7 +423,7 @@ def test_a_name_in_the_body_that_nobody_declared_ends_the_call() -> None:
     assert at.runner.calls == []
 
 
-@pytest.mark.parametrize("word", ["full", "declined"])
+@pytest.mark.parametrize("word", ["full", "declined", "saturated", "unavailable"])
 def test_who_has_no_room_or_declines_is_left_out_of_this_call_and_not_distrusted(word: str) -> None:
     at = scene(word)
     request = ask()
@@ -439,6 +439,7 @@ def test_where_the_last_that_was_tried_had_no_room_the_caller_hears_when_to_come
         trouble = trouble_of(scene(*script), ask())
         assert (trouble.kind, trouble.extra["retry_after_s"]) == (Kind.SATURATED, 7)
     assert trouble_of(scene("full", *["lost"] * 9), ask()).kind is Kind.DEADLINE
+    assert trouble_of(scene(*["saturated"] * 9), ask()).kind is Kind.SATURATED
 
 
 def test_a_call_of_a_peer_is_not_settled_here_and_carries_its_way_on() -> None:

@@ -7,6 +7,7 @@ that the policy does not allow, and every call ends in exactly one way, inside i
 import asyncio
 import itertools
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,8 @@ class Caller:
         self._runner = runner
         self._recorder = recorder
         self._journal = journal
+        # In a container every process has the same number: what is settled under it must not repeat after a restart.
+        self._series = f"{entry}-{os.getpid()}-{secrets.token_hex(4)}-"
         self.install(engine, None)
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
         self._numbers = itertools.count(1)
@@ -115,7 +118,7 @@ class Caller:
         """
         self.ready()
         began_us = _now_us()
-        carrying = Carrying(request, f"{self.entry}-{os.getpid()}-{next(self._numbers)}", hops)
+        carrying = Carrying(request, f"{self._series}{next(self._numbers)}", hops)
         try:
             choice = self.admit(request)
             begun = Begun(receive())

@@ -14,6 +14,7 @@ from infercast.router.api import Api
 from infercast.router.conduct.caller import Answered
 from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
+from infercast.router.upstream.hops import HOP
 from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 
 
@@ -461,3 +462,15 @@ def test_a_refused_call_of_a_peer_is_not_settled_here_either() -> None:
     with Clock().rules(), pytest.raises(Trouble):
         asyncio.run(at.caller.call(refused, at.body, ("0123456789abcdef/par-7-1",)))
     assert at.journal.only()["settled"] is False
+
+
+def test_no_number_repeats_in_a_process_that_bears_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infercast.router.conduct.caller.os.getpid", lambda: 1)
+    numbers = []
+    for _ in range(2):
+        at = scene()
+        carry(at, ask())
+        carry(at, ask())
+        numbers += [line["number"] for line in at.journal.lines]
+    assert len(set(numbers)) == 4
+    assert all(HOP.fullmatch(f"{'a' * 16}/{number}") for number in numbers)

@@ -55,9 +55,15 @@ class Engine:
         self._scratch: dict[int, tuple[Table, Table]] = {}
 
     def models_of(self, tenant: str) -> tuple[str, ...]:
-        """Return the models that a tenant may call."""
-        policy = self.policies[tenant]
-        return tuple(model.id for model in self.fleet.models if _may_call(policy, model.id))
+        """Return the models that a tenant may call. Raises Unknown for one that has no policy."""
+        found = self._models.get(tenant)
+        if found is None:
+            policy = self.policies.get(tenant)
+            if policy is None:
+                raise Unknown("tenant", tenant, tuple(sorted(self.policies)))
+            found = tuple(model.id for model in self.fleet.models if _may_call(policy, model.id))
+            self._models[tenant] = found
+        return found
 
     def compiled(self, request: Request) -> Compiled:
         """Return the arrays for a request's kind, made on first need. Raises Unknown for names nobody declared."""
@@ -74,21 +80,17 @@ class Engine:
     def shut(self, request: Request) -> Request | None:
         """Return the call with a model that it may not enter here for, None where it may for each that its tenant may call.
 
-        For calls whose model stands in their body: whether that may be read is judged by the strictest.
+        For calls whose model stands in their body: whether that may be read is judged by the strictest. Raises Unknown
+        where there is none to call, and so nothing to read.
         """
-        for model in self._models_of(request.tenant):
+        models = self.models_of(request.tenant)
+        if not models:
+            raise Unknown("model", request.model, ())
+        for model in models:
             asked = replace(request, model=model)
             if self.compiled(asked).gate is not None:
                 return asked
         return None
-
-    def _models_of(self, tenant: str) -> tuple[str, ...]:
-        found = self._models.get(tenant)
-        if found is None:
-            if tenant not in self.policies:
-                raise Unknown("tenant", tenant, tuple(sorted(self.policies)))
-            found = self._models[tenant] = self.models_of(tenant)
-        return found
 
     def _check(self, request: Request) -> Policy:
         policy = self.policies.get(request.tenant)

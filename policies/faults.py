@@ -36,10 +36,14 @@ class BadInput(Exception):  # noqa: N818 - a caller's mistake, not our error; th
         return BadInput, (self.faults,)
 
 
+WORD_CHARS_MAX = 100
+"""How much of a word is compared: the time that this takes grows with its square."""
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return a remedy naming the nearest known word, or the known words themselves when none is near."""
     words = sorted(set(known))
-    near = get_close_matches(str(word), words, n=1, cutoff=0.6)
+    near = get_close_matches(str(word)[:WORD_CHARS_MAX], words, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(words)}" if words else "none are declared"

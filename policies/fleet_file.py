@@ -204,11 +204,11 @@ def _check_deployments(document: Document, fleet: Fleet) -> Iterable[Fault]:
         if deployment.batch_max > 1 and (why := _unbatchable(deployment, fleet.cards[deployment.variant])):
             yield document.fault((*at, "batch_max"), why, "leave batch_max out")
         key = (site.id, deployment.accelerator)
-        used[key] = used.get(key, 0) + (deployment.replicas if deployment.hosted is Hosting.OWN else 0)
-        if used[key] > site.accelerators[deployment.accelerator].slots:
-            message = (
-                f"site {site.id!r} has {site.accelerators[deployment.accelerator].slots} {deployment.accelerator} slots"
-            )
+        needed = deployment.replicas if deployment.hosted is Hosting.OWN else 0
+        used[key] = used.get(key, 0) + needed
+        slots = site.accelerators[deployment.accelerator].slots
+        if needed and used[key] > slots:
+            message = f"site {site.id!r} has {slots} {deployment.accelerator} slots"
             yield document.fault((*at, "replicas"), message, "fewer replicas, or more slots")
 
 

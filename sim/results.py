@@ -218,7 +218,10 @@ class _Summing:
 
     def _busy(self, site: int) -> Busy:
         rows = np.flatnonzero(self._places.site[: self._places.deployments] == site)
-        busy_us, ready_us = self._run.busy_us[rows].sum(axis=0), self._run.replica_us[rows].sum(axis=0)
+        # In replicas' time: one that can run hundreds of calls at once is no hundreds of replicas.
+        at_once = np.array([self._fleet.deployments[row].concurrency for row in rows], dtype=np.int64)[:, None]
+        busy_us, ready_us = (of[rows] // at_once for of in (self._run.busy_us, self._run.replica_us))
+        busy_us, ready_us = busy_us.sum(axis=0), ready_us.sum(axis=0)
         pairs = zip(busy_us.tolist(), ready_us.tolist(), strict=True)
         return _busy(busy_us, ready_us, tuple(_ratio(busy, ready) for busy, ready in pairs))
 

@@ -32,7 +32,7 @@ WAY_PROBE_S = 0.8
 """What a probe of a way may take: what the device knows of itself must not grow old over it."""
 STALL_S = 30.0
 """How long the next event of a streamed answer may take to come."""
-LOST_STATUSES = frozenset({500, 502, 503, 504})
+LOST_STATUSES = frozenset({401, 500, 502, 503, 504})
 
 
 class DeviceRunner:
@@ -114,9 +114,9 @@ class DeviceRunner:
         site = self._fleet.deployments[index].site
         path = self._fleet.network.path(self._site, site)
         there_us = one_way_us(path, len(call.body))
-        headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": call.request.id}
+        headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": _ascii(call.request.id)}
         if call.request.classes:
-            headers["infercast-class"] = ", ".join(call.request.classes)
+            headers["infercast-class"] = _ascii(", ".join(call.request.classes))
         if call.header_bytes is not None:
             headers["inference-header-content-length"] = str(call.header_bytes)
         if call.stream:
@@ -221,6 +221,11 @@ def _bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
+def _ascii(text: str) -> str:
+    """Return what a header may hold of a text."""
+    return text.encode("ascii", "replace").decode()
+
+
 def _path_of(call: Carried) -> str:
     """Return where a site takes a call in its own words."""
     if call.api is not Api.INFER:
@@ -242,6 +247,7 @@ def _answer_of(response: httpx.Response, body: bytes, away_us: int) -> Answer:
             emulated_us=emulated_us,
             at_site_us=int(float(response.headers.get("infercast-at-site-ms", 0)) * 1000),
         )
+    # 401: this device's own key is not taken there, which is no fault of who calls.
     if response.status_code == 200 or response.status_code in LOST_STATUSES:
         raise Lost(f"status {response.status_code}")
     kind = next((kind for kind, status in STATUS.items() if status == response.status_code), Kind.FAULT)

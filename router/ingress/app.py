@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ..conduct.caller import Caller
+from infercast.policies.engine import Unknown
+
+from ..conduct.caller import Caller, unknown
 from ..conduct.ports import Journal
 from ..errors import Gone, Kind, Trouble
 from ..keys import Keys
@@ -75,6 +77,8 @@ class Ingress:
             return await route.handler(ask)
         except Trouble as trouble:
             return told(trouble)
+        except Unknown as error:  # its tenant's policy has gone while it was on its way
+            return told(unknown(error))
         except Gone:
             return None
         except asyncio.CancelledError:

@@ -6,6 +6,7 @@ model that its tenant may call; `infercast-model` in the metadata names the one,
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -17,10 +18,11 @@ from infercast.policies.model import Request
 from infercast.policies.units import US_PER_S
 
 from .. import VERSION
+from ..conduct.caller import unknown
 from ..conduct.ports import Received
 from ..errors import Gone, Kind, Trouble
 from ..rpc import messages as wire
-from ..rpc.bodies import answer_of, asked_of
+from ..rpc.bodies import NAME_CHARS_MAX, answer_of, asked_of
 from .desk import Desk
 from .http import BODY_BYTES_MAX, Ask, Message
 from .models import EXTENSIONS, metadata_of, ready
@@ -40,25 +42,29 @@ class End(Exception):  # noqa: N818 - how a stream of calls ends, not an error
 class RpcCall:
     """A call as far as its metadata; its messages are read when asked for.
 
-    `left_s` is what gRPC's own deadline leaves of the time, in seconds, None where there is none.
+    `until_s` is gRPC's own deadline on the monotonic clock, in seconds, None where there is none.
     """
 
     ask: Ask
     messages: AsyncIterator[bytes]
-    left_s: float | None = None
+    until_s: float | None = None
 
     @classmethod
     def of(
         cls, metadata: Iterable[tuple[str, str | bytes]], messages: AsyncIterator[bytes], left_s: float | None
     ) -> Self:
-        """Return a call from what a server is told of it. A name that stands twice counts with both its values."""
+        """Return a call from what a server is told of it. A name that stands twice counts with both its values.
+
+        `left_s` is what gRPC's deadline leaves of the time, None where there is none.
+        """
         headers: dict[bytes, bytes] = {}
         for name, value in metadata:
             if name.endswith("-bin") or name == "content-length":
                 continue
             key, text = name.encode(), value if isinstance(value, bytes) else value.encode("latin-1", "replace")
             headers[key] = b", ".join([headers[key], text]) if key in headers else text
-        return cls(Ask("POST", "", headers, _nothing), messages, left_s)
+        until_s = None if left_s is None else time.monotonic() + left_s
+        return cls(Ask("POST", "", headers, _nothing), messages, until_s)
 
     async def read(self) -> bytes:
         """Return the next message. Raises End where there is none, Trouble for one that is too large."""
@@ -111,7 +117,7 @@ class Rpc:
 
     async def _named(self, call: RpcCall, kind: Any) -> tuple[Any, dict[str, Any]]:
         """Return a message that names a model, and what is known of that. The key is judged before it is read."""
-        key = self._desk.key(call.ask)
+        self._desk.key(call.ask)
         try:
             async with asyncio.timeout(READ_S):
                 message = await call.only()
@@ -121,6 +127,9 @@ class Rpc:
             asked = kind.FromString(message)
         except DecodeError as error:
             raise Trouble(Kind.BAD_REQUEST, f"the message is no {kind.DESCRIPTOR.full_name}") from error
+        if max(len(asked.name), len(asked.version)) > NAME_CHARS_MAX:
+            raise Trouble(Kind.BAD_REQUEST, "the name of the model or version is too long", f"at most {NAME_CHARS_MAX}")
+        key = self._desk.key(call.ask)  # as it is now: the message may have been long in coming
         return asked, metadata_of(self._desk.caller, key.tenant, asked.name, asked.version)
 
     async def infer(self, call: RpcCall) -> Said:
@@ -142,7 +151,8 @@ class Rpc:
                 message = await call.read()
             except End:
                 return
-            yield _streamed(await said_by(self._carry(call, request, _giving(message))))
+            # It may have come long after: whose call it is and what time it has are as they are now.
+            yield _streamed(await said_by(self._carry(call, self._request(call), _giving(message))))
 
     def _may_enter(self, request: Request) -> bool:
         engine = self._desk.caller.engine
@@ -155,7 +165,8 @@ class Rpc:
         """Return the metadata of a call. Its model is empty where only the message says it."""
         ask = call.ask
         request = self._desk.request_of(ask, self._desk.key(ask), ask.header("infercast-model") or "")
-        left_us = 0 if call.left_s is None else max(1, int(call.left_s * US_PER_S))
+        until_s = call.until_s
+        left_us = 0 if until_s is None else max(1, int((until_s - time.monotonic()) * US_PER_S))
         return replace(request, deadline_us=tighter(request.deadline_us, left_us))
 
     async def _carry(self, call: RpcCall, request: Request, read: Read) -> Said:
@@ -181,6 +192,8 @@ async def said_by(running: Awaitable[Said]) -> Said:
         return await running
     except Trouble as trouble:
         return said_of(trouble)
+    except Unknown as error:  # its tenant's policy has gone while it was on its way
+        return said_of(unknown(error))
     except asyncio.CancelledError:
         raise
     except Exception:

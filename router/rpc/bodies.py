@@ -47,12 +47,19 @@ class Asked:
     header_bytes: int
 
 
+NAME_CHARS_MAX = 256
+"""Of models, versions and ids: they stand in logs and answers."""
+
+
 def asked_of(message: bytes) -> Asked:
     """Return the call in a serialised ModelInferRequest. Raises Trouble(BAD_REQUEST) that names the field."""
     try:
         request = ModelInferRequest.FromString(message)
     except DecodeError as error:
         raise bad("the message is no inference.ModelInferRequest", "see router/rpc/inference.proto") from error
+    for name in (request.model_name, request.model_version, request.id):
+        if len(name) > NAME_CHARS_MAX:
+            raise bad(f"a name has {len(name)} characters", f"at most {NAME_CHARS_MAX}")
     tensors = request.inputs
     if not 0 < len(tensors) <= TENSORS_MAX:
         raise bad(f"inputs holds {len(tensors)} tensors", f"send 1 to {TENSORS_MAX}")

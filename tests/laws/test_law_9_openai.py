@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from infercast.policies.engine import Engine
 from infercast.policies.model import Outcome, Request
+from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 from tests.laws.oracle import may_enter
 from tests.laws.test_law_9_ingress import ENTRIES, KINDS, TENANTS, headers_of, world_door
 from tests.laws.worlds import World, worlds
-from tests.router.fakes import ROOT, WALL_S, Door, Exchange, door, example_engine
+from tests.router.fakes import ROOT, WALL_S, Door, Exchange, door, example_engine, example_fleet
 from tests.router.openai.tiny import fleet
 
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
@@ -70,6 +71,15 @@ def test_in_any_world_no_byte_is_read_that_may_not_enter(world: World, path: str
     models = caller.engine.models_of("t")
     assert found.receives == int(all(may_enter(world.asking(model=model), caller.fleet, entry) for model in models))
     assert found.status == (400 if found.receives else found.status)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_of_a_tenant_that_may_call_nothing_nothing_is_read(path: str) -> None:
+    policy = Policy.model_validate({"version": 1, "tenant": "studio", "models": [], "classes": {"gameplay": {}}})
+    found = door(engine=Engine(example_fleet(), {"studio": policy})).say(
+        "POST", path, SECRET, infercast_class="gameplay"
+    )
+    assert (found.status, found.receives) == (404, 0)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -215,3 +215,7 @@ def test_did_you_mean_names_what_is_known() -> None:
     assert did_you_mean("edg", ["edge", "cloud"]) == "did you mean 'edge'?"
     assert did_you_mean("zzz", ["edge", "cloud"]) == "known: cloud, edge"
     assert did_you_mean("zzz", []) == "none are declared"
+
+
+def test_a_word_without_end_is_compared_as_far_as_words_go() -> None:
+    assert did_you_mean("edge" + "x" * 50_000_000, ["edge", "cloud"]) == "known: cloud, edge"

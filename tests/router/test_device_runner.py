@@ -189,6 +189,18 @@ def test_what_the_nearest_site_says_is_believed_with_its_age() -> None:
     assert snapshot.live[HERE, kernel.L_HEALTHY] == 1
 
 
+def test_a_key_of_the_devices_that_is_not_taken_there_is_a_loss_and_not_its_callers() -> None:
+    with pytest.raises(Lost):
+        asyncio.run(sent(answering(401, b'{"error":"no valid key"}'), "ic-test", carried()))
+
+
+def test_an_id_of_any_letters_goes_along_as_far_as_a_header_holds_it() -> None:
+    call = carried()
+    named = replace(call, request=replace(call.request, id="Fähre \u2708"))
+    answer, _ = asyncio.run(sent(answering(200, b"answer", *FACTS), "ic-test", named))
+    assert answer.body == b"answer"
+
+
 @pytest.mark.parametrize("status", [401, 500])
 def test_a_device_knows_itself_where_the_nearest_site_says_no(status: int) -> None:
     snapshot = asyncio.run(heard(answering(status, b"{}")))

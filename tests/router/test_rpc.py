@@ -19,6 +19,7 @@ from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.http import BODY_BYTES_MAX
 from infercast.router.ingress.rpc import Rpc
 from infercast.router.ingress.rpc_status import CODE, DETAILS_MAX, said_of
+from infercast.router.keys import Keys
 from infercast.router.rpc.messages import SERVICE
 from infercast.router.runtime.host import Answer, Host
 from infercast.router.runtime.session import Session
@@ -231,6 +232,7 @@ REFUSED: dict[str, tuple[Metadata, dict[str, Any], str, str]] = {
         "candidates pass",
     ),
     "an unknown model": ({}, {"model_name": "digts"}, "NOT_FOUND", "did you mean 'digits'?"),
+    "a name without end": ({}, {"model_name": "x" * 300}, "INVALID_ARGUMENT", "a name has 300 characters"),
     "an unknown version": ({}, {"model_version": "digits-smal"}, "NOT_FOUND", "no version is called 'digits-smal'"),
     "another model than the metadata say": ({"infercast-model": "vision"}, {}, "INVALID_ARGUMENT", "name one model"),
     "a model of nobody's in the metadata": ({"infercast-model": "digts"}, {}, "NOT_FOUND", "did you mean 'digits'?"),
@@ -302,7 +304,7 @@ def test_grpcs_own_deadline_tightens_the_calls() -> None:
         runner = entry.door.scene.caller._runner
         assert isinstance(runner, HostRunner)
         first, second = (call.request.deadline_us for call in runner.calls)
-        assert 200_000_000 < first <= 300_000_000
+        assert 200_000_000 < first <= 301_000_000  # gRPC sends long times in whole seconds
         assert second == 400_000_000
 
     at_entry(body)
@@ -376,6 +378,27 @@ def test_a_stream_of_calls_is_answered_one_by_one() -> None:
 
     at = at_entry(body)
     assert [line["outcome"] for line in at.scene.journal.of("call")] == ["answered", "answered", "refused", "answered"]
+
+
+def test_a_message_that_comes_after_its_key_was_revoked_is_nobodys() -> None:
+    async def body(entry: Entry) -> None:
+        revoked = asyncio.Event()
+
+        async def late() -> AsyncIterator[bytes]:
+            await revoked.wait()
+            asked = service_pb2.ModelInferRequest(model_name="digits")
+            yield asked.SerializeToString()
+
+        metadata = tuple(entry.told(infercast_class="gameplay").items())
+        async with grpc.aio.insecure_channel(entry.address) as channel:
+            call = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")(late(), metadata=metadata)
+            await asyncio.sleep(0.3)  # long enough for the entry to be waiting for the message
+            entry.door.ingress.take_keys(Keys([]))
+            revoked.set()
+            assert [message async for message in _until_error(call)] == []
+            assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    assert at_entry(body).scene.journal.of("call") == []
 
 
 def test_a_stream_that_may_not_enter_is_not_read() -> None:

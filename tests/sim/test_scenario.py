@@ -189,7 +189,8 @@ def test_settings_reach_the_changed_files(tmp_path: Path) -> None:
         axes = [read_axis(text).settings()[0] for text in texts]
         return load(tmp_path, {"slow": {"site": "fra", "factor": 2}}, settings=tuple(axes))
 
-    assert loaded("fleet.deployments[squeezenet@dub].replicas=3").fleet.deployments[-1].replicas == 3
+    grown = loaded("fleet.deployments[squeezenet@dub].replicas=3").fleet
+    assert grown.deployments[grown.deployment_index["squeezenet@dub"]].replicas == 3
     assert loaded("policies.studio.objective.usd_per_error=0.25").policies["studio"].objective.usd_per_error == 0.25
     assert {p.behaviour.fallbacks_max for p in loaded("policies.*.behaviour.fallbacks_max=1").policies.values()} == {1}
     assert loaded("workload.sources.wards.rate.poisson_per_s=2").workload.sources[0].rate.poisson_per_s == 2  # type: ignore[union-attr]

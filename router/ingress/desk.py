@@ -81,6 +81,7 @@ class Desk:
             call_id = found.request.id if found.request is not None else call_id
             return found
 
+        self.caller.ready()
         try:
             return await self.caller.call(request, received, ask.hops)
         finally:

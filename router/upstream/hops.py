@@ -1,6 +1,6 @@
 """The hop record: which clusters a call has come through, each with the number that it settles the call under.
 
-    infercast-hops: 5f0c2ab19d3e4477/fra-812-17, 0b7d66c2a1f09e35/par-90-3
+    infercast-hops: 5f0c2ab19d3e4477/fra-812-9c41d07e-17, 0b7d66c2a1f09e35/par-90-e25b3fa0-3
 
 Each cluster adds itself at the end when it sends a call on. A cluster that finds itself in there refuses the call: so a
 call goes round in no circle, whatever the policies say. A call with a record is settled where it entered first, and there only.

@@ -337,3 +337,13 @@ def test_a_server_is_told_that_the_ingress_lives() -> None:
 
     asyncio.run(door().ingress({"type": "lifespan"}, receive, send))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_no_call_begins_that_could_not_be_written_down() -> None:
+    at = door(engine=without_deadline())
+    at.scene.journal.full = True
+    told = at.say("POST", "/v2/models/digits/infer", b"{}")
+    assert (told.status, told.receives, at.scene.runner.tried, at.scene.journal.lines) == (503, 0, [], [])
+    assert "journal of fra has no room" in told.error
+    at.scene.journal.full = False
+    assert at.say("POST", "/v2/models/digits/infer", b"{}").status == 200

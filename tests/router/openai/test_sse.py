@@ -1,6 +1,7 @@
 """Streams as events: how they are framed, how they break off, and who ends whom."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from infercast.router.conduct.ports import Lost
 from infercast.router.errors import Gone, Kind, Trouble
 from infercast.router.ingress.presence import Presence
 from infercast.router.ingress.sse import DONE, EventStream
+from infercast.router.streams import Watched
 from infercast.router.upstream.sse import Events
 
 
@@ -177,6 +179,41 @@ def test_nobody_watches_before_the_body_is_read() -> None:
             await caller.during(asyncio.Event().wait())
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_stream_that_comes_in_the_turn_in_which_it_is_ended_is_closed(hangs_up: bool) -> None:
+    """Else its call has no line, and stays counted as under way for ever."""
+    source = Source()
+
+    async def run() -> None:
+        wire = Wire()
+        caller = Presence(wire.receive)
+        caller.read()
+        gate = asyncio.Event()
+
+        async def work() -> Watched:
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+            events = source.events()
+            await anext(events)
+            return Watched(events, ended.append)
+
+        during = asyncio.create_task(caller.during(work(), lambda stream: stream.aclose()))
+        await asyncio.sleep(0.01)
+        if hangs_up:
+            wire.left.set()  # work that was cancelled too late has its stream all the same
+        else:
+            gate.set()
+            await asyncio.sleep(0)
+            during.cancel()
+        with pytest.raises(Gone if hangs_up else asyncio.CancelledError):
+            await during
+
+    ended: list[BaseException | None] = []
+    asyncio.run(run())
+    assert [type(error) for error in ended] == [GeneratorExit]
+    assert source.closed
 
 
 async def _value() -> int:

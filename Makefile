@@ -87,16 +87,19 @@ bench-queues: $(BENCHED)   ## Hold the simulator against queueing theory at twen
 bench-calibration: $(STAMP)   ## Hold foretold times against a real cluster (ten minutes)
 	@$(BIN)/python bench/calibration.py --json .venv/bench-calibration.json
 
-# LiteLLM's proxy pins versions of its own.
+# LiteLLM's proxy and vllm-router pin versions of their own.
 LITELLM := litellm[proxy]==1.103.7
+VLLM_ROUTER := vllm-router==0.1.17
 PROXIES := .venv/.proxies
 $(PROXIES): $(BENCHED)
 	@test -x .venv/litellm/bin/python || $(BIN)/python -m venv .venv/litellm
 	@.venv/litellm/bin/python -m pip install --quiet --disable-pip-version-check "$(LITELLM)"
+	@test -x .venv/vllm-router/bin/python || $(BIN)/python -m venv .venv/vllm-router
+	@.venv/vllm-router/bin/python -m pip install --quiet --disable-pip-version-check "$(VLLM_ROUTER)"
 	@touch $@
 
 CALLS ?= 20000
-bench-serve: $(PROXIES)   ## Time calls, beside plain Ray Serve, HAProxy and LiteLLM's proxy (CALLS=200000: memory over so many)
+bench-serve: $(PROXIES)   ## Time calls, beside plain Ray Serve, HAProxy, vllm-router and LiteLLM's proxy (CALLS=200000: memory over so many)
 	@$(BIN)/python bench/serve.py --calls $(CALLS) --json .venv/bench-serve.json
 
 RERUNS ?= 10

@@ -1,11 +1,13 @@
 """The speed of the data plane: `make bench-serve`, or `python bench/serve.py --json FILE`.
 
 Starts a cluster of two sites as `infercast up` does, and in it the same model as two plain Ray Serve applications; beside it
-a no-op upstream with HAProxy and LiteLLM's proxy before it. All are called in turns, round by round, by a generator in a
-process of its own; ratios are taken within each round. `--calls 200000` watches memory over so many calls as well.
+a no-op upstream, which is a site of that cluster, too, with HAProxy, vllm-router and LiteLLM's proxy before it. All are called
+in turns, round by round, by a generator in a process of its own; ratios are taken within each round. Then come streams, and
+memory over `--calls` calls.
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -14,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from bench import serve_peers  # noqa: E402 - the root had to come first
+from bench import serve_peers, serve_streams  # noqa: E402 - the root had to come first
 from bench.machine import machine  # noqa: E402
 from bench.serve_load import Generator, Job  # noqa: E402
 from bench.serve_rows import Load, Ratio, Row, Target, figures, measure, processes_named, ratios  # noqa: E402
@@ -35,19 +37,25 @@ from infercast import system  # noqa: E402
 from infercast.router.serving.cluster import TOKEN_FILE, free_ports  # noqa: E402
 from infercast.router.serving.settings import token_environment  # noqa: E402
 
-PARTS = ("model", "noop", "memory")
+PARTS = ("noop", "model", "streams", "memory")
 LOADS = (Load(1), Load(16), Load(16, share=0.5))
-CHAT = json.dumps({"model": "noop", "messages": [{"role": "user", "content": "hello"}]}).encode()
+CLOSED = LOADS[:2]
+"""Where nothing is slow by itself: at half of what LiteLLM's proxy answers, the others would hardly be called at all."""
+SAID = {"model": "noop", "messages": [{"role": "user", "content": "hello"}]}
+CHAT, STREAM = json.dumps(SAID).encode(), json.dumps({**SAID, "stream": True}).encode()
+CHAT_PATH = "/v1/chat/completions"
 GET_RETURN = b"GET /return HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 """Without a body: HAProxy closes the connection when it answers before it has read one."""
+OURS_CHAT, LITELLM_CHAT = "infercast, no-op upstream", "LiteLLM proxy, no-op upstream"
 GOAL_OWN_P50, GOAL_OWN_PER_S, GOAL_OTHER_P50, GOAL_P99 = 1.3, 0.8, 1.15, 1.5
+GOAL_CHAT_PER_S, GOAL_CHAT_P50 = 10.0, 0.125
 
 
 def main() -> int:
     """Run everything; 1 when (with --hold) a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement in each round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement in each round")
     parser.add_argument("--calls", type=int, default=20_000, help="calls over which memory is watched")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--json", type=Path, help="write all figures here")
@@ -71,17 +79,28 @@ def measured(folder: Path, generator: Generator, options: argparse.Namespace) ->
     rows: list[Row] = []
     held: list[Ratio] = []
     report: dict[str, Any] = {"rounds": options.rounds, "seconds": options.seconds, "in_process_us": in_process_us()}
-    if "noop" in only:
-        with floor(folder) as targets:
-            rows += measure(generator, targets, LOADS, options.rounds, options.seconds, say)
-    if "model" in only or "memory" in only:
-        with cluster(folder) as targets:
-            if "model" in only:
-                found = measure(generator, targets, LOADS, options.rounds, options.seconds, say)
-                held += held_to_goals(found)
-                rows += found
-            if "memory" in only:
-                report["memory"] = memory(generator, targets[0], options.calls)
+    noop_port = free_ports(1)[0]
+    with serve_peers.noop(noop_port, folder) as noop, cluster(folder, noop_port) as running:
+        if "noop" in only:
+            with floor(folder, noop_port, noop) as targets:
+                chat = [*targets, Target(OURS_CHAT, running.port, running.chat(CHAT), (*running.worker, noop))]
+                found = measure(generator, chat, CLOSED, options.rounds, options.seconds, say)
+            held += held_to_litellm(found)
+            rows += found
+        if "model" in only:
+            found = measure(generator, running.targets, LOADS, options.rounds, options.seconds, say)
+            held += held_to_goals(found)
+            rows += found
+        if "streams" in only:
+            say("streams")
+            ours, theirs = (
+                (running.port, running.chat(STREAM)),
+                (noop_port, post(CHAT_PATH, Body(STREAM, None), "none")),
+            )
+            report["streams"] = asyncio.run(serve_streams.measured(ours, theirs))
+        if "memory" in only:
+            say("memory")
+            report["memory"] = memory(generator, running.targets[0], options.calls)
     report["rows"] = [figures(row) for row in rows]
     report["ratios"] = [{**asdict(ratio), "median": ratio.median, "met": ratio.met} for ratio in held]
     return report
@@ -106,10 +125,32 @@ def held_to_goals(rows: list[Row]) -> list[Ratio]:
     return held
 
 
+def held_to_litellm(rows: list[Row]) -> list[Ratio]:
+    """Return the same for calls to an upstream, beside LiteLLM's proxy."""
+    return [
+        *ratios(rows, OURS_CHAT, LITELLM_CHAT, "per_s", GOAL_CHAT_PER_S, at_most=False),
+        *ratios(rows, OURS_CHAT, LITELLM_CHAT, "p50_us", GOAL_CHAT_P50, at_most=True),
+    ]
+
+
+@dataclass(frozen=True)
+class Running:
+    """The cluster under measurement: what can be called there, ours first, and the processes that serve our own site."""
+
+    port: int
+    secret: str
+    targets: list[Target]
+    worker: tuple[int, ...]
+
+    def chat(self, body: bytes) -> bytes:
+        """Return a request for a text from the upstream."""
+        return post(f"/{ENTRY}{CHAT_PATH}", Body(body.replace(b'"noop"', b'"talk"'), None), self.secret)
+
+
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[list[Target]]:
-    """Run the cluster and the plain applications in it; gives what can be called there, ours first."""
-    world, state, port = write_world(folder / "world"), folder / "state", free_ports(1)[0]
+def cluster(folder: Path, upstream: int) -> Iterator[Running]:
+    """Run the cluster and the plain applications in it. `upstream` is the port of the no-op upstream."""
+    world, state, port = write_world(folder / "world", upstream), folder / "state", free_ports(1)[0]
     running = system.start(world.fleet, world.policies, state, port, lambda step: say(f"starting: {step}"))
     try:
         say("starting: plain Ray Serve applications")
@@ -139,7 +180,7 @@ def cluster(folder: Path) -> Iterator[list[Target]]:
                 (f"Ray Serve, two hops, {kind}", "/two", (*two, *behind)),
             ):
                 targets.append(Target(name, port, post(path, body, secret), (*front, *processes)))
-        yield targets
+        yield Running(port, secret, targets, (*front, *worker))
     finally:
         system.stop(state)
 
@@ -157,24 +198,24 @@ def environment(token: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def floor(folder: Path) -> Iterator[list[Target]]:
-    """Run the no-op upstream and the proxies before it."""
-    port, front, proxy = free_ports(3)
-    chat = Body(CHAT, None)
+def floor(folder: Path, port: int, noop: int) -> Iterator[list[Target]]:
+    """Run the proxies before the no-op upstream, whose port and process are given."""
+    front, proxy, router, metrics = free_ports(4)
+    request = post(CHAT_PATH, Body(CHAT, None), "none")
     with contextlib.ExitStack() as held:
-        upstream = held.enter_context(serve_peers.noop(port, folder))
         haproxy = held.enter_context(serve_peers.haproxy(front, port, folder))
         targets = [
             Target("HAProxy's own answer (what the generator can do)", front, GET_RETURN, (haproxy,)),
-            Target("no-op upstream", port, post("/v1/chat/completions", chat, "none"), (upstream,)),
-            Target("HAProxy, no-op upstream", front, post("/v1/chat/completions", chat, "none"), (haproxy,)),
+            Target("no-op upstream", port, request, (noop,)),
+            Target("HAProxy, no-op upstream", front, request, (haproxy, noop)),
         ]
+        if serve_peers.VLLM_ROUTER.exists():
+            vllm = held.enter_context(serve_peers.vllm_router((router, metrics), port, folder))
+            targets.append(Target("vllm-router, no-op upstream", router, request, (vllm, noop)))
         if serve_peers.LITELLM.exists():
             say("starting: LiteLLM")
             litellm = held.enter_context(serve_peers.litellm(proxy, port, folder))
-            targets.append(
-                Target("LiteLLM proxy, no-op upstream", proxy, post("/v1/chat/completions", chat, "none"), (litellm,))
-            )
+            targets.append(Target(LITELLM_CHAT, proxy, request, (litellm, noop)))
         yield targets
 
 

@@ -1,4 +1,4 @@
-"""What stands beside us in the serving bench: a no-op upstream, HAProxy alone before it, and LiteLLM's proxy before it."""
+"""What stands beside us in the serving bench: a no-op upstream, and HAProxy, vllm-router and LiteLLM's proxy before it."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LITELLM = ROOT / ".venv" / "litellm" / "bin" / "litellm"
+VLLM_ROUTER = ROOT / ".venv" / "vllm-router" / "bin" / "vllm-router"
 START_S = 120.0
 HAPROXY = """global
     nbthread 2
@@ -72,6 +73,14 @@ def haproxy(port: int, upstream: int, folder: Path) -> contextlib.AbstractContex
     config = folder / "floor.cfg"
     config.write_text(HAPROXY.format(port=port, upstream=upstream), encoding="utf-8")
     return running([get_haproxy_binary(), "-db", "-f", str(config)], port, folder / "haproxy.log")
+
+
+def vllm_router(ports: tuple[int, int], upstream: int, folder: Path) -> contextlib.AbstractContextManager[int]:
+    """Run vllm-router before an upstream; its second port is for metrics."""
+    port, metrics = ports
+    command = [str(VLLM_ROUTER), "--worker-urls", f"http://127.0.0.1:{upstream}", "--policy", "round_robin"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(metrics), "--log-level", "error"]
+    return running([*command, *where], port, folder / "vllm-router.log")
 
 
 def litellm(port: int, upstream: int, folder: Path) -> contextlib.AbstractContextManager[int]:

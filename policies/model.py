@@ -125,6 +125,11 @@ class Request:
         if tuple(sorted(set(self.classes))) != self.classes:
             object.__setattr__(self, "classes", tuple(sorted(set(self.classes))))
 
+    def __reduce__(self) -> tuple[type["Request"], tuple[object, ...]]:
+        """Travel by its values in order: what Python does with a frozen dataclass takes three times as long."""
+        named = (self.id, self.tenant, self.model, self.entry, self.origin, self.classes)
+        return Request, (*named, self.payload_bytes, self.deadline_us, self.at_s, self.variant)
+
 
 class Verdict(NamedTuple):
     """What the engine thinks of one candidate.

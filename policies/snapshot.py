@@ -227,12 +227,16 @@ class Snapshot:
 
         What that site tells of its load is older than this, and may not yet have the call in it.
         """
-        self._sent[index] += 1
+        self.send(index, 1)
         try:
-            with self.running(index):
-                yield
+            yield
         finally:
-            self._sent[index] -= 1
+            self.send(index, -1)
+
+    def send(self, index: int, calls: int) -> None:
+        """Count calls that went to another site (or, below 0, came back), as `sending` does."""
+        self._sent[index] += calls
+        self.count(index, calls)
 
     @contextmanager
     def tried(self, entry: str, model: str, indices: Sequence[int]) -> Iterator[None]:

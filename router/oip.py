@@ -104,7 +104,7 @@ def _input(tensor: Any, index: int, body: bytes, at: int) -> tuple[str, Array, i
     if (
         not isinstance(shape, list)
         or len(shape) > DIMENSIONS_MAX
-        or not all(type(size) is int and 0 <= size < 2**31 for size in shape)
+        or not (set(map(type, shape)) <= {int} and min(shape, default=0) >= 0 and max(shape, default=0) < 2**31)
     ):
         raise bad(f"{where}.shape {shape!r} is not a list of at most {DIMENSIONS_MAX} sizes")
     parameters = _parameters(tensor, f"{where}.")
@@ -115,7 +115,9 @@ def _input(tensor: Any, index: int, body: bytes, at: int) -> tuple[str, Array, i
 
 
 def _parameters(of: dict[str, Any], where: str) -> dict[str, Any]:
-    parameters = of.get("parameters", {})
+    if "parameters" not in of:
+        return {}
+    parameters = of["parameters"]
     if not isinstance(parameters, dict):
         raise bad(f"{where}parameters is not an object")
     for name, remedy in NOT_SERVED.items():
@@ -214,13 +216,27 @@ def _outputs(header: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str] | 
 
 
 def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Array]) -> tuple[bytes, int | None]:
-    """Return the answer's body, and the length of its JSON part where binary tensors follow it (else None)."""
+    """Return the answer's body, and the length of its JSON part where binary tensors follow it (else None).
+
+    JSON has no NaN and no infinity: an output with one goes as bytes, whatever was asked.
+    """
+    binary = frozenset(outputs) if call.binary is None else call.binary
+    header, blobs = _rendered(model, variant, call.id, outputs, binary)
+    if b"null" in header:  # what orjson writes for such a number, or a part of a word
+        odd = {name for name, value in outputs.items() if value.dtype.kind == "f" and not np.isfinite(value).all()}
+        header, blobs = _rendered(model, variant, call.id, outputs, binary | odd)
+    return (b"".join([header, *blobs]), len(header)) if blobs else (header, None)
+
+
+def _rendered(
+    model: str, variant: str, call_id: str, outputs: Mapping[str, Array], binary: frozenset[str]
+) -> tuple[bytes, list[bytes]]:
+    """Return the answer's JSON, and the values of the outputs that go as bytes."""
     tensors: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for name, value in outputs.items():
         tensor: dict[str, Any] = {"name": name, "datatype": DATATYPES[value.dtype], "shape": list(value.shape)}
-        # JSON has no NaN and no infinity: such an output goes as bytes, whatever was asked.
-        if call.binary is None or name in call.binary or (value.dtype.kind == "f" and not np.isfinite(value).all()):
+        if name in binary:
             blob = blob_of(value)
             tensor["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
@@ -228,7 +244,6 @@ def render_infer(model: str, variant: str, call: Infer, outputs: Mapping[str, Ar
             tensor["data"] = value.ravel().tolist() if value.dtype.kind == "O" else np.ascontiguousarray(value).ravel()
         tensors.append(tensor)
     answer: dict[str, Any] = {"model_name": model, "model_version": variant, "outputs": tensors}
-    if call.id:
-        answer["id"] = call.id
-    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (b"".join([header, *blobs]), len(header)) if blobs else (header, None)
+    if call_id:
+        answer["id"] = call_id
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), blobs

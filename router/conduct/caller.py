@@ -34,9 +34,9 @@ TEXTS = (Api.CHAT, Api.COMPLETION)
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
-    """A call that was answered: by whom, after how many attempts, for how much."""
+    """A call that was answered: by whom, after how many attempts, for how much. Made for each call, so not frozen."""
 
     answer: Answer
     deployment: str
@@ -68,6 +68,8 @@ class Caller:
         self._runner = runner
         self._recorder = recorder
         self._journal = journal
+        self._z_epoch = -1
+        self._z_milli: dict[int, list[int]] = {}
         # In a container every process has the same number: what is settled under it must not repeat after a restart.
         self._series = f"{entry}-{os.getpid()}-{secrets.token_hex(4)}-"
         self.install(engine, None)
@@ -77,6 +79,7 @@ class Caller:
     def install(self, engine: Engine, shadow: Engine | None) -> None:
         """Decide by another engine from now on, calls on their way included: what they try next, the new one allows."""
         self.engine = engine
+        self._tiers = [str(engine.fleet.site_by_id[deployment.site].tier) for deployment in engine.fleet.deployments]
         self._recorder.install(engine, shadow)
 
     @property
@@ -201,19 +204,23 @@ class Caller:
                 if len(tried) > self._fallbacks_max(call.request):
                     raise _no_room(full_s, attempts) if full_s else _too_late(limit_us, attempts) from None
                 continue
-            site = self.fleet.site_by_id[deployment.site]
-            cost_usd = usd(choice.price_nusd[0])
             ran_us = _now_us() - sent_us
             if whole_text:
                 ran_us -= max(0, answer.at_site_us - answer.service_us)
             self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
-            facts = (len(attempts), cost_usd, expected_us, ran_us)
-            return Answered(answer, deployment.id, str(site.tier), decision_id, *facts)
+            facts = (len(attempts), usd(choice.price_nusd[0]), expected_us, ran_us)
+            return Answered(answer, deployment.id, self._tiers[index], decision_id, *facts)
 
     def _expected_us(self, choice: Choice) -> list[int]:
         """Return p50, p90, p95 and p99 of the time that the choice is expected to take, from here on."""
-        z_milli = self.snapshot.z(self.entry)[choice.deployment].tolist()
-        return [max(0, choice.median_us[0] + z * choice.spread_us[0] // 1000) for z in z_milli]
+        index, median_us, spread_us = choice.deployment, choice.median_us[0], choice.spread_us[0]
+        if self._z_epoch != self.snapshot.epoch:
+            self._z_epoch = self.snapshot.epoch
+            self._z_milli.clear()
+        z_milli = self._z_milli.get(index)
+        if z_milli is None:
+            z_milli = self._z_milli[index] = self.snapshot.z(self.entry)[index].tolist()
+        return [max(0, median_us + z * spread_us // 1000) for z in z_milli]
 
     def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
         """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.
@@ -253,6 +260,9 @@ class Caller:
         if gate is not None:
             entries = list(decision.entries)
             remedy = f"enter at {', '.join(entries)}" if entries else "no site of this fleet may receive it"
+            if not request.classes:  # most likely forgotten, and then a class is what it takes
+                known = ", ".join(self.engine.policies[request.tenant].classes)
+                remedy = f"no class is named, so all count: name one in infercast-class ({known}); or {remedy}"
             message = f"this call may not enter at {self.entry}: {gate.detail}"
             return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
         message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"

@@ -43,9 +43,9 @@ def lost_in(error: Lost | TimeoutError | Trouble) -> Lost | TimeoutError:
     return Passed(error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Carried:
-    """A call on its way: its metadata, and the payload as it was received."""
+    """A call on its way: its metadata, and the payload as it was received. Made for each call, so not frozen."""
 
     request: Request
     body: bytes
@@ -58,7 +58,7 @@ class Carried:
     """The number that this cluster settles it under."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """A call's body, read once the call may enter. `request` stands in where the body says more than the headers did."""
 

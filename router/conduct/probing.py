@@ -50,6 +50,10 @@ class Quiet:
         self._calls[index] -= 1
         self._last_us[index] = now_us()
 
+    def came(self, index: int) -> None:
+        """Say that a call from here was at a deployment just now."""
+        self._last_us[index] = now_us()
+
     def at(self, index: int) -> bool:
         """Return whether nothing from here is at a deployment, nor has been for QUIET_US."""
         if self._calls.get(index, 0):

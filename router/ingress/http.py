@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -16,6 +17,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 BODY_BYTES_MAX = 64 * 1024 * 1024
+_NAMES = lru_cache(maxsize=64)(str.encode)
+"""Names of headers as they come: a few words of our own, asked for on every call."""
 SMALL_BODY_S = 10.0
 """By when a body must be here that no call's deadline waits for."""
 
@@ -43,10 +46,14 @@ class Ask:
     """Which clusters the call has come through (see `upstream.hops`)."""
     root: str = ""
     """The path below which the entry answers, which `path` is without."""
+    unread: bool = True
+    """Whether more of the body may be on its way."""
+    call_id: str = ""
+    """The call's id where its body names one."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value, None where it is missing."""
-        value = self.headers.get(name.encode())
+        value = self.headers.get(_NAMES(name))
         return None if value is None else value.decode("latin-1").strip()
 
     def length(self, header: str = "content-length") -> int | None:
@@ -57,6 +64,12 @@ class Ask:
         if not text.isascii() or not text.isdigit() or len(text) > 15:
             raise Trouble(Kind.BAD_REQUEST, f"{header} is {text!r}", "send a byte count")
         return int(text)
+
+    def leaves_a_body(self) -> bool:
+        """Return whether an answer now would leave a part of the body unread, and with it the connection spoilt."""
+        return self.unread and (
+            b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
+        )
 
     async def small_body(self, most_bytes: int) -> bytes:
         """Return a body that is soon here. Raises Trouble(SLOW) where it is not, and what `body` raises."""
@@ -75,8 +88,11 @@ class Ask:
         coding = self.header("content-encoding")
         if coding and coding.lower() != "identity":
             return await self._unpacked(Unpacking(coding, most_bytes), most_bytes)
-        parts = [part async for part in self._parts(most_bytes)]
-        return b"".join(parts) if len(parts) > 1 else parts[0]
+        part, more = self._part(await self.receive(), most_bytes)
+        if not more:
+            return part
+        parts = [part, *[part async for part in self._parts(most_bytes)]]
+        return b"".join(parts)
 
     async def _unpacked(self, unpacking: Unpacking, most_bytes: int) -> bytes:
         async for part in self._parts(most_bytes):
@@ -84,20 +100,25 @@ class Ask:
         return unpacking.whole()
 
     async def _parts(self, most_bytes: int) -> AsyncIterator[bytes]:
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            part: bytes = message.get("body", b"")
-            self.read_bytes += len(part)
-            if self.read_bytes > most_bytes:
-                raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
+        more = True
+        while more:
+            part, more = self._part(await self.receive(), most_bytes)
             yield part
-            if not message.get("more_body", False):
-                return
+
+    def _part(self, message: Message, most_bytes: int) -> tuple[bytes, bool]:
+        """Return what a message brings of the body, and whether more comes."""
+        if message["type"] == "http.disconnect":
+            raise Gone
+        part: bytes = message.get("body", b"")
+        self.read_bytes += len(part)
+        if self.read_bytes > most_bytes:
+            raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
+        more: bool = message.get("more_body", False)
+        self.unread = more
+        return part, more
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """An answer, ready to send."""
 
@@ -113,6 +134,6 @@ class Reply:
 
     async def send(self, send: Send) -> None:
         """Send it."""
-        length = (b"content-length", str(len(self.body)).encode())
+        length = (b"content-length", b"%d" % len(self.body))
         await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
         await send({"type": "http.response.body", "body": self.body})

@@ -1,7 +1,5 @@
 """Open Inference Protocol v2 over HTTP. A version of a model is one of its variants."""
 
-from dataclasses import replace
-
 from .. import VERSION
 from ..conduct.ports import Received
 from ..errors import Kind, Trouble
@@ -13,6 +11,7 @@ from .operations import VERSIONED
 from .routes import Handler, Route
 
 MODEL = "/v2/models/{model}"
+JSON, BINARY = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
 NOT_SERVED = {
     ("GET", f"{MODEL}/config"): "GET /v2/models/MODEL says its inputs and outputs",
     ("GET", f"{VERSIONED}/config"): "GET /v2/models/MODEL says its inputs and outputs",
@@ -49,8 +48,7 @@ class Oip:
 
     async def _infer(self, ask: Ask) -> Reply:
         desk = self._desk
-        request = desk.request_of(ask, desk.key(ask), ask.names["model"])
-        request = replace(request, variant=ask.names.get("version", ""))
+        request = desk.request_of(ask, desk.key(ask), ask.names["model"], ask.names.get("version", ""))
         header_bytes = ask.length("inference-header-content-length")
 
         async def receive() -> Received:
@@ -60,11 +58,13 @@ class Oip:
         answer = answered.answer
         headers = desk.facts(answered, request.id)
         if answer.header_bytes is None:
-            headers = ((b"content-type", b"application/json"), *headers)
+            headers = (JSON, *headers)
         else:
-            length = (b"inference-header-content-length", str(answer.header_bytes).encode())
-            headers = ((b"content-type", b"application/octet-stream"), *headers, length)
-        body, coding = await packed(answer.body, ask.header("accept-encoding"))
+            headers = (BINARY, *headers, (b"inference-header-content-length", b"%d" % answer.header_bytes))
+        accepted = ask.header("accept-encoding")
+        if accepted is None:
+            return Reply(200, answer.body, headers)
+        body, coding = await packed(answer.body, accepted)
         return Reply(200, body, headers if coding is None else (*headers, (b"content-encoding", coding.encode())))
 
     async def _model(self, ask: Ask) -> Reply:

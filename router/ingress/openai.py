@@ -14,7 +14,6 @@ from infercast.policies.faults import did_you_mean
 from infercast.policies.model import Request
 
 from ..api import Api
-from ..conduct.caller import Answered
 from ..conduct.ports import Received
 from ..errors import Kind, Trouble
 from ..openai.envelope import Envelope, read_envelope
@@ -64,12 +63,13 @@ class OpenAi:
             envelope = read_envelope(api, await ask.body())
             caller.read()
             request = self._told(request, envelope, api, own_id=ask.header("infercast-id") is not None)
+            ask.call_id = request.id
             return Received(envelope.body, None, api, envelope.stream, request)
 
         with ExitStack() as held:
             held.callback(caller.end)
             try:
-                answered = await caller.during(desk.carry(ask, request, receive), _close)
+                answered = await caller.during(desk.carry(ask, request, receive))
             except Trouble as trouble:
                 return openai_reply_of(trouble, request.id)
             headers = (*desk.facts(answered, request.id), (b"x-request-id", request.id.encode("latin-1", "replace")))
@@ -126,9 +126,3 @@ class OpenAi:
         return {
             "id": model, "object": "model", "created": CREATED_S_UNKNOWN, "owned_by": "infercast", "infercast": facts,
         }  # fmt: skip
-
-
-async def _close(answered: Answered) -> None:
-    """End the stream of an answer that nobody will read: with it goes the work behind it, and its call is written down."""
-    if answered.answer.stream is not None:
-        await answered.answer.stream.aclose()

@@ -1,7 +1,7 @@
 """Whether a caller is still there: work for one who has hung up is ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ..errors import Gone
@@ -11,43 +11,47 @@ Result = TypeVar("Result")
 
 
 class Presence:
-    """Watches for the end of a connection, from when the body has been read: before that, reading it would notice."""
+    """Watches for the end of a connection, from when the body has been read: before that, reading it would notice.
+
+    The work stays in the task that asks for it, as with `asyncio.timeout`: a task of its own costs every call more than
+    its decision does.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._read = asyncio.Event()
-        self._left = asyncio.create_task(self._hung_up())
+        self._watching: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[Any] | None = None
+        self._gone = False
 
     def read(self) -> None:
         """Say that the body has been read."""
-        self._read.set()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._hung_up())
 
     async def _hung_up(self) -> None:
-        await self._read.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._gone = True
+        if self._working is not None:
+            self._working.cancel()
 
-    async def during(
-        self, work: Coroutine[Any, Any, Result], drop: Callable[[Result], Awaitable[None]] | None = None
-    ) -> Result:
-        """Do some work, and return what came of it. Raises Gone, with the work cancelled, where the caller left first.
-
-        `drop` puts away what came of it where nobody takes it: work may be done in the very turn in which it is ended.
-        """
-        working = asyncio.create_task(work)
-        taken = False
+    async def during(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do some work, and return what came of it. Raises Gone, with the work cancelled, where the caller left first."""
+        if self._gone:
+            work.close()
+            raise Gone
+        self._working = working = asyncio.current_task()
         try:
-            await asyncio.wait({working, self._left}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                taken = True
-                return working.result()
+            return await work
+        except asyncio.CancelledError:
+            # Who else has cancelled this task means the task, not the work in it.
+            if self._gone and working is not None and working.uncancel() == 0:
+                raise Gone from None
+            raise
         finally:
-            working.cancel()
-            (made,) = await asyncio.gather(working, return_exceptions=True)
-            if drop is not None and not taken and not isinstance(made, BaseException):
-                await drop(made)
-        raise Gone
+            self._working = None
 
     def end(self) -> None:
         """Watch no longer."""
-        self._left.cancel()
+        if self._watching is not None:
+            self._watching.cancel()

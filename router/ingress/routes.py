@@ -9,6 +9,8 @@ from ..errors import Kind, Trouble
 from .answers import reply_of
 from .http import Ask, Sendable
 
+FOUND_MAX = 1024
+"""Paths with names in them whose route is remembered: callers choose them, so there must be an end."""
 Handler = Callable[[Ask], Awaitable[Sendable]]
 
 
@@ -29,6 +31,7 @@ class Routes:
         self.all = tuple(routes)
         self._fixed: dict[tuple[str, str], Route] = {}
         self._named: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
+        self._found: dict[tuple[str, str], tuple[Route, dict[str, str]]] = {}
         for route in self.all:
             if "{" in route.path:
                 parts = route.path.split("/")
@@ -41,11 +44,18 @@ class Routes:
         fixed = self._fixed.get((ask.method, ask.path))
         if fixed is not None:
             return fixed
+        known = self._found.get((ask.method, ask.path))
+        if known is not None:
+            ask.names = dict(known[1])
+            return known[0]
         parts = ask.path.split("/")
         for wanted, route in self._named.get((ask.method, len(parts)), ()):
             names = _names(wanted, parts)
             if names is not None:
                 ask.names = names
+                if len(self._found) >= FOUND_MAX:
+                    self._found.clear()
+                self._found[ask.method, ask.path] = (route, dict(names))
                 return route
         remedy = did_you_mean(ask.path, [path for _, path in self._fixed])
         raise Trouble(Kind.NOT_FOUND, f"{ask.method} {ask.path} is not served here", remedy)

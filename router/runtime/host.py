@@ -28,9 +28,11 @@ INLINE_BODY_BYTES_MAX = 4096
 """A call may bring many inputs at once: larger bodies go to a thread whatever one inference takes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a replica gives back: the protocol's body, and the time it took: in the replica, and at the whole site.
+
+    Nobody changes one that was given to him; it is not frozen because that takes three times as long, on every call.
 
     A streamed answer has a `stream` in place of a body; its first event is there, and its times are those until then.
     A text's `service_us` ends with its first part, whether it is streamed or not.
@@ -45,6 +47,11 @@ class Answer:
     at_site_us: int = 0
     usage: Usage | None = None
     stream: Stream | None = None
+
+    def __reduce__(self) -> tuple[type["Answer"], tuple[object, ...]]:
+        """Travel by its values in order, which is the fastest."""
+        times = (self.service_us, self.emulated_us, self.at_site_us)
+        return Answer, (self.body, self.header_bytes, self.variant, self.site, *times, self.usage, self.stream)
 
     def after(self, at_site_us: int) -> "Answer":
         """Return it with the time that it took at the site; `replace` takes five times as long, on every call."""
@@ -104,11 +111,20 @@ class Host:
                 return await self._texts[variant].run(asked.api, asked.body, asked.stream)
         if asked.api is not Api.INFER:
             raise Trouble(Kind.BAD_REQUEST, f"{variant} takes tensors", "call it by /v2/models/{model}/infer")
-        if self._inline[variant] and len(asked.body) <= INLINE_BODY_BYTES_MAX:
-            return self._run(variant, site, asked.body, asked.header_bytes)
+        if self.inline(variant, asked):
+            return self.run_inline(variant, site, asked)
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, self._run, variant, site, asked.body, asked.header_bytes)
         return await asyncio.wait_for(running, timeout_s)
+
+    def inline(self, variant: str, asked: Asked) -> bool:
+        """Return whether a call is so short that it runs where it is: on the event loop."""
+        short = self._inline.get(variant, False) and len(asked.body) <= INLINE_BODY_BYTES_MAX
+        return short and asked.api is Api.INFER
+
+    def run_inline(self, variant: str, site: str, asked: Asked) -> Answer:
+        """Answer such a call. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take."""
+        return self._run(variant, site, asked.body, asked.header_bytes)
 
     async def run_batch(self, variant: str, site: str, calls: Sequence[Raw]) -> list[Answer | Trouble]:
         """Answer several infer requests in one run, on a thread."""

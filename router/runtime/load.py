@@ -39,6 +39,11 @@ class Loads:
         self._last_us[index] = now_us()
         self._estimates.served(index, payload_bytes, max(1, self._last_us[index] - began_us), service_us, waits)
 
+    def waits(self, index: int) -> bool:
+        """Return whether a call that comes now has to wait for others."""
+        row = self.snapshot.live[index]
+        return int(row[kernel.L_IN_FLIGHT]) >= int(row[kernel.L_CONCURRENCY])
+
     def idle_us(self, index: int) -> int:
         """Return for how long nothing ran at a deployment; 0 while something does."""
         return 0 if self.in_flight[index] else now_us() - self._last_us[index]
@@ -58,8 +63,7 @@ class InFlight:
     __slots__ = ("_began_us", "_index", "_loads", "_payload_bytes", "_waits")
 
     def __init__(self, loads: Loads, index: int, payload_bytes: int, way_us: int = 0) -> None:
-        row = loads.snapshot.live[index]
-        self._waits = int(row[kernel.L_IN_FLIGHT]) >= int(row[kernel.L_CONCURRENCY])
+        self._waits = loads.waits(index)
         # The way there and back is estimated apart: for what is learned here, the call begins that much later.
         self._began_us = now_us() + way_us
         self._loads, self._index, self._payload_bytes = loads, index, payload_bytes

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from infercast.policies import kernel
 from infercast.policies.estimates import SIZE_TRIP_MAX_BYTES, Estimates
-from infercast.policies.fleet import Fleet
+from infercast.policies.fleet import Deployment, Fleet
 from infercast.policies.model import Hosting
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.policies.tables import one_way_us
@@ -22,7 +21,7 @@ from infercast.policies.tables import one_way_us
 from ..api import Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import PROBE_S, Probing, Quiet, Ways
-from ..runtime.host import Answer, Host, holding
+from ..runtime.host import Answer, Host
 from ..runtime.load import InFlight, Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
 from ..streams import Delayed, Watched, begun
@@ -71,20 +70,41 @@ class ClusterRunner:
         """Run a call on a deployment. Raises Lost, Trouble or TimeoutError."""
         place = self._fleet.deployments[deployment]
         if place.site == self._site:
+            answer = self._at_once(deployment, place, call)
+            if answer is not None:
+                self._quiet.came(deployment)
+                return answer
             self._quiet.begin(deployment)
             return await _ending(self.run_here(deployment, call, timeout_s), lambda: self._quiet.end(deployment))
-        with ExitStack() as held:
-            held.enter_context(self._quiet.calling(deployment))
-            if place.hosted is Hosting.UPSTREAM:
-                return holding(await self._run_upstream(deployment, call, timeout_s), held)
-            held.enter_context(self._snapshot.sending(deployment))
-            async with asyncio.timeout(timeout_s):
-                return holding(await self._run_away(deployment, place.site, call, timeout_s), held)
+        self._quiet.begin(deployment)
+        if place.hosted is Hosting.UPSTREAM:
+            running = self._run_upstream(deployment, call, timeout_s)
+            return await _ending(running, lambda: self._quiet.end(deployment))
+        self._snapshot.send(deployment, 1)
+
+        def end() -> None:
+            self._snapshot.send(deployment, -1)
+            self._quiet.end(deployment)
+
+        return await _ending(self._run_away(deployment, place.site, call, timeout_s), end)
 
     async def run_here(self, index: int, asked: Asked, timeout_s: float) -> Answer:
         """Run at this site, keeping its load exact while it runs."""
+        answer = self._at_once(index, self._fleet.deployments[index], asked)
+        if answer is not None:
+            return answer
         call = InFlight(self._loads, index, len(asked.body))
         return await _ending(self._run_here(index, asked, timeout_s, call), call.end)
+
+    def _at_once(self, index: int, place: Deployment, asked: Asked) -> Answer | None:
+        """Run what is so short that nothing else runs in between; None for what is not. While it runs, nobody could count it."""
+        if place.hosted is not Hosting.IN_WORKER or not self._host.inline(place.variant, asked):
+            return None
+        waits = self._loads.waits(index)
+        began_us = now_us()
+        answer = self._host.run_inline(place.variant, self._site, asked)
+        self._loads.ran(index, len(asked.body), began_us, answer.service_us, waits)
+        return answer.after(now_us() - began_us)
 
     async def _run_here(self, index: int, asked: Asked, timeout_s: float, call: InFlight) -> Answer:
         deployment = self._fleet.deployments[index]
@@ -100,11 +120,13 @@ class ClusterRunner:
         """Run at an upstream. The way there is real, and part of what it takes: what is believed of it is taken off."""
         site = self._fleet.deployments[index].site
         row = self._snapshot.rtt(self._site)[self._fleet.tables.site_index[site]]
-        with ExitStack() as held:
-            ran = held.enter_context(self._loads.running(index, len(call.body), int(row[kernel.R_P50_US])))
-            answer = await self._upstreams.run(index, call, timeout_s)
-            ran(answer.service_us)
-            return holding(answer, held)
+        going = InFlight(self._loads, index, len(call.body), int(row[kernel.R_P50_US]))
+        return await _ending(self._answered(self._upstreams.run(index, call, timeout_s), going), going.end)
+
+    async def _answered(self, running: Coroutine[Any, Any, Answer], going: InFlight) -> Answer:
+        answer = await running
+        going.ran(answer.service_us)
+        return answer
 
     async def check_upstream(self, site: str) -> None:
         """Ask an upstream whether it lives; how long that took is the way there, or no less."""
@@ -140,22 +162,23 @@ class ClusterRunner:
         way = path if self._emulate else None
         there_us = one_way_us(way, len(call.body))
         began_us = now_us()
-        try:
-            await _travel(there_us)
-            away = Away(call.request, index, call.body, call.header_bytes, timeout_s, call.api, call.stream)
-            if call.stream:
-                answer = await self._streamed(self._others[site].call("stream_away", away, stream=True))
+        async with asyncio.timeout(timeout_s):
+            try:
+                await _travel(there_us)
+                away = Away(call.request, index, call.body, call.header_bytes, timeout_s, call.api, call.stream)
+                if call.stream:
+                    answer = await self._streamed(self._others[site].call("stream_away", away, stream=True))
+                else:
+                    answer = answer_in(await self._others[site].call("run_away", away))
+            except (RayError, RayServeException) as error:
+                raise Lost(str(error)) from error
+            back_us = one_way_us(way, len(answer.body))
+            if answer.stream is not None and back_us:
+                answer = replace(answer, stream=await begun(Delayed(answer.stream, back_us / 1_000_000)))
             else:
-                answer = answer_in(await self._others[site].call("run_away", away))
-        except (RayError, RayServeException) as error:
-            raise Lost(str(error)) from error
-        back_us = one_way_us(way, len(answer.body))
-        if answer.stream is not None and back_us:
-            answer = replace(answer, stream=await begun(Delayed(answer.stream, back_us / 1_000_000)))
-        else:
-            await _travel(back_us)
+                await _travel(back_us)
         self._travelled(site, len(call.body), now_us() - began_us - answer.at_site_us)
-        return replace(answer, emulated_us=there_us + back_us)
+        return replace(answer, emulated_us=there_us + back_us) if self._emulate else answer
 
     def _travelled(self, site: str, payload_bytes: int, trip_us: int) -> None:
         self._travelled_us[site] = now_us()

@@ -4,6 +4,7 @@ Read off Ray 2.60's source; `check` refuses to start on another version, since t
 to private names.
 """
 
+import gc
 import os
 import stat
 import sys
@@ -19,6 +20,7 @@ HTTP_ANSWER_MAX_S = 35
 """HAProxy gives up on a silent replica after this: no call waits for ever, even at a site that is gone."""
 SWITCH_S = 0.0005
 """How long a thread may keep Python's interpreter from one that waits: a tenth of Python's own. Calls wait behind the log's."""
+GC_THRESHOLDS = (20_000, 20, 50)
 LABEL = "infercast.io"
 LIMITS = Limits()
 GRPC_DOOR = "infercast.router.serving.door.open_door"
@@ -106,8 +108,8 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None, li
     ]
     if certificate is not None:
         tls = f"ssl crt {certificate} ssl-min-ver TLSv1.2 alpn"
-        changes.append(rf"/^frontend http_frontend/,/bind/ s#\(bind [^ ]*\)$#\1 {tls} h2,http/1.1#")
-        changes.append(rf"/^frontend grpc_frontend/,/bind/ s#\(bind [^ ]*\) proto h2$#\1 {tls} h2#")
+        changes.append(rf"/^frontend http_frontend/,/^ *bind / s#\(bind [^ ]*\)$#\1 {tls} h2,http/1.1#")
+        changes.append(rf"/^frontend grpc_frontend/,/^ *bind / s#\(bind [^ ]*\) proto h2$#\1 {tls} h2#")
     script = folder / "changes.sed"
     script.write_text("\n".join([*write_changes(folder, limits), *changes, ""]), encoding="utf-8")
     program.write_text(
@@ -154,6 +156,17 @@ def narrow_replica() -> None:
     if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
         add_port = replica.add_port_to_grpc_server
         replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))
+
+
+def settle() -> None:
+    """Take what has been built until now out of Python's hunt for cycles, and have it hunt more rarely.
+
+    A worker is some hundred thousand objects that stay: going through them takes longer than a hundred calls. What a call
+    leaves is freed by its counts, without any hunt.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def narrow_grpc() -> None:

@@ -25,6 +25,11 @@ class Away:
     api: Api = Api.INFER
     stream: bool = False
 
+    def __reduce__(self) -> tuple[type["Away"], tuple[object, ...]]:
+        """Travel by its values in order, which is the fastest; without those that most calls do not have."""
+        always = (self.request, self.deployment, self.body, self.header_bytes, self.timeout_s)
+        return Away, always if self.api is Api.INFER and not self.stream else (*always, self.api, self.stream)
+
 
 @dataclass(frozen=True, slots=True)
 class Came:
@@ -36,6 +41,12 @@ class Came:
     message: str = ""
     remedy: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[type["Came"], tuple[object, ...]]:
+        """Travel by its values in order; an answer says all."""
+        if self.answer is not None:
+            return Came, (self.answer,)
+        return Came, (None, self.lost, self.kind, self.message, self.remedy, self.extra)
 
     def trouble(self) -> Trouble:
         """Return the trouble that came instead of an answer."""

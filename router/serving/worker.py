@@ -42,7 +42,7 @@ from ..upstream.runner import Upstreams
 from .door import Site, Visitors
 from .office import BoardOffice
 from .runner import ClusterRunner
-from .settings import narrow_replica
+from .settings import narrow_replica, settle
 from .wire import Away, Came, Item, came_of, items_of
 
 log = logging.getLogger("infercast.site")
@@ -99,6 +99,7 @@ class SiteWorker(Visitors):
     def __serve_build_asgi_app__(self) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
+                settle()
                 for keep in (self._exchange(), self._look_after_own(), self._probe(), *self._checks()):
                     self._background.add(asyncio.get_running_loop().create_task(keep))
             await self._ingress(scope, receive, send)

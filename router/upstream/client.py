@@ -48,13 +48,14 @@ class Client:
         self, method: str, url: httpx.URL, body: bytes, more: list[tuple[bytes, bytes]], timeout_s: float
     ) -> httpx.Response:
         """Return the answer once its headers are there; whoever gets it reads or closes it. Raises httpx.TransportError."""
-        headers = httpx.Headers([*self._fixed, *more, (b"content-length", str(len(body)).encode())])
+        fields = [*self._fixed, *more, (b"content-length", b"%d" % len(body))]
+        if isinstance(self._transport, Http1Transport):
+            return await self._transport.send(method, url, fields, body)
         timeout = {"connect": min(CONNECT_S, timeout_s), "pool": timeout_s, "write": timeout_s}
         timeout["read"] = max(timeout_s, self._upstream.stall_s)
-        request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))
+        request = httpx.Request(method, url, headers=httpx.Headers(fields), stream=httpx.ByteStream(body))
         request.extensions["timeout"] = timeout
-        if not isinstance(self._transport, Http1Transport):
-            await self._look_where()
+        await self._look_where()
         return await self._transport.handle_async_request(request)
 
     async def _look_where(self) -> None:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -91,10 +91,15 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the answer once its headers are there. Raises httpx.TransportError."""
-        lines = [b"%s %s HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path)]
-        lines += [b"%s: %s\r\n" % header for header in request.headers.raw]
+        return await self.send(request.method, request.url, request.headers.raw, await request.aread())
+
+    async def send(
+        self, method: str, url: httpx.URL, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> httpx.Response:
+        """Do the same without a request made for it, which takes longer than sending one. Of the URL, the path counts."""
+        lines = [b"%s %s HTTP/1.1\r\n" % (method.encode(), url.raw_path)]
+        lines += [b"%s: %s\r\n" % header for header in headers]
         lines.append(b"\r\n")
-        body = await request.aread()
         connection = await self._take()
         try:
             await connection.ask(b"".join(lines), body)

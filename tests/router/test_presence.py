@@ -1,0 +1,75 @@
+"""Work for a caller who may hang up."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from infercast.router.errors import Gone
+from infercast.router.ingress.presence import Presence
+
+
+class Line:
+    """A connection that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        """Wait for the end."""
+        await self.ended.wait()
+        return {"type": "http.disconnect"}
+
+
+async def _cut_off(steps: list[str]) -> None:
+    steps.append("began")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        steps.append("cancelled")
+        raise
+
+
+def test_a_caller_who_leaves_ends_the_work_and_nothing_else() -> None:
+    async def run() -> list[str]:
+        line, steps = Line(), list[str]()
+        caller = Presence(line.receive)
+        caller.read()
+        asyncio.get_running_loop().call_later(0.01, line.ended.set)
+        with pytest.raises(Gone):
+            await caller.during(_cut_off(steps))
+        await asyncio.sleep(0)  # the task itself goes on
+        with pytest.raises(Gone):
+            await caller.during(_cut_off(steps))
+        return steps
+
+    assert asyncio.run(run()) == ["began", "cancelled"]
+
+
+def test_whoever_ends_the_whole_task_is_not_taken_for_a_caller_who_left() -> None:
+    async def run() -> list[str]:
+        line, steps = Line(), list[str]()
+        caller = Presence(line.receive)
+        caller.read()
+        task = asyncio.create_task(caller.during(_cut_off(steps)))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        caller.end()
+        return steps
+
+    assert asyncio.run(run()) == ["began", "cancelled"]
+
+
+def test_work_that_ends_gives_what_came_of_it_and_a_later_end_of_the_line_harms_nobody() -> None:
+    async def run() -> int:
+        line = Line()
+        caller = Presence(line.receive)
+        caller.read()
+        came = await caller.during(asyncio.sleep(0, 7))
+        line.ended.set()
+        await asyncio.sleep(0.01)
+        return came
+
+    assert asyncio.run(run()) == 7

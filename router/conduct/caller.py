@@ -262,7 +262,8 @@ class Caller:
             remedy = f"enter at {', '.join(entries)}" if entries else "no site of this fleet may receive it"
             if not request.classes:  # most likely forgotten, and then a class is what it takes
                 known = ", ".join(self.engine.policies[request.tenant].classes)
-                remedy = f"no class is named, so all count: name one in infercast-class ({known}); or {remedy}"
+                elsewhere = f"; or {remedy}" if entries else ""
+                remedy = f"no class is named, so all count: name one in infercast-class ({known}){elsewhere}"
             message = f"this call may not enter at {self.entry}: {gate.detail}"
             return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
         message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"

@@ -84,7 +84,7 @@ def test_a_call_that_may_not_enter_is_refused_before_its_body_is_read(entry: str
 def test_a_call_that_may_enter_nowhere_is_told_so() -> None:
     trouble = trouble_of(scene(), ask(tenant="hospital", origin="berlin", classes=()))
     assert trouble.kind is Kind.WRONG_ENTRY
-    assert trouble.remedy == "no site of this fleet may receive it"
+    assert trouble.remedy == "no class is named, so all count: name one in infercast-class (personal, biometric, open)"
 
 
 def test_a_call_that_no_link_brings_to_its_entry_is_told_where_to_enter() -> None:

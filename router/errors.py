@@ -28,6 +28,8 @@ class Kind(StrEnum):
     """The fleet's: a candidate would pass, and has no room now."""
     UNAVAILABLE = "unavailable"
     """The fleet's: a candidate would pass, and is not healthy."""
+    BAD_HOPS = "bad_hops"
+    """The calling cluster's: its record of the call's way is missing or malformed, or its key is none of a peer's."""
     LOOP = "loop"
     """The fleets': the call has been in this cluster before, or in too many."""
     DEADLINE = "deadline"

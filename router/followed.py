@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from infercast.policies.faults import BadInput
+from infercast.policies.faults import BadInput, Fault
 
 log = logging.getLogger("infercast.followed")
 WATCH_S = 1.0
@@ -41,7 +41,7 @@ class Followed(ABC, Generic[Value]):
 
     def __init__(self) -> None:
         """Read them for the first time. Raises BadInput: there is no last good state to keep."""
-        self._seen = prints_of(self._paths())
+        self._seen: Prints | None = prints_of(self._paths())
         self.refused: BadInput | None = None
         """Why the files as they stand now are not in force; None when they are."""
         self.current: Value = self._read(None)
@@ -58,8 +58,19 @@ class Followed(ABC, Generic[Value]):
         """Read the files anew where they changed. True when `current` is another than before.
 
         Faults are kept in `refused` and logged; `current` stays what it was. Files that change while they are read
-        are read again at the next look.
+        are read again at the next look, and so are those that could not be looked at: no error ends the following.
         """
+        try:
+            return self._look()
+        except OSError as error:
+            self._seen = None
+            said = Fault(str(error.filename or self.what), 0, "", f"could not be looked at: {error.strerror or error}")
+            if self.refused is None or self.refused.faults != (said,):
+                self.refused = BadInput([said])
+                log.warning("%s in force stay: %s", self.what, self.refused)
+            return False
+
+    def _look(self) -> bool:
         prints = prints_of(self._paths())
         if prints == self._seen:
             return False

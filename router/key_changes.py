@@ -45,7 +45,9 @@ def issue_key(
         if re.fullmatch(ID_PATTERN, key_id) is None:
             raise _bad(state, f"{key_id!r} is no id", "letters, digits, `.`, `_` and `-`, at most 128 of them")
         if any(key.id == key_id for key in keys):
-            raise _bad(state, f"a key {key_id!r} is, or was, there already", "give another id, or rotate it")
+            raise _bad(
+                state, f"a key {key_id!r} is, or was, there already", "give another with --id, or rotate this one"
+            )
         expires_at_s = None if lifetime_s is None else now_s + lifetime_s
         key, secret = issue(key_id, tenant, origin, set(classes), holder=holder, now_s=now_s, expires_at_s=expires_at_s)
         return [*keys, key], secret

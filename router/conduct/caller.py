@@ -7,6 +7,7 @@ that the policy does not allow, and every call ends in exactly one way, inside i
 import asyncio
 import itertools
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from ..api import Api, Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from ..streams import Watched
-from .ports import Carried, Journal, Lost, Receive, Received, Runner
+from .ports import Carried, Journal, Lost, Receive, Received, Runner, lost_in
 from .prompt import Begun
 from .recorder import Recorder
 
@@ -69,7 +70,8 @@ class Caller:
         self._journal = journal
         self._z_epoch = -1
         self._z_milli: dict[int, list[int]] = {}
-        self._series = f"{entry}-{os.getpid()}-"
+        # In a container every process has the same number: what is settled under it must not repeat after a restart.
+        self._series = f"{entry}-{os.getpid()}-{secrets.token_hex(4)}-"
         self.install(engine, None)
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
         self._numbers = itertools.count(1)
@@ -100,6 +102,11 @@ class Caller:
             raise self._refusal(shut, self.engine.choose(shut, self.snapshot), ())
         return None
 
+    def ready(self) -> None:
+        """Raise Trouble where no call may begin, since the journal has no room for its line: it would be paid and not told."""
+        if self._journal.full and not self._journal.retry():
+            raise Trouble(Kind.UNAVAILABLE, f"the journal of {self.entry} has no room", "its operator makes some")
+
     def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
         decision_id = self.engine.decision_id(request, self.snapshot, tried)
@@ -110,8 +117,9 @@ class Caller:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
-        whoever gets one closes it. `hops` are the clusters that it has come through: the first of them settles it.
+        whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it.
         """
+        self.ready()
         began_us = _now_us()
         carrying = Carrying(request, f"{self._series}{next(self._numbers)}", hops)
         try:
@@ -134,7 +142,7 @@ class Caller:
 
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
-            if isinstance(error, Lost):
+            if isinstance(error, Lost) and not error.alive:
                 self._give_up(self.fleet.deployment_index[answered.deployment])
             self._write(carrying, answered, error, began_us)
 
@@ -180,7 +188,8 @@ class Caller:
             sent_us = _now_us()
             try:
                 answer = await self._runner.run(index, call, wait_us / US_PER_S)
-            except (Lost, TimeoutError) as error:
+            except (Lost, TimeoutError, Trouble) as met:
+                error = lost_in(met)
                 if whole_text and isinstance(
                     error, TimeoutError
                 ):  # too long a text for its deadline says nothing of who makes it
@@ -251,6 +260,10 @@ class Caller:
         if gate is not None:
             entries = list(decision.entries)
             remedy = f"enter at {', '.join(entries)}" if entries else "no site of this fleet may receive it"
+            if not request.classes:  # most likely forgotten, and then a class is what it takes
+                known = ", ".join(self.engine.policies[request.tenant].classes)
+                elsewhere = f"; or {remedy}" if entries else ""
+                remedy = f"no class is named, so all count: name one in infercast-class ({known}){elsewhere}"
             message = f"this call may not enter at {self.entry}: {gate.detail}"
             return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
         message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"

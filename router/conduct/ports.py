@@ -7,7 +7,11 @@ from typing import Any, Protocol
 from infercast.policies.model import Request
 
 from ..api import Api
+from ..errors import Kind, Trouble
 from ..runtime.host import Answer
+
+BUSY_S = 1
+"""When to come back to a place of ours that had no room."""
 
 
 class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallback
@@ -18,6 +22,25 @@ class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallb
 
     alive = False
     retry_after_s = 0
+
+
+class Passed(Lost):
+    """The place answered that it cannot take this call now: it is well, or tells itself that it is not."""
+
+    alive = True
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(str(trouble))
+        self.retry_after_s = BUSY_S if trouble.kind is Kind.SATURATED else 0
+
+
+def lost_in(error: Lost | TimeoutError | Trouble) -> Lost | TimeoutError:
+    """Return why a call may be tried elsewhere. Raises the trouble that it would meet there as well."""
+    if not isinstance(error, Trouble):
+        return error
+    if error.kind not in (Kind.SATURATED, Kind.UNAVAILABLE):
+        raise error
+    return Passed(error)
 
 
 @dataclass(slots=True)
@@ -86,6 +109,13 @@ class DecisionLog(Protocol):
 
 class Journal(Protocol):
     """Writes down what happened: metadata only, never a payload."""
+
+    full: bool
+    """Whether lines wait that could not be written: then no new call is to begin."""
+
+    def retry(self) -> bool:
+        """Write the lines that wait; True when none is left."""
+        ...
 
     def write(self, kind: str, **facts: Any) -> None:
         """Append one line."""

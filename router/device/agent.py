@@ -81,6 +81,7 @@ async def serve(
         for task in background:
             task.cancel()
         decisions.close()
+        journal.close()
 
 
 def _engines(fleet: Fleet, policies: Policies, tenant: str, site: str) -> tuple[Engine, Engine | None]:

@@ -156,7 +156,10 @@ class DeviceRunner:
 
     def signals(self) -> list[dict[str, Any]]:
         """Return what this device knows of its own deployments, exactly and now."""
-        return [{"deployment": name, **asdict(report), "age_us": 0} for name, report in self._loads.reports().items()]
+        return [
+            {"deployment": name, **asdict(report), "age_us": 0}
+            for name, report in self._loads.reports(self._lives).items()
+        ]
 
     async def listen(self, nearest: str) -> None:
         """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""
@@ -193,10 +196,13 @@ class DeviceRunner:
             pass  # The network is down, or somebody else's (a captive portal): what was heard grows older, and counts as old.
         self._believe()
 
+    def _lives(self, index: int) -> bool:
+        return self._host.lives(self._fleet.deployments[index].variant)
+
     def _believe(self) -> None:
         at_us = now_us()
         for index in self._mine:
-            self._snapshot.hear(index, self._loads.report(index), at_us)
+            self._snapshot.hear(index, self._loads.report(index, self._lives(index)), at_us)
         self._estimates.tell(self._snapshot)
         self._snapshot.believe(at_us)
 

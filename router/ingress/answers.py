@@ -5,6 +5,7 @@ from .http import Reply
 
 STATUS = {
     Kind.BAD_REQUEST: 400,
+    Kind.BAD_HOPS: 400,
     Kind.UNAUTHENTICATED: 401,
     Kind.REFUSED: 403,
     Kind.FORBIDDEN: 403,

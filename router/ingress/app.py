@@ -18,7 +18,7 @@ from .answers import reply_of
 from .decisions import Decisions, Signals
 from .description import description_routes
 from .desk import Desk
-from .http import Ask, Receive, Scope, Send, Sendable
+from .http import Ask, Receive, Reply, Scope, Send, Sendable
 from .oip import Oip
 from .openai import OpenAi
 from .openai_errors import openai_reply_of
@@ -65,8 +65,12 @@ class Ingress:
         path = scope["path"].removeprefix(root).rstrip("/") or "/"
         ask = Ask(scope["method"], path, _joined(scope["headers"]), receive, root=root)
         reply = await self._reply(ask)
-        if reply is not None:
-            await reply.send(send)
+        if reply is None:
+            return
+        if isinstance(reply, Reply) and ask.leaves_a_body():
+            # HAProxy would send other callers' calls over this connection, and the rest of this body may still come on it.
+            reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
+        await reply.send(send)
 
     async def _reply(self, ask: Ask) -> Sendable | None:
         # What is not there at all is told in the words of those who look there.

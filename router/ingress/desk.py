@@ -104,6 +104,7 @@ class Desk:
 
         That is law 9's record, so it has what was known before a byte was read; only the id may come from the body.
         """
+        self.caller.ready()
         try:
             return await self.caller.call(request, receive, ask.hops)
         finally:

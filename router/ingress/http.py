@@ -46,6 +46,8 @@ class Ask:
     """Which clusters the call has come through (see `upstream.hops`)."""
     root: str = ""
     """The path below which the entry answers, which `path` is without."""
+    unread: bool = True
+    """Whether more of the body may be on its way."""
     call_id: str = ""
     """The call's id where its body names one."""
 
@@ -62,6 +64,12 @@ class Ask:
         if not text.isascii() or not text.isdigit() or len(text) > 15:
             raise Trouble(Kind.BAD_REQUEST, f"{header} is {text!r}", "send a byte count")
         return int(text)
+
+    def leaves_a_body(self) -> bool:
+        """Return whether an answer now would leave a part of the body unread, and with it the connection spoilt."""
+        return self.unread and (
+            b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
+        )
 
     async def small_body(self, most_bytes: int) -> bytes:
         """Return a body that is soon here. Raises Trouble(SLOW) where it is not, and what `body` raises."""
@@ -105,7 +113,9 @@ class Ask:
         self.read_bytes += len(part)
         if self.read_bytes > most_bytes:
             raise Trouble(Kind.TOO_LARGE, f"the body has over {most_bytes} bytes", f"at most {most_bytes}")
-        return part, message.get("more_body", False)
+        more: bool = message.get("more_body", False)
+        self.unread = more
+        return part, more
 
 
 @dataclass(slots=True)

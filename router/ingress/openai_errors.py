@@ -12,6 +12,7 @@ INVALID = "invalid_request_error"
 SERVER = "server_error"
 TYPES = {
     Kind.BAD_REQUEST: INVALID,
+    Kind.BAD_HOPS: INVALID,
     Kind.UNAUTHENTICATED: INVALID,
     Kind.NOT_FOUND: INVALID,
     Kind.SLOW: INVALID,

@@ -19,6 +19,7 @@ WHY = {
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
     Kind.SLOW: "The body did not come in time.",
+    Kind.BAD_HOPS: "`infercast-hops` is for other clusters, which must send it.",
     Kind.LOOP: "The call has come by here before: two fleets send it to each other.",
     Kind.TOO_LARGE: "More bytes than are accepted.",
     Kind.WRONG_ENTRY: "The call may not enter at this site; its body was not read. `entries` names where it may.",

@@ -17,7 +17,16 @@ NAMED = (*KEYED, Kind.NOT_FOUND)
 HEALTH = (*ALWAYS, Kind.UNAVAILABLE)
 READY = (*NAMED, Kind.UNAVAILABLE)
 ASKED = (*KEYED, Kind.BAD_REQUEST, Kind.NOT_FOUND, Kind.SLOW, Kind.TOO_LARGE)
-RUN = (*ASKED, Kind.LOOP, Kind.WRONG_ENTRY, Kind.REFUSED, Kind.SATURATED, Kind.UNAVAILABLE, Kind.DEADLINE)
+RUN = (
+    *ASKED,
+    Kind.BAD_HOPS,
+    Kind.LOOP,
+    Kind.WRONG_ENTRY,
+    Kind.REFUSED,
+    Kind.SATURATED,
+    Kind.UNAVAILABLE,
+    Kind.DEADLINE,
+)
 VERSIONED = "/v2/models/{model}/versions/{version}"
 
 

@@ -9,6 +9,7 @@ from .answers import RETRY_AFTER_S, retry_after
 
 CODE = {
     Kind.BAD_REQUEST: StatusCode.INVALID_ARGUMENT,
+    Kind.BAD_HOPS: StatusCode.INVALID_ARGUMENT,
     Kind.UNAUTHENTICATED: StatusCode.UNAUTHENTICATED,
     Kind.FORBIDDEN: StatusCode.PERMISSION_DENIED,
     Kind.REFUSED: StatusCode.PERMISSION_DENIED,

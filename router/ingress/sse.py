@@ -55,7 +55,8 @@ async def _frames(stream: Stream) -> AsyncGenerator[bytes, None]:
     try:
         async for event in stream:
             if isinstance(event, bytes):
-                yield b"data: %b\n\n" % event
+                # An upstream's may have several lines, and each must say that it is data.
+                yield b"data: %b\n\n" % b"\ndata: ".join(event.splitlines())
         last = DONE
     except (Trouble, Lost, TimeoutError) as error:
         last = error_event(_trouble_of(error))

@@ -63,6 +63,11 @@ class TextModel:
         """
         return self._tokeniser.chat(messages)
 
+    @property
+    def lives(self) -> bool:
+        """Whether calls may be sent to it."""
+        return self._scheduler.lives
+
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> Stream:
         """Return the stream of what follows a prompt, an async iterator of pieces; the last one has a `finish`.
 
@@ -71,13 +76,20 @@ class TextModel:
         the stream. Closing the stream (`aclose`), or dropping it, frees its place at the next step. The same seed draws
         the same text, as far as sums over rows that run together round alike.
         """
+        return self.generate_all([prompt], sampling)[0]
+
+    def generate_all(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Stream]:
+        """Return the streams of several prompts, as `generate` does of one: all are checked, and fit, before any starts."""
+        return self._scheduler.start([self._making(prompt, sampling) for prompt in prompts])
+
+    def _making(self, prompt: Sequence[int], sampling: Sampling) -> Making:
         _check_tokens(prompt, self._decoder.vocabulary, self.context_tokens - 1)
         room = self.context_tokens - len(prompt)
         limit = room if sampling.max_tokens is None else sampling.max_tokens
         if limit > room:
             said = f"prompt and max_tokens are {len(prompt)} + {limit} tokens, the context {self.context_tokens}"
             raise Trouble(Kind.BAD_REQUEST, said, f"ask for at most {room} tokens, or shorten the prompt")
-        return self._scheduler.start(Making(prompt, sampling, limit, self._tokeniser.pieces(prompt)))
+        return Making(prompt, sampling, limit, self._tokeniser.pieces(prompt))
 
     def close(self) -> None:
         """End the thread; streams that are on fail with Trouble(UNAVAILABLE)."""

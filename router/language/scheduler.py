@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import Kind, Trouble
@@ -23,6 +23,10 @@ from .sampling import choose
 from .stream import Making, Stream
 
 log = logging.getLogger("infercast.language")
+FAILURES_MAX = 3
+"""So many steps that fail in a row, and the model is not well."""
+REST_S = 10.0
+"""For so long after the last of them; then it is tried again."""
 PART_S = 0.05
 """Reading prompts may keep running streams waiting for about so long before each has its next token."""
 PART_TOKENS_MIN, PART_TOKENS_MAX = 64, 2048
@@ -69,6 +73,8 @@ class Scheduler:
         self._entering: deque[_Place] = deque()
         self._groups: list[_Group] = []
         self._part_tokens = 256
+        self._failures = 0
+        self._failed_s = 0.0
         self._told: dict[asyncio.AbstractEventLoop, list[_Told]] = {}
 
     @property
@@ -76,23 +82,30 @@ class Scheduler:
         """How many streams there are: waiting, entering and running."""
         return len(self._present)
 
-    def start(self, making: Making) -> Stream:
-        """Let a stream in. Call on the reader's loop. Raises Trouble(SATURATED), or UNAVAILABLE behind the end."""
+    @property
+    def lives(self) -> bool:
+        """Whether calls may be sent here: the thread is there, and its steps do not just fail and fail."""
+        resting = self._failures >= FAILURES_MAX and time.monotonic() - self._failed_s < REST_S
+        return not self._closed and not resting
+
+    def start(self, makings: Sequence[Making]) -> list[Stream]:
+        """Let streams in, all or none. Call on the reader's loop. Raises Trouble(SATURATED), or UNAVAILABLE behind the end."""
         with self._change:
             if self._closed:
                 raise Trouble(Kind.UNAVAILABLE, "this model was taken down")
-            if len(self._present) >= self._streams_max:
+            if len(self._present) + len(makings) > self._streams_max:
                 said = f"{len(self._present)} streams are on, and no more than {self._streams_max} may be"
                 raise Trouble(Kind.SATURATED, said, "come back when some have ended")
-            stream = Stream(making)
-            place = _Place(making, weakref.ref(stream), stream.loop)
-            self._present.add(place)
-            self._waiting.append(place)
+            streams = [Stream(making) for making in makings]
+            for making, stream in zip(makings, streams, strict=True):
+                place = _Place(making, weakref.ref(stream), stream.loop)
+                self._present.add(place)
+                self._waiting.append(place)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="language", daemon=True)
                 self._thread.start()
             self._change.notify()
-        return stream
+        return streams
 
     def close(self) -> None:
         """End the thread; streams that are on get Trouble(UNAVAILABLE)."""
@@ -106,7 +119,13 @@ class Scheduler:
         why = Trouble(Kind.FAULT, "the model's thread broke", "see the log of this replica")
         try:
             while self._admit():
-                self._step()
+                before = self._failures
+                try:
+                    self._step()
+                except Exception as error:  # noqa: BLE001 - out of memory, mostly: those that ran end, and others come
+                    self._break(error)
+                if self._failures == before:
+                    self._failures = 0
             why = Trouble(Kind.UNAVAILABLE, "this model was taken down")
         finally:  # however it ends, nobody waits for a thread that is not there
             with self._change:
@@ -232,16 +251,27 @@ class Scheduler:
         """Return what rows have in common that may step together."""
         return length if self._decoder.pads is Pads.NONE else max(ALIKE_TOKENS, 1 << (length - 1).bit_length())
 
-    def _fail(self, places: list[_Place], error: RunError) -> None:
+    def _fail(self, places: list[_Place], error: Exception) -> None:
         """The runtime could not run these (out of memory, mostly): they fail, the others go on."""
         log.error("a run for %d streams failed: %s", len(places), error)
-        self._drop(places, Trouble(Kind.FAULT, "the runtime could not run this text's next token"))
+        self._failures += 1
+        self._failed_s = time.monotonic()
+        self._drop(places, Trouble(Kind.UNAVAILABLE, "the runtime could not run this text's next token"))
         self._let_go(places)
+
+    def _break(self, error: Exception) -> None:
+        """A step ended halfway, so nobody knows how far its streams are: all that were let in fail; who waits has not begun."""
+        log.error("a step of a language model broke", exc_info=error)
+        with self._change:
+            places = list(self._present.difference(self._waiting))
+        self._entering.clear()
+        self._groups = []
+        self._fail(places, error)
+        self._tell()
 
     def _drop(self, places: Iterable[_Place], why: Trouble) -> None:
         for place in places:
-            if place.making.finish is None:
-                self._note(place, why)
+            self._note(place, why)  # who has the end of his text reads no further
             place.making.failed = True
 
     def _let_go(self, places: list[_Place]) -> None:

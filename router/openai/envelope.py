@@ -7,12 +7,10 @@ was read: a name that stands twice cannot mean one thing to the policy and anoth
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from infercast.policies.faults import did_you_mean
 
 from ..api import Api
-from .fields import Fields, bad, read_object
+from .fields import Fields, bad, read_object, written
 
 OURS = "infercast"
 KNOWN = ("class", "deadline_ms", "id")
@@ -49,7 +47,7 @@ def read_envelope(api: Api, body: bytes) -> Envelope:
     ours = fields.part(OURS)
     value.pop(OURS, None)
     classes, deadline_ms, call_id = _ours(ours) if ours is not None else ((), None, None)
-    return Envelope(orjson.dumps(value), model, stream, classes, deadline_ms, call_id)
+    return Envelope(written(value), model, stream, classes, deadline_ms, call_id)
 
 
 def _ours(fields: Fields) -> tuple[tuple[str, ...], float | None, str | None]:

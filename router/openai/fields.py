@@ -27,9 +27,17 @@ def bad(param: str | None, message: str, remedy: str = "", code: str | None = No
     return Trouble(Kind.BAD_REQUEST, message, remedy, {"param": param, "code": code})
 
 
+def written(value: Any) -> bytes:
+    """Return a value that was read as JSON again. Raises Trouble for one that is nested deeper than can be written."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:  # it reads 1,024 levels, and writes 254
+        raise bad(None, "the body is nested too deeply", "send at most 250 levels of lists and objects") from error
+
+
 def shown(value: Any) -> str:
     """Return a short value as a message shows it."""
-    text = orjson.dumps(value).decode()
+    text = written(value).decode()
     return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
 
 

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ..api import Api, Event, Usage
-from ..language.model import Embedder, TextModel
+from ..language.model import Embedder, Stream, TextModel
 from ..language.sampling import Sampling
 from ..runtime.host import Answer
 from ..streams import begun
@@ -58,6 +58,11 @@ class LanguageHost:
         self._site = site
         self._model = model
 
+    @property
+    def lives(self) -> bool:
+        """Whether calls may be sent to it."""
+        return not isinstance(self._model, TextModel) or self._model.lives
+
     async def run(self, api: Api, body: bytes, stream: bool) -> Answer:
         """Answer one call; a streamed answer is returned once its first text is there.
 
@@ -103,7 +108,8 @@ async def _whole(model: TextModel, call: TextCall, writer: Writer) -> tuple[byte
 
     Returns the answer, what was used, and the instant of the first part of any text in nanoseconds.
     """
-    making = [asyncio.create_task(_text(model, prompt, call.sampling)) for prompt in call.prompts]
+    streams = model.generate_all(call.prompts, call.sampling)
+    making = [asyncio.create_task(_text(stream)) for stream in streams]
     try:
         made = await asyncio.gather(*making)
     finally:
@@ -125,9 +131,9 @@ class Made:
     first_ns: int = 0
 
 
-async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> Made:
+async def _text(stream: Stream) -> Made:
     made = Made()
-    async with aclosing(model.generate(prompt, sampling)) as pieces:
+    async with aclosing(stream) as pieces:
         async for piece in pieces:
             made.first_ns = made.first_ns or time.perf_counter_ns()
             made.text += piece.text
@@ -137,12 +143,18 @@ async def _text(model: TextModel, prompt: list[int], sampling: Sampling) -> Made
 
 
 async def _events(model: TextModel, call: TextCall, writer: Writer) -> AsyncGenerator[Event, None]:
-    """Write a stream's events, one prompt after the other; nothing is written before the first text is there."""
+    """Write a stream's events, one prompt after the other; nothing is written before the first text is there.
+
+    All texts are made side by side: that one of them cannot be is known before anything is written.
+    """
     made = 0
     opened = call.api is not Api.CHAT
-    for index, prompt in enumerate(call.prompts):
-        async with aclosing(model.generate(prompt, call.sampling)) as pieces:
-            async for piece in pieces:
+    async with AsyncExitStack() as held:
+        streams = model.generate_all(call.prompts, call.sampling)
+        for stream in streams:
+            held.push_async_callback(stream.aclose)
+        for index, stream in enumerate(streams):
+            async for piece in stream:
                 made += piece.tokens
                 if not opened:
                     opened = True

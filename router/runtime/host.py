@@ -100,6 +100,10 @@ class Host:
         """The variants hosted here."""
         return (*self._sessions, *self._texts)
 
+    def lives(self, variant: str) -> bool:
+        """Whether calls of a variant may be sent here. False for a language model whose thread is gone, or fails again and again."""
+        return variant not in self._texts or self._texts[variant].lives
+
     async def run(self, variant: str, site: str, asked: Asked, timeout_s: float | None = None) -> Answer:
         """Answer one call. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError."""
         if variant in self._texts:

@@ -51,8 +51,7 @@ class Board:
 
         They are told apart by digest: a board that was started anew counts its versions from 1 again.
         """
-        if self._watching is None:
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        self._keep_watching()
         now_us = time.monotonic_ns() // 1000
         self._ledger.tell(source, reports, now_us)
         newer, others = self._folder.current, self._keys.current
@@ -61,6 +60,15 @@ class Board:
             newer if policies != newer.digest else None,
             others if keys != others.digest else None,
         )
+
+    def _keep_watching(self) -> None:
+        """See to it that the files are followed, whatever may have ended that: else no key is ever revoked again."""
+        ended = self._watching
+        if ended is not None and not ended.done():
+            return
+        if ended is not None:
+            log.error("policies and keys were followed no longer, and are again", exc_info=ended.exception())
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def in_force(self) -> tuple[Policies, Keys]:
         """Return the policies and keys in force."""

@@ -101,6 +101,8 @@ def _rules(folder: Path, limits: Limits) -> Iterator[str]:
     yield f"http-request del-header '{SERVES_OWN}' -m reg"
     # Serve takes the caller's id for its logs and answers; one that is no plain word would end in a fault.
     yield "http-request del-header x-request-id unless { req.fhdr(x-request-id) -m reg '^[!-~]{1,128}$' }"
+    # Serve adds an id of its own to the one that an answer has from us.
+    yield "http-response set-header x-request-id %[res.hdr(infercast-id)] if { res.hdr(infercast-id) -m found }"
     # No other protocol is spoken here: a client that offers one goes on with this one (RFC 9110, 7.8).
     yield "http-request del-header upgrade"
 

@@ -210,11 +210,11 @@ class ClusterRunner:
         self._travelled(site, 0, now_us() - began_us)
 
     async def look_after_own(self) -> None:
-        """Ask each replica of its own whether it lives; one that twice says nothing for a second is not healthy."""
+        """Ask each replica of its own whether it lives; one that twice says no, or nothing for a second, is not healthy."""
         for variant, callee in self._own.items():
             try:
-                await asyncio.wait_for(callee.call("ping"), 1.0)
-                self._silent[variant] = 0
+                lives = await asyncio.wait_for(callee.call("ping"), 1.0)
+                self._silent[variant] = 0 if lives else self._silent[variant] + 1
             except (RayError, RayServeException, TimeoutError):
                 self._silent[variant] += 1
 
@@ -230,7 +230,8 @@ class ClusterRunner:
     def _lives(self, index: int) -> bool:
         if index not in self._mine:
             return self._upstreams.healthy(index)
-        return self._silent.get(self._fleet.deployments[index].variant, 0) < SILENT_MAX
+        variant = self._fleet.deployments[index].variant
+        return self._host.lives(variant) and self._silent.get(variant, 0) < SILENT_MAX
 
 
 async def _travel(way_us: int) -> None:

@@ -108,8 +108,8 @@ def write_haproxy(folder: Path, binary: str, certificate: Path | None = None, li
     ]
     if certificate is not None:
         tls = f"ssl crt {certificate} ssl-min-ver TLSv1.2 alpn"
-        changes.append(rf"/^frontend http_frontend/,/bind/ s#\(bind [^ ]*\)$#\1 {tls} h2,http/1.1#")
-        changes.append(rf"/^frontend grpc_frontend/,/bind/ s#\(bind [^ ]*\) proto h2$#\1 {tls} h2#")
+        changes.append(rf"/^frontend http_frontend/,/^ *bind / s#\(bind [^ ]*\)$#\1 {tls} h2,http/1.1#")
+        changes.append(rf"/^frontend grpc_frontend/,/^ *bind / s#\(bind [^ ]*\) proto h2$#\1 {tls} h2#")
     script = folder / "changes.sed"
     script.write_text("\n".join([*write_changes(folder, limits), *changes, ""]), encoding="utf-8")
     program.write_text(

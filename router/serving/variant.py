@@ -47,5 +47,5 @@ class VariantReplica:
         return [came_from(answer) for answer in answers]
 
     async def ping(self) -> bool:
-        """Say that the replica is alive."""
-        return True
+        """Say whether the replica is alive, and its model with it."""
+        return self._host.lives(self._variant)

@@ -128,6 +128,8 @@ class SiteWorker(Visitors):
 
     def _taken_in(self, away: Away) -> Came | None:
         """Write down what another site sent, and return why it may not run here, if so."""
+        if self._journal.full and not self._journal.retry():
+            return Came(lost=True, message=f"the journal of {self._site} has no room")
         self._journal.write(
             "received",
             role="replica",
@@ -188,6 +190,7 @@ class SiteWorker(Visitors):
     async def _probe(self) -> None:
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
+            self._journal.retry()  # also where nobody calls any more
             await self._runner.probe()
 
     async def ping(self) -> bool:

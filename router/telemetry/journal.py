@@ -1,16 +1,19 @@
 """The journal: one JSON line for each thing that happened at a place, metadata only, one file per process.
 
-Lines go into a mapped piece of the file, so that a process that is killed loses none it has written, and none costs a
-system call: at one, Python hands the interpreter to another thread and has to wait for its turn again. The piece is
-filled with zeros first, so that a full disk is said by an error, before anything is promised. Zeros after the last line
-are cut off when the file is closed; after a kill they stay, and a reader passes over them.
+Each line is one plain append, so a process that is killed loses none it has written, and a file that is cut short or
+moved from outside (logrotate) harms nobody. The append is libc's own, called with Python's interpreter held: `os.write`
+hands it to another thread and has to wait for its turn again, which takes longer than the append itself.
+
+A line that the disk does not take is kept in memory and tried again; meanwhile `full` says that no new call is to begin.
 """
 
 import contextlib
+import ctypes
 import fcntl
-import mmap
+import logging
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -18,7 +21,13 @@ from typing import Any
 
 import orjson
 
+log = logging.getLogger("infercast.journal")
 PIECE_BYTES = 256 * 1024
+"""How much of a file is looked at in one go."""
+KEPT_LINES_MAX = 100_000
+"""More than the calls that can be under way write, once no new ones begin."""
+_append = ctypes.PyDLL(None, use_errno=True).write
+_append.argtypes, _append.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_ssize_t
 
 
 class FileJournal:
@@ -28,42 +37,46 @@ class FileJournal:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _own_file(folder, f"{place}-{os.getpid()}")
         self._place = place
-        self._at = _used_bytes(self._file)
-        self._piece: mmap.mmap | None = None
-        self._start = self._end = self._at
+        self._kept: deque[bytes] = deque()
+        self.full = False
+        """Whether lines are kept that the disk did not take."""
+        os.ftruncate(self._file, _used_bytes(self._file))
 
     def write(self, kind: str, **facts: Any) -> None:
-        """Append one line. Raises OSError when the disk takes no more."""
+        """Append one line; one that the disk does not take is kept. Raises OSError when too many are kept already."""
         line = orjson.dumps(
             {"at": time.time(), "kind": kind, "place": self._place, **facts}, option=orjson.OPT_APPEND_NEWLINE
         )
-        at, length = self._at, len(line)
-        if at + length > self._end:
-            self._grow(length)
-        begin = at - self._start
-        self._piece[begin : begin + length] = line  # type: ignore[index] # there is one from the first line on
-        self._at = at + length
+        if self.full and not self.retry():
+            if len(self._kept) >= KEPT_LINES_MAX:
+                raise OSError(28, f"the disk takes no more, and {KEPT_LINES_MAX} lines of the journal are kept")
+            self._kept.append(line)
+            return
+        written = _append(self._file, line, len(line))
+        if written != len(line):
+            self._kept.append(line[max(0, written) :])
+            self.full = True
+            why = os.strerror(ctypes.get_errno()) if written < 0 else "a line was cut short"
+            log.error("%s: the journal is not written (%s): no new calls until it is", self._place, why)
 
-    def _grow(self, length: int) -> None:
-        """Map the piece that the next line begins in, so large that it ends there too."""
-        start = self._at - self._at % mmap.ALLOCATIONGRANULARITY
-        wanted = self._at - start + length
-        size = PIECE_BYTES * -(-wanted // PIECE_BYTES)
-        had = os.fstat(self._file).st_size
-        missing = start + size - had
-        if missing > 0 and os.pwrite(self._file, bytes(missing), had) != missing:
-            os.ftruncate(self._file, had)
-            raise OSError(28, "the disk took only a part of the journal's next piece")
-        piece = mmap.mmap(self._file, size, offset=start)
-        if self._piece is not None:
-            self._piece.close()
-        self._piece, self._start, self._end = piece, start, start + size
+    def retry(self) -> bool:
+        """Write the lines that are kept, as far as the disk takes them; True when none is left."""
+        while self._kept:
+            line = self._kept[0]
+            written = max(0, _append(self._file, line, len(line)))
+            if written < len(line):
+                self._kept[0] = line[written:]
+                return False
+            self._kept.popleft()
+        if self.full:
+            self.full = False
+            log.warning("%s: the journal is written again", self._place)
+        return True
 
     def close(self) -> None:
         """Close the file."""
-        if self._piece is not None:
-            self._piece.close()
-        os.ftruncate(self._file, self._at)
+        if not self.retry():
+            log.error("%s: %d lines of the journal are lost: the disk is full", self._place, len(self._kept))
         os.close(self._file)
 
 
@@ -71,7 +84,7 @@ def _own_file(folder: Path, name: str) -> int:
     """Return a file that no other journal writes to, open and locked; also one that is left of a process with our number."""
     for number in count(1):
         path = folder / (f"{name}.jsonl" if number == 1 else f"{name}-{number}.jsonl")
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
@@ -80,18 +93,23 @@ def _own_file(folder: Path, name: str) -> int:
 
 
 def _used_bytes(file: int) -> int:
-    """Return where the lines of a file end: what stands behind them is zeros, or a line cut off, which goes with them."""
-    size = os.fstat(file).st_size
-    used = os.pread(file, size, 0).rfind(b"\n") + 1
-    os.ftruncate(file, used)
-    return used
+    """Return where the lines of a file end; what a kill left of a last one stands behind that, and goes with it."""
+    end = os.fstat(file).st_size
+    while end:
+        begin = max(0, end - PIECE_BYTES)
+        found = os.pread(file, end - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield every line of every file of a journal; a last line cut off by a kill is passed over, and zeros behind it."""
+    """Yield every line of every file of a journal; a last line cut off by a kill is passed over."""
     for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    yield orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    continue

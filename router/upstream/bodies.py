@@ -27,7 +27,8 @@ class Outgoing:
 def renamed(body: bytes, model: str, api: Api, *, stream: bool) -> Outgoing:
     """Return an OpenAI body with the upstream's name for the model, and nothing of ours in it.
 
-    A stream of text is asked to say at its end what was used. Raises Trouble(BAD_REQUEST) for what is no JSON object.
+    A stream of text is asked to say at its end what was used. Raises Trouble(BAD_REQUEST) for what is no JSON object,
+    or nested too deeply to be written again.
     """
     try:
         asked: Any = orjson.loads(body)
@@ -39,7 +40,7 @@ def renamed(body: bytes, model: str, api: Api, *, stream: bool) -> Outgoing:
     asked.pop(OURS, None)
     if api is Api.EMBEDDING:
         asked.pop("stream", None)
-        return Outgoing(orjson.dumps(asked))
+        return Outgoing(_written(asked))
     asked["stream"] = stream
     wanted = False
     if stream:
@@ -49,7 +50,14 @@ def renamed(body: bytes, model: str, api: Api, *, stream: bool) -> Outgoing:
         asked["stream_options"] = {**options, "include_usage": True}
     else:
         asked.pop("stream_options", None)
-    return Outgoing(orjson.dumps(asked), wanted)
+    return Outgoing(_written(asked), wanted)
+
+
+def _written(asked: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(asked)
+    except orjson.JSONEncodeError as error:
+        raise Trouble(Kind.BAD_REQUEST, "the body is nested too deeply") from error
 
 
 def usage_in(answer: Any) -> Usage | None:
@@ -83,7 +91,10 @@ def ours_again(body: bytes, header_bytes: int | None, model: str, variant: str) 
     if not isinstance(answer.get("outputs"), list):
         raise BadAnswer("its answer has no outputs")
     answer["model_name"], answer["model_version"] = model, variant
-    header = orjson.dumps(answer)
+    try:
+        header = orjson.dumps(answer)
+    except orjson.JSONEncodeError as error:
+        raise BadAnswer("its answer is nested too deeply") from error
     if header_bytes is None:
         return header, None
     return header + body[size:], len(header)

@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self._parts: deque[bytes] = deque()
         self._held_bytes = self._head_bytes = 0
         self._headed = self._complete = self._reusable = self._to_the_end = False
-        self._paused = self._full = False
+        self._paused = self._full = self._sent = False
         self._failure: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
 
@@ -45,23 +45,23 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._parts.clear()
         self._held_bytes = self._head_bytes = 0
-        self._headed = self._complete = self._reusable = self._to_the_end = False
+        self._headed = self._complete = self._reusable = self._to_the_end = self._sent = False
         self._transport.write(head + body if len(body) <= HELD_BYTES_MAX else head)
-        if len(body) > HELD_BYTES_MAX:
-            await self._send_long(memoryview(body))
+        self._sent = len(body) <= HELD_BYTES_MAX or await self._send_long(memoryview(body))
         while not self._headed:
             self._raise_failure()
             await self._wait()
 
-    async def _send_long(self, body: memoryview) -> None:
-        """Send a long body as fast as it is taken; an answer that comes before its end is the answer."""
+    async def _send_long(self, body: memoryview) -> bool:
+        """Send a long body as fast as it is taken; returns whether all of it was sent: an answer before its end is the answer."""
         for start in range(0, len(body), HELD_BYTES_MAX):
             while self._full and not self._headed:
                 self._raise_failure()
                 await self._wait()
             if self._headed:
-                return
+                return False
             self._transport.write(body[start : start + HELD_BYTES_MAX])
+        return True
 
     async def part(self) -> bytes:
         """Return the next part of the answer's body, b"" at its end. Raises httpx.TransportError."""
@@ -87,9 +87,13 @@ class Connection(asyncio.Protocol):
         return whole
 
     def done(self) -> bool:
-        """End the exchange: whether the connection can be used again. What has not come by now is not waited for."""
-        complete, self._parser = self._complete and self._reusable and not self._parts and not self._full, None
-        if complete and self.usable:
+        """End the exchange: whether the connection can be used again. What has not come by now is not waited for.
+
+        Nor is a request of which a part was never sent: the upstream would read the next one as the rest of its body.
+        """
+        came = self._complete and self._reusable and not self._parts
+        self._parser = None
+        if came and self._sent and not self._full and self.usable:
             return True
         self.abort()
         return False

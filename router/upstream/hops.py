@@ -1,6 +1,6 @@
 """The hop record: which clusters a call has come through, each with the number that it settles the call under.
 
-    infercast-hops: 5f0c2ab19d3e4477/fra-812-17, 0b7d66c2a1f09e35/par-90-3
+    infercast-hops: 5f0c2ab19d3e4477/fra-812-9c41d07e-17, 0b7d66c2a1f09e35/par-90-e25b3fa0-3
 
 Each cluster adds itself at the end when it sends a call on. A cluster that finds itself in there refuses the call: so a
 call goes round in no circle, whatever the policies say. A call with a record is settled where it entered first, and there only.
@@ -36,18 +36,18 @@ def cluster_id(state: Path) -> str:
 def received(value: str | None, *, peer: bool, here: str) -> Hops:
     """Return the record that a call came with, () for none.
 
-    Raises Trouble: BAD_REQUEST for one that is malformed, that no peer sent, or that a peer left out; LOOP for a call that
+    Raises Trouble: BAD_HOPS for one that is malformed, that no peer sent, or that a peer left out; LOOP for a call that
     was here before, or has come through too many clusters.
     """
     if value is None:
         if peer:
-            raise Trouble(Kind.BAD_REQUEST, f"{HEADER} is missing", "a peer's calls say where they come from")
+            raise Trouble(Kind.BAD_HOPS, f"{HEADER} is missing", "a peer's calls say where they come from")
         return ()
     if not peer:
-        raise Trouble(Kind.BAD_REQUEST, f"{HEADER} is for peers only", "call without it")
+        raise Trouble(Kind.BAD_HOPS, f"{HEADER} is for peers only", "call without it")
     hops = tuple(hop.strip() for hop in value.split(",")) if len(value) <= 4096 else ("",)
     if not all(HOP.fullmatch(hop) for hop in hops):
-        raise Trouble(Kind.BAD_REQUEST, f"{HEADER} is malformed", "send CLUSTER/CALL, ...")
+        raise Trouble(Kind.BAD_HOPS, f"{HEADER} is malformed", "send CLUSTER/CALL, ...")
     if any(hop.split("/")[0] == here for hop in hops):
         raise Trouble(
             Kind.LOOP, "this call has been here before", "see that no two clusters send each other the same calls"

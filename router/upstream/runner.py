@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 import httpx
 
@@ -17,7 +18,7 @@ from ..streams import begun
 from . import hops
 from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, usage_in
 from .standing import Standing
-from .statuses import Declined, Full, Misset, judge
+from .statuses import Broken, Declined, Full, Misset, judge
 from .streaming import Streamed
 from .target import Target, name_of, target_of
 
@@ -55,12 +56,24 @@ class Upstreams:
             standing.misset(index, str(misset))
             self._renew(target)
             raise
-        except (httpx.TransportError, BadAnswer) as error:
-            standing.lives = standing.lives and not isinstance(error, httpx.TransportError)
-            standing.tell(f"{type(error).__name__}: {error}", "calls are decided again without it")
-            raise Lost(f"{target.site}: {error}") from error
+        except Declined:
+            raise
+        except (Lost, httpx.TransportError, BadAnswer) as error:
+            raise self._lost(standing, error) from error
         standing.answered(index)
         return answer
+
+    def _lost(self, standing: Standing, error: Exception) -> Lost:
+        """Return what a call that came to nothing says: of the site only where no connection was to be had, or after several in a row.
+
+        One caller's body can make a server reset its connection. Whether it lives, then, the next check says.
+        """
+        standing.tell(f"{type(error).__name__}: {error}", "calls are decided again without it")
+        said = str(error) if isinstance(error, Lost) else f"{standing.site}: {error}"
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            standing.lives = False
+            return Lost(said)
+        return Lost(said) if standing.broke() else Broken(said)
 
     def _renew(self, target: Target) -> None:
         """Read the key again: it may have been rotated."""
@@ -143,10 +156,19 @@ class Upstreams:
         try:
             async with asyncio.timeout(CHECK_S):
                 response = await target.client.send("GET", target.health, b"", [], CHECK_S)
-                await target.client.read(response)
+                with suppress(
+                    BadAnswer
+                ):  # longer than an answer may be: what it says is not asked, and nothing of it is kept
+                    await target.client.read(response)
         except (httpx.TransportError, TimeoutError) as error:
             standing.lives = False
             standing.tell(f"{type(error).__name__}: {error}", "it does not answer; it is asked again all the time")
+            return None
+        except Exception as error:  # noqa: BLE001 - it would end the watch, and what was known of the site would stand for ever
+            standing.lives = False
+            standing.tell(
+                f"{type(error).__name__}: {error}", "this is our fault; it is asked again all the time", error
+            )
             return None
         took_us = now_us() - began_us
         if response.status_code in (401, 403):

@@ -8,6 +8,8 @@ from ..runtime.load import now_us
 log = logging.getLogger("infercast.upstream")
 MISSET_AFTER = 3
 """After so many such answers in a row: one alone may be a single call's affair."""
+BROKEN_AFTER = 3
+"""After so many calls in a row that came to nothing the site itself may be why, and not what one caller sent."""
 MISSET_US = 30_000_000
 """What cannot be called as the fleet file says is left alone for so long."""
 TOLD_EVERY_US = 30_000_000
@@ -24,6 +26,7 @@ class Standing:
     full_until_us: dict[int, int] = field(default_factory=dict)
     misset_until_us: dict[int, int] = field(default_factory=dict)
     misset_row: dict[int, int] = field(default_factory=dict)
+    broken_row: int = 0
     told_us: dict[str, int] = field(default_factory=dict)
 
     def full(self, index: int, retry_after_s: int) -> None:
@@ -40,13 +43,19 @@ class Standing:
     def answered(self, index: int) -> None:
         """Take in that a deployment has answered."""
         self.misset_row.pop(index, None)
+        self.broken_row = 0
 
-    def tell(self, what: str, remedy: str) -> None:
-        """Say something of the site in the log, unless it was said a moment ago."""
+    def broke(self) -> bool:
+        """Take in that a call came to nothing; returns whether the site may be why."""
+        self.broken_row += 1
+        return self.broken_row >= BROKEN_AFTER
+
+    def tell(self, what: str, remedy: str, fault: Exception | None = None) -> None:
+        """Say something of the site in the log, unless it was said a moment ago; of a fault of ours, where it happened."""
         at_us = now_us()
         if at_us - self.told_us.get(remedy, -TOLD_EVERY_US) >= TOLD_EVERY_US:
             self.told_us[remedy] = at_us
-            log.warning("upstream %s: %s (%s)", self.site, what, remedy)
+            log.warning("upstream %s: %s (%s)", self.site, what, remedy, exc_info=fault)
 
     def healthy(self, index: int) -> bool:
         """Return whether calls may go to a deployment."""

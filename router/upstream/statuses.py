@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 
+from infercast.policies.model import Rule
+
 from ..conduct.ports import Lost
 from ..errors import Kind, Trouble
 
@@ -12,7 +14,6 @@ MISSET = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451, 508})
 CALLERS = {400: Kind.BAD_REQUEST, 413: Kind.TOO_LARGE, 415: Kind.BAD_REQUEST, 422: Kind.BAD_REQUEST}
 RETRY_AFTER_S_MAX = 600
 MESSAGE_CHARS_MAX = 500
-HOPS = "infercast-hops"
 
 
 class Full(Lost):
@@ -37,6 +38,12 @@ class Declined(Lost):
     alive = True
 
 
+class Broken(Lost):
+    """A call came to nothing at an upstream that is there: that may be the call's own doing, and is no reason to spare it others."""
+
+    alive = True
+
+
 def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     """Return for a 200; raise what any other status means: Trouble for the caller's faults, else a kind of Lost."""
     if status == 200:
@@ -44,15 +51,17 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     outcome = headers.get("infercast-outcome")
     if outcome in ("refused", "wrong_entry"):
         raise Declined(f"{site}: {outcome}")
+    if outcome == "saturated" and _rule(body) == Rule.DEADLINE_LOAD.word:
+        # There is room, for calls that have more time left than this one.
+        raise Declined(f"{site}: saturated for this call's deadline")
     if status == 429 or outcome == "saturated" or (status == 503 and "retry-after" in headers):
         raise Full(f"{site}: status {status}", _retry_after_s(headers.get("retry-after")))
     if status in MISSET or 300 <= status < 400:
         raise Misset(f"{site}: status {status}")
-    message = said(body)
-    if status in CALLERS and HOPS not in message:
-        raise Trouble(CALLERS[status], message or f"{site} does not take this body")
+    if outcome == "bad_hops":  # a peer's own word, in a header: its message may repeat what the caller sent
+        raise Misset(f"{site}: it does not take our record of hops: is our key there one of a zone with `peer: true`?")
     if status in CALLERS:
-        raise Misset(f"{site}: {message}")
+        raise Trouble(CALLERS[status], said(body) or f"{site} does not take this body")
     raise Lost(f"{site}: status {status}")
 
 
@@ -61,6 +70,18 @@ def _retry_after_s(value: str | None) -> int:
     if value is None or not value.isascii() or not value.isdigit():
         return 1
     return min(max(1, int(value[:6])), RETRY_AFTER_S_MAX)
+
+
+def _rule(body: bytes) -> Any:
+    """Return the rule by which a peer had nothing for a call, in the shape of either API; None where it names none."""
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    for name in ("error", "infercast"):
+        inner = value.get(name) if isinstance(value, dict) else None
+        value = inner if isinstance(inner, dict) else value
+    return value.get("rule") if isinstance(value, dict) else None
 
 
 def said(body: bytes) -> str:

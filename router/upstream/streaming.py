@@ -10,6 +10,7 @@ from ..api import Event, Usage
 from ..conduct.ports import Lost
 from .bodies import BadAnswer, object_in, usage_in
 from .sse import BadEvents, Events
+from .statuses import Broken
 
 DONE = b"[DONE]"
 END_S = 0.05
@@ -102,7 +103,7 @@ class Streamed:
         return data
 
     def _lost(self, why: str) -> Lost:
-        return Lost(f"{self._site}: {why}")
+        return Broken(f"{self._site}: {why}")
 
     async def aclose(self) -> None:
         """End it. May be called at any time and more than once."""

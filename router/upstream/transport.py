@@ -84,6 +84,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
     def __init__(self, address: Address, connections_max: int) -> None:
         self._address = address
         self._free = connections_max
+        """Room for so many more; what has been promised to one who waits is not among it."""
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
@@ -115,7 +116,8 @@ class Http1Transport(httpx.AsyncBaseTransport):
                 return connection
             connection.abort()
             self._free += 1
-        if self._free:
+        if self._free > 0:
+            self._free -= 1
             return await self._open()
         waiting: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
@@ -130,7 +132,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         return given
 
     async def _open(self) -> Connection:
-        self._free -= 1
+        """Connect, into room that the caller has taken or was given; where that fails, it goes to the next."""
         try:
             async with asyncio.timeout(CONNECT_S):
                 return await self._connect()
@@ -168,14 +170,14 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
     def _hand_on(self, connection: Connection | None) -> None:
         """Give a connection, or the room for one, to who waits longest."""
-        if connection is None:
-            self._free += 1
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
                 waiting.set_result(connection)
                 return
-        if connection is not None:
+        if connection is None:
+            self._free += 1
+        else:
             self._idle.append(connection)
 
     def trim(self) -> None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from infercast import system
 from infercast.cli import app
 from infercast.policies.documents import read_document
+from infercast.router.rpc.messages import SERVICE
 from infercast.router.serving.certificate import TlsFiles
 from infercast.router.serving.cluster import free_ports
 from infercast.router.upstream.tls import client_context
@@ -81,6 +83,18 @@ def test_clients_are_answered_over_tls_and_no_other_way(state: Path, files: TlsF
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as plain:
         plain.sendall(b"GET /fra/v2 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"HTTP/1.1 200" not in plain.recv(4096)
+
+
+def test_grpc_comes_over_tls_and_no_other_way(state: Path, files: TlsFiles) -> None:
+    running = system.find(state)
+    metadata = (("application", "fra"),)
+    roots = grpc.ssl_channel_credentials(files.certificate.read_bytes())
+    address = f"localhost:{running.grpc_port}"
+    live = f"/{SERVICE}/ServerLive"
+    with grpc.secure_channel(address, roots) as channel:
+        assert channel.unary_unary(live)(b"", metadata=metadata, timeout=20) == b"\x08\x01"
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary(live)(b"", metadata=metadata, timeout=20)
 
 
 def test_the_command_line_and_the_device_come_by_tls_too(state: Path) -> None:

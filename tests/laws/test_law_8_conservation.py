@@ -17,7 +17,8 @@ from tests.laws.oracle import may_enter, may_run
 from tests.laws.worlds import World, worlds
 from tests.router.fakes import Clock, Scene, ask, example_engine, scene
 
-WORDS = ["ok", "lost", "hang", "trouble", "fault", "broken", "cancelled"]
+WORDS = ["ok", "lost", "hang", "trouble", "fault", "broken", "cancelled", "saturated", "unavailable"]
+LOSSES = ("lost", "hang", "saturated", "unavailable")
 scripts = st.lists(st.sampled_from([*WORDS, "lost", "lost", "hang"]), max_size=9)
 # How much of its patience a lost attempt takes: nothing, some, nearly all of it.
 slowness = st.sampled_from([0, 0, 300, 990, 1000])
@@ -97,12 +98,13 @@ def test_a_call_goes_on_after_a_loss_and_after_nothing_else(request: Request, sc
         at = scene(*script, entry=request.entry, clock=clock, slow=slow)
         error = carried(at, request)
     words = [script[turn] if turn < len(script) else "ok" for turn in range(len(at.runner.calls))]
-    assert all(word in ("lost", "hang") for word in words[:-1])
-    if words and words[-1] not in ("lost", "hang"):
+    assert all(word in LOSSES for word in words[:-1])
+    if words and words[-1] not in LOSSES:
         assert (error is None) == (words[-1] == "ok")
     elif words:
         assert isinstance(error, Trouble)
-        assert error.kind is Kind.DEADLINE, "a call that was accepted and lost is not refused"
+        expected = Kind.SATURATED if words[-1] == "saturated" else Kind.DEADLINE
+        assert error.kind is expected, "a call that was accepted and lost is not refused"
 
 
 @given(calls, scripts, slowness)

@@ -85,6 +85,11 @@ class FakeJournal:
     """Keeps what was written down."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
+    full: bool = False
+
+    def retry(self) -> bool:
+        """Say whether there is room."""
+        return not self.full
 
     def write(self, kind: str, **facts: Any) -> None:
         """Keep one line."""
@@ -188,6 +193,8 @@ TROUBLES: dict[str, Callable[[], Exception]] = {
     "trouble": lambda: Trouble(Kind.BAD_REQUEST, "input 'image' is missing"),
     "fault": lambda: Trouble(Kind.FAULT, "the replica says it is its fault"),
     "broken": lambda: RuntimeError("nobody foresaw this"),
+    "saturated": lambda: Trouble(Kind.SATURATED, "256 streams are on"),
+    "unavailable": lambda: Trouble(Kind.UNAVAILABLE, "this model was taken down"),
     "full": lambda: Full("far: status 429", 7),
     "declined": lambda: Declined("far: refused"),
 }

@@ -11,6 +11,7 @@ from infercast.router.ingress.rpc_status import CODE
 
 THEIRS = {
     Kind.BAD_REQUEST,
+    Kind.BAD_HOPS,
     Kind.UNAUTHENTICATED,
     Kind.FORBIDDEN,
     Kind.NOT_FOUND,

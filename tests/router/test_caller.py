@@ -14,6 +14,7 @@ from infercast.router.api import Api
 from infercast.router.conduct.caller import Answered
 from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
+from infercast.router.upstream.hops import HOP
 from tests.router.fakes import Clock, Scene, ask, example_engine, example_fleet, scene, without_deadline
 
 
@@ -83,7 +84,7 @@ def test_a_call_that_may_not_enter_is_refused_before_its_body_is_read(entry: str
 def test_a_call_that_may_enter_nowhere_is_told_so() -> None:
     trouble = trouble_of(scene(), ask(tenant="hospital", origin="berlin", classes=()))
     assert trouble.kind is Kind.WRONG_ENTRY
-    assert trouble.remedy == "no site of this fleet may receive it"
+    assert trouble.remedy == "no class is named, so all count: name one in infercast-class (personal, biometric, open)"
 
 
 def test_a_call_that_no_link_brings_to_its_entry_is_told_where_to_enter() -> None:
@@ -423,7 +424,7 @@ def test_a_name_in_the_body_that_nobody_declared_ends_the_call() -> None:
     assert at.runner.calls == []
 
 
-@pytest.mark.parametrize("word", ["full", "declined"])
+@pytest.mark.parametrize("word", ["full", "declined", "saturated", "unavailable"])
 def test_who_has_no_room_or_declines_is_left_out_of_this_call_and_not_distrusted(word: str) -> None:
     at = scene(word)
     request = ask()
@@ -439,6 +440,7 @@ def test_where_the_last_that_was_tried_had_no_room_the_caller_hears_when_to_come
         trouble = trouble_of(scene(*script), ask())
         assert (trouble.kind, trouble.extra["retry_after_s"]) == (Kind.SATURATED, 7)
     assert trouble_of(scene("full", *["lost"] * 9), ask()).kind is Kind.DEADLINE
+    assert trouble_of(scene(*["saturated"] * 9), ask()).kind is Kind.SATURATED
 
 
 def test_a_call_of_a_peer_is_not_settled_here_and_carries_its_way_on() -> None:
@@ -460,3 +462,15 @@ def test_a_refused_call_of_a_peer_is_not_settled_here_either() -> None:
     with Clock().rules(), pytest.raises(Trouble):
         asyncio.run(at.caller.call(refused, at.body, ("0123456789abcdef/par-7-1",)))
     assert at.journal.only()["settled"] is False
+
+
+def test_no_number_repeats_in_a_process_that_bears_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infercast.router.conduct.caller.os.getpid", lambda: 1)
+    numbers = []
+    for _ in range(2):
+        at = scene()
+        carry(at, ask())
+        carry(at, ask())
+        numbers += [line["number"] for line in at.journal.lines]
+    assert len(set(numbers)) == 4
+    assert all(HOP.fullmatch(f"{'a' * 16}/{number}") for number in numbers)

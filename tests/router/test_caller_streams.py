@@ -10,6 +10,7 @@ from infercast.router.api import Api, Event, Stream, Usage
 from infercast.router.conduct.ports import Carried, Lost, Received
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
+from infercast.router.upstream.statuses import Broken
 from tests.router.fakes import Clock, Scene, ask, scene
 
 
@@ -84,8 +85,9 @@ def test_a_stream_that_is_cut_short_is_no_answered_call(cut: Exception, reason: 
     assert line["reason"] == reason
 
 
-def test_a_site_whose_stream_broke_is_distrusted() -> None:
-    at, _ = streamed(b"a", Lost("gone"))
+@pytest.mark.parametrize(("cut", "distrusted"), [(Lost("gone"), True), (Broken("one call's affair"), False)])
+def test_a_site_whose_stream_broke_is_distrusted_unless_it_is_well(cut: Lost, distrusted: bool) -> None:
+    at, _ = streamed(b"a", cut)
 
     async def play() -> str:
         answered = await at.caller.call(ask(), at.body)
@@ -96,7 +98,7 @@ def test_a_site_whose_stream_broke_is_distrusted() -> None:
         return answered.deployment
 
     lost = asyncio.run(play())
-    assert at.snapshot.live[at.caller.fleet.deployment_index[lost], kernel.L_HEALTHY] == 0
+    assert bool(at.snapshot.live[at.caller.fleet.deployment_index[lost], kernel.L_HEALTHY]) is not distrusted
 
 
 def test_a_caller_that_hangs_up_in_mid_stream_is_gone_and_ends_the_work() -> None:

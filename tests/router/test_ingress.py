@@ -337,3 +337,27 @@ def test_a_server_is_told_that_the_ingress_lives() -> None:
 
     asyncio.run(door().ingress({"type": "lifespan"}, receive, send))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_no_call_begins_that_could_not_be_written_down() -> None:
+    at = door(engine=without_deadline())
+    at.scene.journal.full = True
+    told = at.say("POST", "/v2/models/digits/infer", b"{}")
+    assert (told.status, told.receives, at.scene.runner.tried, at.scene.journal.lines) == (503, 0, [], [])
+    assert "journal of fra has no room" in told.error
+    at.scene.journal.full = False
+    assert at.say("POST", "/v2/models/digits/infer", b"{}").status == 200
+
+
+@pytest.mark.parametrize(("key", "closes"), [("nobody", True), ("studio", False)])
+def test_a_connection_whose_body_was_left_unread_serves_no_other_call(key: str, closes: bool) -> None:
+    """The proxy in front would send others' calls over it, while the rest of this body may still come."""
+    found = door().say("POST", INFER, b"{}", key, infercast_class="gameplay", content_length="2")
+    assert (found.headers.get("connection") == "close") is closes
+    assert door().say("GET", "/v2", key=None).headers.get("connection") is None
+
+
+def test_who_names_no_class_is_told_so() -> None:
+    found = door(entry="iad").say("POST", INFER, b"{}", "hospital")
+    assert found.status == 421
+    assert "no class is named, so all count: name one in infercast-class (" in found.error

@@ -1,10 +1,12 @@
-"""The journal: no line costs a system call, and what a killed process had written is read back."""
+"""The journal: no line lets go of the interpreter, and what a killed process had written is read back."""
 
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +40,38 @@ def test_a_file_bears_the_place_and_the_process_and_is_the_owners(tmp_path: Path
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_lines_break_nowhere_and_no_line_costs_a_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_break_nowhere(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path, "fra")
-    journal.write("call", request="first")
-    called: list[str] = []
-    for name in ("write", "pwrite", "fstat", "ftruncate"):
-        monkeypatch.setattr(f"infercast.router.telemetry.journal.os.{name}", lambda *_, name=name: called.append(name))
     for number in range(100):
         journal.write("call", request=f"line\nbreak {number}")
-    monkeypatch.undo()
     journal.close()
-    assert not called
-    lines = [line["request"] for line in read_journal(tmp_path)]
-    assert lines == ["first", *(f"line\nbreak {number}" for number in range(100))]
+    assert [line["request"] for line in read_journal(tmp_path)] == [f"line\nbreak {number}" for number in range(100)]
+
+
+def test_no_line_hands_the_interpreter_to_another_thread(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, "fra")
+    turns, done = [0], threading.Event()
+
+    def wait_for_turns() -> None:
+        while not done.is_set():
+            turns[0] += 1
+            time.sleep(0)
+
+    other = threading.Thread(target=wait_for_turns)
+    interval_s = sys.getswitchinterval()
+    other.start()
+    try:
+        sys.setswitchinterval(1000)  # nobody is made to give it up: only who lets go of it loses it
+        before = turns[0]
+        for _ in range(200):  # long lines, so that another thread has the time to wake up
+            journal.write("call", request="x" * 200_000)
+        after = turns[0]
+    finally:
+        sys.setswitchinterval(interval_s)
+        done.set()
+        other.join()
+    journal.close()
+    assert after == before
 
 
 def test_what_a_killed_process_had_written_is_read_back(tmp_path: Path) -> None:
@@ -74,16 +95,35 @@ def test_a_line_longer_than_a_piece_is_written_whole(tmp_path: Path) -> None:
     assert [line["request"] for line in read_journal(tmp_path)] == told
 
 
-@given(st.lists(st.integers(0, 900), max_size=40))
-def test_pieces_join_without_a_seam(lengths: list[int]) -> None:
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, 40))
+def test_the_end_of_the_last_whole_line_is_found_wherever_it_is(lengths: list[int], rest: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infercast.router.telemetry.journal.PIECE_BYTES", 4096)
-        journal = FileJournal(Path(folder), "fra")
-        for length in lengths:
-            journal.write("call", request="x" * length)
-        journal.close()
-        assert [len(line["request"]) for line in read_journal(Path(folder))] == lengths
-        assert b"\0" not in next(Path(folder).iterdir()).read_bytes()
+        patch.setattr("infercast.router.telemetry.journal.PIECE_BYTES", 4)
+        path = Path(folder) / f"fra-{os.getpid()}.jsonl"
+        lines = b"".join(b"x" * length + b"\n" for length in lengths)
+        path.write_bytes(lines + b"x" * rest)
+        FileJournal(Path(folder), "fra").close()
+        assert path.read_bytes() == lines
+
+
+def test_lines_beyond_two_gibibytes_stay(tmp_path: Path) -> None:
+    path = tmp_path / f"fra-{os.getpid()}.jsonl"
+    line = b'\n{"request": "paid"}\n'
+    with path.open("wb") as file:  # a file with a hole takes no room
+        file.seek(2**31 + 100)
+        file.write(line)
+    FileJournal(tmp_path, "fra").close()
+    assert path.stat().st_size == 2**31 + 100 + len(line)
+
+
+def test_a_file_that_is_cut_short_from_outside_goes_on(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, "fra")
+    journal.write("call", request="rotated away")
+    (path,) = tmp_path.iterdir()
+    os.truncate(path, 0)
+    journal.write("call", request="new")
+    journal.close()
+    assert [line["request"] for line in read_journal(tmp_path)] == ["new"]
 
 
 def test_a_file_left_by_a_killed_process_of_the_same_number_goes_on(tmp_path: Path) -> None:
@@ -99,7 +139,7 @@ def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path: Path, kept: int) 
     journal = FileJournal(tmp_path, "fra")
     journal.write("call", request="whole")
     (path,) = tmp_path.iterdir()
-    whole = path.read_bytes().rstrip(b"\0")
+    whole = path.read_bytes()
     journal.write("call", request="cut")
     journal.close()
     line = path.read_bytes()[len(whole) :]
@@ -125,21 +165,42 @@ def test_the_files_of_all_places_are_read(tmp_path: Path) -> None:
     assert [line["place"] for line in read_journal(tmp_path)] == ["fra", "sin"]
 
 
-def test_a_full_disk_is_not_passed_over_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: int, data: bytes, at: int) -> int:
-        raise OSError(28, "No space left on device")
+FULL = """
+import resource, sys
+from pathlib import Path
+from infercast.router.telemetry.journal import FileJournal
+journal = FileJournal(Path(sys.argv[1]), "fra")
+no, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # to a process, the same as a disk that is full
+for number in range(20):
+    journal.write("call", request=number)
+    print(int(journal.full), end="")
+assert not journal.retry()
+resource.setrlimit(resource.RLIMIT_FSIZE, (no, hard))
+assert journal.retry() and not journal.full
+journal.write("call", request=20)
+"""
 
+
+def test_what_a_full_disk_does_not_take_is_written_once_it_does(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=True, capture_output=True, text=True)
+    before, after = ended.stdout.count("0"), ended.stdout.count("1")
+    assert (before > 0, after > 0, ended.stdout) == (True, True, "0" * before + "1" * after)
+    assert "no new calls" in ended.stderr
+    assert [line["request"] for line in read_journal(tmp_path)] == list(range(21))
+
+
+def test_no_more_is_kept_than_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = FileJournal(tmp_path, "fra")
-    monkeypatch.setattr("infercast.router.telemetry.journal.os.pwrite", full)
-    with pytest.raises(OSError, match="No space"):
-        journal.write("call")
-    monkeypatch.setattr("infercast.router.telemetry.journal.os.pwrite", lambda file, data, at: len(data) - 1)
-    with pytest.raises(OSError, match="only a part"):
-        journal.write("call")
+    monkeypatch.setattr("infercast.router.telemetry.journal.KEPT_LINES_MAX", 2)
+    monkeypatch.setattr("infercast.router.telemetry.journal._append", lambda file, line, length: -1)
+    journal.write("call", request=0)
+    journal.write("call", request=1)
+    with pytest.raises(OSError, match="no more"):
+        journal.write("call", request=2)
     monkeypatch.undo()
-    journal.write("call", request="later")
     journal.close()
-    assert [line["request"] for line in read_journal(tmp_path)] == ["later"]
+    assert [line["request"] for line in read_journal(tmp_path)] == [0, 1]
 
 
 @pytest.mark.parametrize("facts", [{"classes": ["a", "b"]}, {"deployment": None}, {"attempts": []}, {"cost_usd": 1e-9}])

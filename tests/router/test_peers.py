@@ -56,7 +56,7 @@ def test_a_record_that_may_not_be_is_refused_with_the_body_unread(
     to = door()
     answer = said(to, path, key, hops)
     assert answer.status == status
-    assert answer.headers["infercast-outcome"] == ("loop" if status == 508 else "bad_request")
+    assert answer.headers["infercast-outcome"] == ("loop" if status == 508 else "bad_hops")
     assert answer.receives == 0
     assert to.scene.runner.calls == []
     assert to.scene.journal.of("call") == []

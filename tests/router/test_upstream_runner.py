@@ -10,13 +10,16 @@ import orjson
 import pytest
 
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Request
+from infercast.policies.model import Request, Rule
 from infercast.router.api import Api, Usage
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.errors import Kind, Trouble
+from infercast.router.ingress.answers import reply_of
+from infercast.router.ingress.http import Reply
+from infercast.router.ingress.openai_errors import openai_reply_of
 from infercast.router.runtime.host import Answer
 from infercast.router.upstream.runner import Upstreams
-from infercast.router.upstream.statuses import Declined, Full, Misset
+from infercast.router.upstream.statuses import Broken, Declined, Full, Misset
 from tests.router.upstreams import (
     answer,
     answering,
@@ -165,6 +168,12 @@ def test_tensors_go_as_they_came_and_come_back_under_our_names() -> None:
     assert came.body[came.header_bytes :] == b"\x00\xff\r"
 
 
+def test_an_answer_that_is_nested_too_deeply_is_lost() -> None:
+    deep = b'{"outputs":[],"x":%s%s}' % (b"[" * 300, b"]" * 300)
+    with scripted(answering(answer(deep))) as port, pytest.raises(Lost, match="too deeply"):
+        ran(port, call_of(Api.INFER, INFER), api="oip")
+
+
 def test_to_a_peer_go_class_deadline_id_and_the_way_so_far() -> None:
     told: Raw = {"outputs": []}
     text = answer(as_json(told), "200 OK", "infercast-emulated-ms: 12.5", "infercast-at-site-ms: 3")
@@ -203,6 +212,13 @@ def status(line: str, body: Raw | None = None, *headers: str) -> bytes:
     return answer(as_json(body or {}), line, *headers)
 
 
+def saturated(rule: Rule, written: Callable[[Trouble], Reply] = reply_of) -> bytes:
+    """What a peer's ingress says when a candidate would pass without its load."""
+    reply = written(Trouble(Kind.SATURATED, "0/2 candidates pass", "", {"outcome": "saturated", "rule": rule.word}))
+    lines = [f"{name.decode()}: {value.decode()}" for name, value in reply.headers]
+    return answer(reply.body, "503 Service Unavailable", *lines)
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -214,18 +230,23 @@ def status(line: str, body: Raw | None = None, *headers: str) -> bytes:
         (status("404 Not Found"), Misset),
         (status("301 Moved", None, "location: http://169.254.169.254/"), Misset),
         (status("307 Temporary Redirect", None, "location: http://127.0.0.1:1/"), Misset),
-        (status("500 Internal Server Error"), Lost),
-        (status("502 Bad Gateway"), Lost),
-        (status("503 Service Unavailable"), Lost),
-        (status("504 Gateway Timeout"), Lost),
-        (status("204 No Content"), Lost),
+        (status("500 Internal Server Error"), Broken),
+        (status("502 Bad Gateway"), Broken),
+        (status("503 Service Unavailable"), Broken),
+        (status("504 Gateway Timeout"), Broken),
+        (status("204 No Content"), Broken),
         (status("403 Forbidden", None, "infercast-outcome: refused"), Declined),
         (status("421 Misdirected", None, "infercast-outcome: wrong_entry"), Declined),
+        (saturated(Rule.DEADLINE_LOAD), Declined),
+        (saturated(Rule.DEADLINE_LOAD, openai_reply_of), Declined),
+        (saturated(Rule.CAPACITY), Full),
+        (saturated(Rule.CAPACITY, openai_reply_of), Full),
+        (status("503 Service Unavailable", None, "infercast-outcome: saturated"), Full),
         (status("508 Loop Detected", None, "infercast-outcome: loop"), Misset),
-        (status("400 Bad Request", {"error": "infercast-hops is for peers only"}), Misset),
-        (answer(b"not json"), Lost),
-        (answer(b"[1, 2]"), Lost),
-        (answer(as_json(SAID), "200 OK", "content-encoding: gzip"), Lost),
+        (status("400 Bad Request", {"error": "infercast-hops: sk-far"}, "infercast-outcome: bad_hops"), Misset),
+        (answer(b"not json"), Broken),
+        (answer(b"[1, 2]"), Broken),
+        (answer(as_json(SAID), "200 OK", "content-encoding: gzip"), Broken),
     ],
 )
 def test_what_is_not_the_callers_fault_is_decided_again(text: bytes, kind: type[Lost]) -> None:
@@ -243,6 +264,7 @@ def test_what_is_not_the_callers_fault_is_decided_again(text: bytes, kind: type[
         ("400 Bad Request", {"error": {"message": "max_tokens is too large", "type": "x"}}, Kind.BAD_REQUEST, "max_tokens is too large"),
         ("422 Unprocessable", {"detail": "bad shape"}, Kind.BAD_REQUEST, "bad shape"),
         ("400 Bad Request", {"error": "unexpected shape"}, Kind.BAD_REQUEST, "unexpected shape"),
+        ("400 Bad Request", {"error": "no datatype infercast-hops"}, Kind.BAD_REQUEST, "no datatype infercast-hops"),
         ("413 Too Large", {}, Kind.TOO_LARGE, "far does not take this body"),
         ("400 Bad Request", {"error": {"message": "x" * 9999 + "\n"}}, Kind.BAD_REQUEST, "x" * 500),
     ],
@@ -262,8 +284,11 @@ def test_no_redirect_is_followed() -> None:
     assert asked == []
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff"])
-def test_a_body_that_is_no_json_object_goes_nowhere(body: bytes) -> None:
+DEEP = b'{"x":%s%s}' % (b"[" * 300, b"]" * 300)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff", DEEP])
+def test_a_body_that_is_no_json_object_or_too_deep_goes_nowhere(body: bytes) -> None:
     seen: list[bytes] = []
     with scripted(recording(answer(b"{}"), seen)) as port, pytest.raises(Trouble) as caught:
         ran(port, call_of(body=body))
@@ -447,6 +472,68 @@ def test_an_answer_that_is_too_large_is_lost_and_the_upstream_still_well() -> No
 
     with scripted(script) as port:
         upon(port, work, answer_bytes_max=2000)
+
+
+def test_what_one_callers_body_breaks_is_no_reason_to_spare_the_upstream_everybodys_calls() -> None:
+    def script(connection: socket.socket) -> None:
+        while asked := request_on(connection):
+            if b"poison" in asked:
+                reset(connection)
+                return
+            connection.sendall(answer(as_json(SAID)))
+
+    async def work(upstreams: Upstreams, fleet: Fleet) -> None:
+        index, poison = index_of(fleet, "llama"), call_of(body={"messages": "poison"})
+
+        async def lost() -> bool:
+            with pytest.raises(Lost) as caught:
+                await upstreams.run(index, poison, 5.0)
+            assert upstreams.healthy(index)
+            return not caught.value.alive
+
+        assert await upstreams.check("far") is not None
+        assert [await lost() for _ in range(2)] == [False, False]
+        await upstreams.run(index, call_of(), 5.0)
+        assert [await lost() for _ in range(3)] == [False, False, True]  # nothing else came back: it may be the site
+
+    with scripted(script) as port:
+        upon(port, work)
+
+
+def test_an_upstream_that_takes_no_connection_does_not_live() -> None:
+    async def work(upstreams: Upstreams, fleet: Fleet) -> None:
+        index = index_of(fleet, "llama")
+        upstreams.standings["far"].lives = True
+        with pytest.raises(Lost) as caught:
+            await upstreams.run(index, call_of(), 5.0)
+        assert not caught.value.alive
+        assert not upstreams.healthy(index)
+
+    upon(1, work)
+
+
+def test_what_is_asked_to_see_whether_it_lives_may_answer_at_any_length() -> None:
+    async def work(upstreams: Upstreams, fleet: Fleet) -> None:
+        assert await upstreams.check("far") is not None
+        assert upstreams.healthy(index_of(fleet, "llama"))
+
+    with scripted(answering(answer(b" " * 5000))) as port:
+        upon(port, work, answer_bytes_max=2000)
+
+
+def test_what_nobody_foresaw_is_an_upstream_that_does_not_live_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        fleet = upstream_fleet(
+            f"http://{'a' * 64}.example"
+        )  # no name may be so long, and Python raises what is no OSError
+        upstreams = Upstreams(fleet, HERE)
+        upstreams.standings["far"].lives = True
+        assert [await upstreams.check("far") for _ in range(2)] == [None, None]
+        assert not upstreams.healthy(index_of(fleet, "llama"))
+        await upstreams.aclose()
+
+    run_async(work())
+    assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
 def test_a_hundred_streams_at_once_all_come_whole() -> None:

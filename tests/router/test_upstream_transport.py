@@ -220,6 +220,37 @@ def test_a_long_body_goes_whole_and_an_early_answer_ends_it() -> None:
         assert once(port, lambda client: ask(client, long)) == (413, b"too much")
 
 
+def test_a_body_that_an_early_answer_cut_short_is_not_ended_by_the_next_call() -> None:
+    long, behind, first = b"A" * 32_000_000, b"B" * 1000, bytearray()
+    connections: list[int] = []
+
+    def script(connection: socket.socket) -> None:
+        connections.append(1)
+        if len(connections) > 1:
+            answering(answer(b"ok"))(connection)
+            return
+        connection.recv(1000)
+        connection.sendall(answer(b"", "413 Content Too Large", length=2))
+        connection.settimeout(0.5)
+        with contextlib.suppress(
+            TimeoutError
+        ):  # all that was sent is taken, so that nothing waits to be written any more
+            while part := connection.recv(1_000_000):
+                first.extend(part)
+        connection.sendall(b"no")
+        connection.settimeout(5)
+        while part := connection.recv(1_000_000):
+            first.extend(part)
+
+    async def work(client: Client) -> list[Any]:
+        return [await ask(client, long), await ask(client, behind)]
+
+    with scripted(script) as port:
+        assert once(port, work, connections=1) == [(413, b"no"), (200, b"ok")]
+    assert 0 < len(first) < len(long)
+    assert b"B" not in first
+
+
 def test_a_large_answer_is_read_up_to_the_limit_and_no_further() -> None:
     text = answer(b"y" * 300_000)
     with scripted(answering(text)) as port:
@@ -290,6 +321,35 @@ def test_no_more_connections_than_allowed_and_who_waits_is_served() -> None:
         found = once(port, work, connections=4)
     assert sum(one == (200, b"ok") for one in found) >= 48
     assert most[0] <= 4 + 1  # one that was given up may not have noticed yet
+
+
+def test_room_that_is_promised_to_one_who_waits_is_no_room_for_who_comes_in_between() -> None:
+    now, most = [0], [0]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        await asyncio.sleep(0.05)
+        now[0] -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        if scope["path"] == "/broken":
+            await receive()
+            await receive()
+        await send({"type": "http.response.body", "body": b"k"})
+
+    async def work(client: Client) -> list[Any]:
+        broken = await client.send("POST", httpx.URL("http://x/broken"), b"{}", [], 5.0)
+        waiting = asyncio.create_task(ask(client))
+        await asyncio.sleep(0)
+        # Before its end: its room is promised to the one who waits.
+        await broken.stream.aclose()  # type: ignore[union-attr]
+        more = [asyncio.create_task(ask(client)) for _ in range(10)]
+        return [await ask(client), await waiting, *await asyncio.gather(*more)]
+
+    with served(app) as port:
+        assert once(port, work, connections=1) == [(200, b"ok")] * 12
+    assert most[0] == 1
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:

@@ -308,31 +308,69 @@ def test_a_run_that_fails_takes_its_own_streams_with_it_and_no_others(
         await asyncio.sleep(0.05)
         with pytest.raises(Trouble) as caught:
             await read(model.generate([66], GREEDY))
-        assert caught.value.kind is Kind.FAULT
+        assert caught.value.kind is Kind.UNAVAILABLE
         assert whole(await good)[1] >= 1
 
     asyncio.run(story())
     assert model.streams == 0
 
 
-def test_a_fault_of_ours_leaves_nobody_waiting(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make()
-    seen: list[type[BaseException] | None] = []
-    monkeypatch.setattr(threading, "excepthook", lambda fault: seen.append(fault.exc_type))
-    monkeypatch.setattr(model._decoder, "run", lambda *_: 1 // 0)
+@pytest.mark.parametrize("step", ["run", "gather"])
+def test_a_step_that_breaks_ends_its_streams_and_the_next_ones_come_through(
+    make: Make, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    model = make(running_max=2)
+
+    def broken(*_: Any) -> Any:
+        raise MemoryError("Unable to allocate 9 GiB")
 
     async def one() -> None:
         await read(model.generate([97], GREEDY))
 
-    async def story() -> list[Any]:
+    async def three() -> list[Any]:
         return list(await asyncio.gather(one(), one(), one(), return_exceptions=True))
 
-    assert {getattr(got, "kind", got) for got in asyncio.run(story())} <= {Kind.FAULT, Kind.UNAVAILABLE}
+    with monkeypatch.context() as patch:
+        patch.setattr(model._decoder, step, broken)
+        assert {getattr(got, "kind", got) for got in asyncio.run(three())} == {Kind.UNAVAILABLE}
+    assert model.streams == 0
+    assert asyncio.run(three()) == [None, None, None]
+    assert model.lives
+
+
+def test_a_model_whose_steps_fail_and_fail_is_not_well_for_a_while(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make()
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(model._decoder, "run", lambda *_: 1 // 0)
+        for _ in range(4):
+            seen.append(model.lives)
+            with pytest.raises(Trouble):
+                said(model, [97])
+    assert seen == [True, True, True, False]
+    monkeypatch.setattr("infercast.router.language.scheduler.REST_S", 0.0)
+    assert model.lives, "it is tried again"
+    assert said(model, [97])[1:] == (12, "length")
+    monkeypatch.undo()
+    assert model.lives
     model.close()
-    assert seen == [ZeroDivisionError]
-    with pytest.raises(Trouble) as caught:
-        asyncio.run(one())
-    assert caught.value.kind is Kind.UNAVAILABLE
+    assert not model.lives
+
+
+def test_of_several_prompts_all_start_or_none(make: Make) -> None:
+    model = make(running_max=1, streams_max=3)
+
+    async def story() -> None:
+        first = model.generate([97], LONG)
+        for prompts, kind in (([[97]] * 3, Kind.SATURATED), ([[97], [-1]], Kind.BAD_REQUEST)):
+            with pytest.raises(Trouble) as caught:
+                model.generate_all(prompts, GREEDY)
+            assert (caught.value.kind, model.streams) == (kind, 1)
+        others = model.generate_all([[97], [98]], GREEDY)
+        await first.aclose()
+        assert [whole(await read(stream))[1:] for stream in others] == [(12, "length")] * 2
+
+    asyncio.run(story())
 
 
 def test_a_model_that_is_taken_down_says_so_to_those_that_read(make: Make) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from infercast.router.api import Api
 from infercast.router.errors import Kind, Trouble
 from infercast.router.openai.envelope import Envelope, read_envelope
+from infercast.router.openai.fields import shown
 
 
 def envelope(api: Api = Api.CHAT, **fields: Any) -> Envelope:
@@ -109,3 +110,20 @@ def test_the_rest_goes_on_as_it_was(rest: dict[str, Any]) -> None:
 def test_whatever_bytes_come_are_a_trouble(body: bytes, api: Api) -> None:
     with pytest.raises(Trouble):
         read_envelope(api, body)
+
+
+@pytest.mark.parametrize("levels", [200, 300, 900, 1100])
+def test_what_can_be_read_and_not_written_again_is_the_callers_fault(levels: int) -> None:
+    body = b'{"model":"chat","x":%s%s}' % (b"[" * levels, b"]" * levels)
+    if levels == 200:
+        assert read_envelope(Api.CHAT, body).body == body
+        return
+    with pytest.raises(Trouble) as caught:
+        read_envelope(Api.CHAT, body)
+    assert caught.value.kind is Kind.BAD_REQUEST
+
+
+def test_a_value_that_cannot_be_shown_is_the_callers_fault() -> None:
+    with pytest.raises(Trouble) as caught:
+        shown(json.loads("[" * 300 + "]" * 300))
+    assert caught.value.kind is Kind.BAD_REQUEST

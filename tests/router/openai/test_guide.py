@@ -13,6 +13,7 @@ from infercast.router.ingress.answers import STATUS
 from infercast.router.ingress.openai_errors import REPEATABLE, error_of
 from infercast.router.openai import bodies, envelope, fields
 from infercast.router.openai.parameters import HARMLESS, NEUTRAL, OF_MESSAGES
+from infercast.router.upstream.hops import HEADER
 from tests.router.fakes import ROOT
 from tests.router.openai.tiny import entry
 
@@ -62,4 +63,4 @@ def test_the_guide_names_every_error() -> None:
     source = "".join(Path(module.__file__ or "").read_text() for module in (bodies, envelope, fields))
     source += (ROOT / "router" / "openai" / "parameters.py").read_text()
     codes = set(re.findall(r'"((?:invalid|missing|unknown|unsupported)_\w+)"', source))
-    assert codes == words(rows[STATUS[Kind.BAD_REQUEST]]) - {"param"}
+    assert codes == words(rows[STATUS[Kind.BAD_REQUEST]]) - {"param", "bad_hops", HEADER}

@@ -194,6 +194,7 @@ def test_a_model_is_called_for_what_it_makes(model: TextModel, vectors: Embedder
         {"prompt": "x" * CONTEXT_TOKENS},
         {"prompt": "x", "max_tokens": CONTEXT_TOKENS},
         {"prompt": ["x", [1]]},
+        {"prompt": [[97], [999_999]]},
         {"prompt": "x", "temprature": 1},
     ],
 )
@@ -245,15 +246,32 @@ async def _idle(model: TextModel) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_one_prompt_that_cannot_be_made_ends_the_others() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_whose_prompts_do_not_all_fit_starts_none_of_them(stream: bool) -> None:
     with text_model(running_max=1, streams_max=2) as model:
+        body = raw(model="m", prompt=["a", "b", "c"], max_tokens=500, stream=stream)
+        with pytest.raises(Trouble) as caught:
+            asyncio.run(LanguageHost("v", "fra", model).run(Api.COMPLETION, body, stream))
+        assert caught.value.kind is Kind.SATURATED
+        assert model.streams == 0
 
-        async def crowd() -> None:
-            with pytest.raises(Trouble) as caught:
-                await LanguageHost("v", "fra", model).run(
-                    Api.COMPLETION, raw(model="m", prompt=["a", "b", "c"], max_tokens=500), stream=False
-                )
-            assert caught.value.kind is Kind.SATURATED
-            await _idle(model)
 
-        asyncio.run(crowd())
+def test_a_stream_of_several_prompts_that_is_closed_early_frees_all_places(model: TextModel) -> None:
+    async def leave() -> None:
+        body = raw(model="m", prompt=["one", "two", "three"], max_tokens=CONTEXT_TOKENS - 5, stop="\x00", stream=True)
+        answer = await LanguageHost("v", "fra", model).run(Api.COMPLETION, body, stream=True)
+        assert answer.stream is not None
+        assert model.streams == 3
+        await answer.stream.aclose()
+        await _idle(model)
+
+    asyncio.run(leave())
+
+
+def test_a_model_that_is_taken_down_is_not_well(vectors: Embedder) -> None:
+    with text_model() as model:
+        host = LanguageHost("v", "fra", model)
+        assert host.lives
+        model.close()
+        assert not host.lives
+    assert LanguageHost("v", "fra", vectors).lives

@@ -1,6 +1,7 @@
 """Streams as events: how they are framed, how they break off, and who ends whom."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from infercast.router.conduct.ports import Lost
 from infercast.router.errors import Gone, Kind, Trouble
 from infercast.router.ingress.presence import Presence
 from infercast.router.ingress.sse import DONE, EventStream
+from infercast.router.streams import Watched
+from infercast.router.upstream.sse import Events
 
 
 @dataclass
@@ -43,16 +46,17 @@ class Wire:
 
 @dataclass
 class Source:
-    """A stream of two events and then what a test wants; knows whether it was closed."""
+    """A stream of events and then what a test wants; knows whether it was closed."""
 
+    parts: tuple[bytes, ...] = (b'{"a":1}', b'{"a":2}')
     then: BaseException | None = None
     waits: bool = False
     closed: bool = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         try:
-            yield b'{"a":1}'
-            yield b'{"a":2}'
+            for event in self.parts:
+                yield event
             if self.waits:
                 await asyncio.Event().wait()
             if self.then is not None:
@@ -84,6 +88,13 @@ def test_events_are_framed_and_end_in_done() -> None:
     assert dict(start["headers"])[b"infercast-site"] == b"fra"
     assert wire.ended
     assert source.closed
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_of_several_lines_arrives_as_one(end: bytes) -> None:
+    lines = [b'{"choices":', b"", b'[{"delta": {"content": "a\xe2\x80\xa8b"}}]}']
+    wire = send(Source(parts=(end.join(lines),)))
+    assert Events().feed(wire.text) == [b"\n".join(lines), b"[DONE]"]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +179,44 @@ def test_nobody_watches_before_the_body_is_read() -> None:
             await caller.during(asyncio.Event().wait())
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_stream_that_comes_in_the_turn_in_which_it_is_ended_is_closed(hangs_up: bool) -> None:
+    """Else its call has no line, and stays counted as under way for ever."""
+    source = Source()
+
+    async def run() -> None:
+        wire = Wire()
+        caller = Presence(wire.receive)
+        caller.read()
+        gate = asyncio.Event()
+
+        async def work() -> Watched:
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+            events = source.events()
+            await anext(events)
+            return Watched(events, ended.append)
+
+        async def carried() -> None:
+            await EventStream((), await caller.during(work()), caller).send(wire.send)
+
+        carrying = asyncio.create_task(carried())
+        await asyncio.sleep(0.01)
+        if hangs_up:
+            wire.left.set()  # work that was cancelled too late has its stream all the same
+        else:
+            gate.set()
+            await asyncio.sleep(0)
+            carrying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await carrying
+
+    ended: list[BaseException | None] = []
+    asyncio.run(run())
+    assert len(ended) == 1
+    assert source.closed
 
 
 async def _value() -> int:

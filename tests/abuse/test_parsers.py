@@ -169,7 +169,7 @@ def test_hop_records(value: str, peer: bool) -> None:
         assert 0 < len(hops) <= HOPS_MAX
     except Trouble as trouble:
         kind = trouble.kind
-    assert kind in (None, Kind.BAD_REQUEST, Kind.LOOP)
+    assert kind in (None, Kind.BAD_HOPS, Kind.LOOP)
 
 
 @given(

@@ -47,6 +47,8 @@ class Ingress:
         calls = (*Oip(desk).routes(), *Decisions(desk, signals).routes(), *OpenAi(desk).routes())
         admin = Admin(desk, office).routes() if office else ()
         self._routes = Routes([*calls, *admin, *description_routes()])
+        self.proxied = False
+        """Whether callers come through a proxy, which sends the calls of several over one connection."""
 
     def take_keys(self, keys: Keys) -> None:
         """Put other keys in force, from the next call on."""
@@ -67,8 +69,9 @@ class Ingress:
         reply = await self._reply(ask)
         if reply is None:
             return
-        if isinstance(reply, Reply) and ask.leaves_a_body():
+        if self.proxied and isinstance(reply, Reply) and ask.leaves_a_body():
             # HAProxy would send other callers' calls over this connection, and the rest of this body may still come on it.
+            # A caller who comes by itself keeps it: one that is closed while it still sends may lose the answer, too.
             reply = Reply(reply.status, reply.body, (*reply.headers, (b"connection", b"close")))
         await reply.send(send)
 

@@ -93,6 +93,7 @@ class SiteWorker(Visitors):
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster
         )
+        self._ingress.proxied = True
         Site.rpc = Rpc(self._ingress.desk)
         self._background: set[asyncio.Task[None]] = set()
 

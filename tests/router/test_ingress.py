@@ -352,9 +352,17 @@ def test_no_call_begins_that_could_not_be_written_down() -> None:
 @pytest.mark.parametrize(("key", "closes"), [("nobody", True), ("studio", False)])
 def test_a_connection_whose_body_was_left_unread_serves_no_other_call(key: str, closes: bool) -> None:
     """The proxy in front would send others' calls over it, while the rest of this body may still come."""
-    found = door().say("POST", INFER, b"{}", key, infercast_class="gameplay", content_length="2")
+    at = door()
+    at.ingress.proxied = True
+    found = at.say("POST", INFER, b"{}", key, infercast_class="gameplay", content_length="2")
     assert (found.headers.get("connection") == "close") is closes
-    assert door().say("GET", "/v2", key=None).headers.get("connection") is None
+    assert at.say("GET", "/v2", key=None).headers.get("connection") is None
+
+
+def test_a_caller_who_comes_by_itself_keeps_its_connection() -> None:
+    """Closed while it still sends, it might never see the answer."""
+    found = door().say("POST", INFER, b"{}", "nobody", content_length="2")
+    assert (found.status, found.headers.get("connection")) == (401, None)
 
 
 def test_who_names_no_class_is_told_so() -> None:

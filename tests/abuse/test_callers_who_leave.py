@@ -16,8 +16,11 @@ def ended(at: Entry, before: int) -> str:
 
 
 def test_leaving_in_mid_head(at: Entry) -> None:
+    before = len(at.journal.lines)
     with at.connect() as wire:
         wire.sendall(at.head()[:-20])
+    at.normal()
+    assert [line["outcome"] for line in at.journal.lines[before:] if line["kind"] == "call"] == ["answered"] * 3
 
 
 @pytest.mark.parametrize("path", [INFER, COMPLETE])

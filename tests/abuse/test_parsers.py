@@ -124,7 +124,8 @@ def test_a_file_of_keys(tmp_path_factory: pytest.TempPathFactory, value: Any) ->
     try:
         keys_of(tmp_path_factory.getbasetemp() / "keys.json", value)
     except BadInput as fault:
-        str(fault).encode()
+        assert all(each.file.endswith("keys.json") and each.message for each in fault.faults)
+        assert str(fault).encode()
 
 
 LINES = st.sampled_from(

@@ -62,6 +62,7 @@ def test_no_line_hands_the_interpreter_to_another_thread(tmp_path: Path) -> None
     other.start()
     try:
         sys.setswitchinterval(1000)  # nobody is made to give it up: only who lets go of it loses it
+        time.sleep(0.05)  # who waits already has asked for it within the old interval: after this, nobody has
         before = turns[0]
         for _ in range(200):  # long lines, so that another thread has the time to wake up
             journal.write("call", request="x" * 200_000)

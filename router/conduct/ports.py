@@ -1,14 +1,17 @@
 """What the conduct of a call needs from the world. Ray, HTTP and the device agent stand behind these."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from infercast.policies.model import Request
 
 from ..api import Api
 from ..errors import Kind, Trouble
 from ..runtime.host import Answer
+
+if TYPE_CHECKING:
+    from .endings import Answered, Carrying
 
 BUSY_S = 1
 """When to come back to a place of ours that had no room."""
@@ -84,6 +87,58 @@ class Runner(Protocol):
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         """Return the answer, a streamed one once its first event is there. Raises Lost, Trouble, or TimeoutError when `timeout_s` passes."""
+        ...
+
+
+class Hold(Protocol):
+    """What one call may use of its tenant's limits, from when it has been let through until it has ended."""
+
+    def reserve(self, index: int, price_nusd: int) -> Awaitable[None] | None:
+        """Set aside what a try on a deployment is foretold to cost; None when that is done, else it is to be awaited.
+
+        Raises Trouble(OVER_BUDGET), at once or when awaited, where the money is not there: then that try is not made.
+        """
+        ...
+
+    def end(self, answered: "Answered | None") -> None:
+        """Settle what the tries have cost; whatever else was set aside is free again. Called exactly once."""
+        ...
+
+
+class Accounts(Protocol):
+    """The tenants' limits and budgets."""
+
+    def look(self, request: Request) -> None:
+        """Raise Trouble(LIMITED or OVER_BUDGET) where a limit leaves no room at all: before the body is read, at no cost.
+
+        The model may not be known yet, since it stands in the body (`request.model` is empty).
+        """
+        ...
+
+    def open(self, call: "Carried", carrying: "Carrying") -> Hold | Awaitable[Hold]:
+        """Count a call in its tenant's limits. Raises Trouble(LIMITED or OVER_BUDGET), at once or when awaited."""
+        ...
+
+
+class Cache(Protocol):
+    """Answers that were given before."""
+
+    def covers(self, call: "Carried") -> bool:
+        """Return whether a call may be answered from here, or its answer kept. Of most it may not, so this is quick."""
+        ...
+
+    def through(
+        self, call: "Carried", carrying: "Carrying", run: Callable[[], Coroutine[Any, Any, "Answered"]]
+    ) -> Coroutine[Any, Any, "Answered"]:
+        """Answer a call from what is kept and still allowed; else run it, and keep its answer. Raises what `run` raises."""
+        ...
+
+
+class Sight(Protocol):
+    """Who looks at calls that have ended: metrics and traces."""
+
+    def ended(self, carrying: "Carrying", answered: "Answered | None", error: BaseException | None) -> None:
+        """Count a call. Takes microseconds, and waits for nothing."""
         ...
 
 

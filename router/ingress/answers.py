@@ -7,19 +7,21 @@ STATUS = {
     Kind.BAD_REQUEST: 400,
     Kind.BAD_HOPS: 400,
     Kind.UNAUTHENTICATED: 401,
+    Kind.OVER_BUDGET: 402,
     Kind.REFUSED: 403,
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
     Kind.SLOW: 408,
     Kind.TOO_LARGE: 413,
     Kind.WRONG_ENTRY: 421,
+    Kind.LIMITED: 429,
     Kind.FAULT: 500,
     Kind.SATURATED: 503,
     Kind.UNAVAILABLE: 503,
     Kind.DEADLINE: 504,
     Kind.LOOP: 508,
 }
-RETRY_AFTER_S = {Kind.SATURATED: 1, Kind.UNAVAILABLE: 5}
+RETRY_AFTER_S = {Kind.LIMITED: 1, Kind.SATURATED: 1, Kind.UNAVAILABLE: 5}
 
 
 def retry_after(trouble: Trouble) -> str:

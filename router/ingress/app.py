@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from infercast.policies.engine import Unknown
 
-from ..conduct.caller import Caller, unknown
+from ..conduct.caller import Caller
 from ..conduct.ports import Journal
+from ..conduct.troubles import unknown
 from ..errors import Gone, Kind, Trouble
 from ..keys import Keys
 from .admin import Admin, Office

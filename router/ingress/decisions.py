@@ -12,7 +12,7 @@ from infercast.policies.faults import did_you_mean
 from infercast.policies.model import PAYLOAD_BYTES_MAX
 from infercast.policies.record import as_json, summary
 
-from ..conduct.caller import unknown
+from ..conduct.troubles import unknown
 from ..errors import Kind, Trouble
 from .desk import Desk, classes_in
 from .http import Ask, Reply

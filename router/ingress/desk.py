@@ -11,7 +11,8 @@ from infercast.policies.model import Request
 from infercast.policies.units import us_from_ms
 
 from ..authentication import authenticate
-from ..conduct.caller import Answered, Caller
+from ..conduct.caller import Caller
+from ..conduct.endings import Answered
 from ..conduct.ports import Journal, Receive
 from ..errors import Kind, Trouble
 from ..keys import Holder, Key, Keys, Standing

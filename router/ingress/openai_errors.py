@@ -20,11 +20,17 @@ TYPES = {
     Kind.FORBIDDEN: "permission_error",
     Kind.REFUSED: "permission_error",
     Kind.WRONG_ENTRY: "permission_error",
+    Kind.LIMITED: "rate_limit_error",
+    Kind.OVER_BUDGET: "insufficient_quota",
 }
 """OpenAI's `type` of an error; that of all others is `server_error`."""
-CODES = {Kind.UNAUTHENTICATED: "invalid_api_key"}
+CODES = {
+    Kind.UNAUTHENTICATED: "invalid_api_key",
+    Kind.LIMITED: "rate_limit_exceeded",
+    Kind.OVER_BUDGET: "insufficient_quota",
+}
 """OpenAI's `code`, where it has one for a whole kind; that of all others is our own word."""
-REPEATABLE = frozenset({Kind.SATURATED, Kind.UNAVAILABLE, Kind.FAULT})
+REPEATABLE = frozenset({Kind.LIMITED, Kind.SATURATED, Kind.UNAVAILABLE, Kind.FAULT})
 """A client that repeats by itself does so for these. Not for a deadline: an answer after it is worth nothing, and the
 call may have been paid for; not for a refusal: only a changed policy, class or entry changes that."""
 

@@ -23,6 +23,8 @@ WHY = {
     Kind.LOOP: "The call has come by here before: two fleets send it to each other.",
     Kind.TOO_LARGE: "More bytes than are accepted.",
     Kind.WRONG_ENTRY: "The call may not enter at this site; its body was not read. `entries` names where it may.",
+    Kind.LIMITED: "As many calls, or tokens, as the tenant's policy allows for now; `Retry-After` says when there are more.",
+    Kind.OVER_BUDGET: "The money that the tenant's policy sets for this period is spent, or set aside for calls under way.",
     Kind.SATURATED: "A candidate would pass, and has no room now.",
     Kind.UNAVAILABLE: "A candidate would pass, and is not healthy.",
     Kind.DEADLINE: "It was tried, and nobody answered in time.",

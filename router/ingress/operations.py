@@ -23,6 +23,8 @@ RUN = (
     Kind.LOOP,
     Kind.WRONG_ENTRY,
     Kind.REFUSED,
+    Kind.LIMITED,
+    Kind.OVER_BUDGET,
     Kind.SATURATED,
     Kind.UNAVAILABLE,
     Kind.DEADLINE,

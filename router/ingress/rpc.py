@@ -18,8 +18,8 @@ from infercast.policies.model import Request
 from infercast.policies.units import US_PER_S
 
 from .. import VERSION
-from ..conduct.caller import unknown
 from ..conduct.ports import Received
+from ..conduct.troubles import unknown
 from ..errors import Gone, Kind, Trouble
 from ..rpc import messages as wire
 from ..rpc.bodies import NAME_CHARS_MAX, answer_of, asked_of

@@ -197,7 +197,7 @@ def entry(patience: Patience = SHORT) -> Iterator[Entry]:
     issued.append((replace(revoked, revoked_at_s=1), secret))
     at = scene(entry="fra", engine=engine)
     runner = SceneRunner(whole, host, at.snapshot)
-    at.caller._runner = runner
+    at.caller.attempts.runner = runner
     ingress = Ingress(at.caller, Keys(key for key, _ in issued), at.journal, list, emulated=False)
     protocol = type("Patient", (Guarded,), {"patience": patience})
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:

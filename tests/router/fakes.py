@@ -76,7 +76,7 @@ class Clock:
     def rules(self) -> Iterator["Clock"]:
         """Put the clock in place of the monotonic one, and stop the one on the wall."""
         wall = patch("infercast.router.ingress.desk._now_s", lambda: WALL_S)
-        with patch("infercast.router.conduct.caller._now_us", self), wall:
+        with patch("infercast.router.conduct.clock.now_us", self), wall:
             yield self
 
 

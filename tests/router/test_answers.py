@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from infercast.policies.model import Outcome
-from infercast.router.conduct.caller import KIND_OF
+from infercast.router.conduct.deciding import KIND_OF
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.answers import RETRY_AFTER_S, STATUS, reply_of
 from infercast.router.ingress.rpc_status import CODE
@@ -53,7 +53,7 @@ def test_an_answer_says_kind_message_remedy_and_facts(kind: Kind) -> None:
 
 
 def test_what_may_pass_later_says_when() -> None:
-    assert set(RETRY_AFTER_S) == {kind for kind, status in STATUS.items() if status == 503}
+    assert set(RETRY_AFTER_S) == {kind for kind, status in STATUS.items() if status in (429, 503)}
 
 
 def test_without_a_remedy_there_are_no_brackets() -> None:

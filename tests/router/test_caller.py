@@ -11,7 +11,7 @@ from infercast.policies.model import Request, Rule
 from infercast.policies.patience import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.api import Api
-from infercast.router.conduct.caller import Answered
+from infercast.router.conduct.endings import Answered
 from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
 from infercast.router.upstream.hops import HOP

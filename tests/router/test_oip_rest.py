@@ -27,7 +27,7 @@ MODEL = "/v2/models/digits"
 def real_door() -> Door:
     """An entry with the digits behind it, for the studio, whose calls may take what they want."""
     at = door(engine=without_deadline())
-    at.scene.caller._runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
+    at.scene.caller.attempts.runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
     return at
 
 

@@ -102,7 +102,7 @@ def at_entry(
 
     at = door(*script, entry=entry, engine=None if tenants else without_deadline())
     if real:
-        at.scene.caller._runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
+        at.scene.caller.attempts.runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
     ports: list[int] = []
     patch = pytest.MonkeyPatch()
     patch.setattr(Site, "rpc", Rpc(at.ingress.desk) if site else None)
@@ -301,7 +301,7 @@ def test_grpcs_own_deadline_tightens_the_calls() -> None:
             told = entry.told(infercast_class="gameplay", infercast_deadline_ms="400000")
             await client.infer("digits", [zeros()], headers=told, client_timeout=300.0)
             await client.infer("digits", [zeros()], headers=told)
-        runner = entry.door.scene.caller._runner
+        runner = entry.door.scene.caller.attempts.runner
         assert isinstance(runner, HostRunner)
         first, second = (call.request.deadline_us for call in runner.calls)
         assert 200_000_000 < first <= 301_000_000  # gRPC sends long times in whole seconds

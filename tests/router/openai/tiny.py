@@ -153,7 +153,7 @@ def entry(site: str = "fra", **more: Any) -> Iterator[Entry]:
     with text_model(**more) as model, embedder() as vectors:
         at = scene(entry=site, engine=engine)
         runner = HostRunner(fleet(), {"tiny-llama": model, "tiny-embed": vectors})
-        at.caller._runner = runner
+        at.caller.attempts.runner = runner
         ingress = Ingress(at.caller, Keys(key for key, _ in issued), at.journal, list, emulated=False)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             config = uvicorn.Config(ingress, lifespan="off", log_level="warning", root_path=f"/{site}")

@@ -1,0 +1,114 @@
+"""What is decided at one place, and written down of it: the engine in force, on the newest snapshot."""
+
+from collections.abc import Sequence
+
+from infercast.policies.engine import Engine, Unknown, tighter
+from infercast.policies.fleet import Fleet
+from infercast.policies.model import Choice, Outcome, Request
+from infercast.policies.parts import Behaviour
+from infercast.policies.patience import DEADLINE_DEFAULT_US
+from infercast.policies.record import reasons
+from infercast.policies.snapshot import Snapshot
+
+from ..errors import Kind, Trouble
+from .recorder import Recorder
+from .troubles import unknown
+
+KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
+NO_BEHAVIOUR = Behaviour(fallbacks_max=0)
+
+
+class Deciding:
+    """Decisions of one entry. Whatever carries a call asks here before each step, so that no step goes past the policy."""
+
+    def __init__(self, entry: str, engine: Engine, snapshot: Snapshot, recorder: Recorder) -> None:
+        self.entry = entry
+        self.snapshot = snapshot
+        self._recorder = recorder
+        self._z_epoch = -1
+        self._z_milli: dict[int, list[int]] = {}
+        self.install(engine, None)
+
+    def install(self, engine: Engine, shadow: Engine | None) -> None:
+        """Decide by another engine from now on, calls on their way included: what they try next, the new one allows."""
+        self.engine = engine
+        self.tiers = [str(engine.fleet.site_by_id[deployment.site].tier) for deployment in engine.fleet.deployments]
+        self._recorder.install(engine, shadow)
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet that calls are placed on."""
+        return self.engine.fleet
+
+    def admit(self, request: Request) -> Choice | None:
+        """Decide from metadata alone. Raises Trouble when the call may not enter here or no candidate passes.
+
+        Where the model is not known yet, since it stands in the body, only that the call may enter: then None.
+        """
+        if request.model:
+            return self.choose(request, ())
+        try:
+            shut = self.engine.shut(request)
+        except Unknown as error:
+            raise unknown(error) from error
+        if shut is not None:
+            raise self._refusal(shut, self.engine.choose(shut, self.snapshot), ())
+        return None
+
+    def choose(self, request: Request, tried: Sequence[int]) -> Choice:
+        """Decide, with `tried` shut for the length of the decision only. Raises Trouble where nothing passes."""
+        try:
+            choice = self.engine.choose(request, self.snapshot, tried)
+            if choice.outcome is not Outcome.CHOSEN:
+                raise self._refusal(request, choice, tried)
+            return choice
+        except Unknown as error:
+            raise unknown(error) from error
+
+    def record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
+        """Name a decision and write it down."""
+        decision_id = self.engine.decision_id(request, self.snapshot, tried)
+        self._recorder.decided(self.engine, decision_id, request, choice, tried)
+        return decision_id
+
+    def limit_us(self, request: Request) -> int:
+        """Return how long a call may take in all."""
+        try:
+            limit_us = self.engine.compiled(request).deadline_us
+        except Unknown:  # its tenant or class has gone while it was on its way: the next decision says so
+            limit_us = 0
+        return tighter(limit_us, request.deadline_us) or DEADLINE_DEFAULT_US
+
+    def behaviour(self, request: Request) -> Behaviour:
+        """Return how a call's tenant wants it to be carried, by the policy in force now."""
+        policy = self.engine.policies.get(request.tenant)
+        return policy.behaviour if policy is not None else NO_BEHAVIOUR
+
+    def expected_us(self, choice: Choice) -> list[int]:
+        """Return p50, p90, p95 and p99 of the time that the choice is expected to take, from here on."""
+        index, median_us, spread_us = choice.deployment, choice.median_us[0], choice.spread_us[0]
+        if self._z_epoch != self.snapshot.epoch:
+            self._z_epoch = self.snapshot.epoch
+            self._z_milli.clear()
+        z_milli = self._z_milli.get(index)
+        if z_milli is None:
+            z_milli = self._z_milli[index] = self.snapshot.z(self.entry)[index].tolist()
+        return [max(0, median_us + z * spread_us // 1000) for z in z_milli]
+
+    def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
+        self.record(request, choice, tried)
+        decision = self.engine.explain(request, self.snapshot, tried)
+        facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
+        gate = self.engine.compiled(request).gate
+        if gate is not None:
+            entries = list(decision.entries)
+            remedy = f"enter at {', '.join(entries)}" if entries else "no site of this fleet may receive it"
+            if not request.classes:  # most likely forgotten, and then a class is what it takes
+                known = ", ".join(self.engine.policies[request.tenant].classes)
+                elsewhere = f"; or {remedy}" if entries else ""
+                remedy = f"no class is named, so all count: name one in infercast-class ({known}){elsewhere}"
+            message = f"this call may not enter at {self.entry}: {gate.detail}"
+            return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
+        message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"
+        remedy = "POST /v1/decide shows each candidate's verdict"
+        return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "rule": choice.rule.word})

@@ -1,0 +1,27 @@
+"""The troubles that a call on its way may end in, in words."""
+
+from infercast.policies.engine import Unknown
+from infercast.policies.faults import did_you_mean
+
+from ..errors import Kind, Trouble
+
+
+def unknown(error: Unknown) -> Trouble:
+    """Return a name that nobody declared as the trouble it is."""
+    kind = Kind.NOT_FOUND if error.field in ("model", "version") else Kind.BAD_REQUEST
+    return Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known))
+
+
+def no_room(retry_after_s: int, attempts: list[str]) -> Trouble:
+    """Return that what was tried had no room."""
+    message = f"{', '.join(attempts)} gave no answer, the last for want of room"
+    remedy = f"repeat the call in {retry_after_s} s"
+    return Trouble(Kind.SATURATED, message, remedy, {"retry_after_s": retry_after_s})
+
+
+def too_late(limit_us: int, attempts: list[str]) -> Trouble:
+    """Return that the deadline has passed."""
+    tried = ", ".join(attempts) or "nothing"
+    return Trouble(
+        Kind.DEADLINE, f"no answer within {limit_us / 1000:.0f} ms; tried {tried}", "the call may be repeated"
+    )

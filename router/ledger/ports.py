@@ -57,6 +57,16 @@ class Granted(NamedTuple):
     used: int = 0
 
 
+class Lease(NamedTuple):
+    """What a holder has of a quota: `amount`, and of MONEY how much of its calls' cost has been settled so far, ever.
+
+    By both a holder knows exactly what it may still use: `amount` less what it has spent and is not `settled` yet.
+    """
+
+    amount: int
+    settled: int = 0
+
+
 class Entry(NamedTuple):
     """What one part of a call cost: its answer, or a try beside it that was paid for too. Unique by `number` and `part`.
 
@@ -115,8 +125,20 @@ class Store(Protocol):
         """Return what a holder will not use. More than it has is all that it has."""
         ...
 
-    def renew(self, holder: str, expires_s: float, now_s: float) -> dict[Quota, int]:
-        """Let the holder's MONEY and RUNNING leases live until `expires_s`; return all that it has. What had expired is gone."""
+    def renew(self, holder: str, expires_s: float, now_s: float) -> dict[Quota, Lease]:
+        """Let the holder's MONEY and RUNNING leases live until `expires_s`; return all that it has. What had expired is gone.
+
+        Of a MONEY quota that it ever had a lease of `settled` is told on, with an amount of 0, until the period is over
+        for a day.
+        """
+        ...
+
+    def used(self, quotas: Sequence[Quota]) -> list[int]:
+        """Return what entries have used of each of several MONEY quotas."""
+        ...
+
+    def alert(self, quota: Quota, limit: int, share_ppm: int) -> bool:
+        """Note that a share of a budget is used. True for the first who says so of this quota, limit and share, ever."""
         ...
 
     def cursor(self, journal: str) -> int:

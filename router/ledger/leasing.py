@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, select, tuple_, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, delete, func, select, tuple_, update
 
 from .dialects import upsert
-from .periods import stands_until_s
-from .ports import Ask, Granted, Measure, Quota
-from .tables import LEASES, SPENT
+from .periods import kept_until_s, stands_until_s
+from .ports import Ask, Granted, Lease, Measure, Quota
+from .tables import ALERTS, LEASES, SPENT
 
 QUOTA = (LEASES.c.tenant, LEASES.c.model, LEASES.c.measure, LEASES.c.period)
 RENEWED = (Measure.MONEY, Measure.RUNNING)
@@ -17,21 +17,19 @@ RENEWED = (Measure.MONEY, Measure.RUNNING)
 def grant(db: Connection, holder: str, asks: Sequence[Ask], now_s: float) -> list[Granted]:
     """Let expired leases of the tenants go, and lease what is free. The tenants' turn has been taken."""
     quotas = {ask.quota for ask in asks}
-    db.execute(
-        delete(LEASES).where(LEASES.c.tenant.in_({quota.tenant for quota in quotas}), LEASES.c.expires_s <= now_s)
-    )
+    _expire(db, LEASES.c.tenant.in_({quota.tenant for quota in quotas}), now_s)
     mine, elsewhere = _leased(db, holder, quotas)
-    used = _used(db, quotas)
+    settled = used(db, quotas)
     granted, more = [], dict[Quota, tuple[int, float]]()
     for ask in asks:
         quota = ask.quota
-        free = ask.limit - used[quota] - mine[quota] - elsewhere[quota]
+        free = ask.limit - settled[quota] - mine[quota] - elsewhere[quota]
         amount = max(0, min(ask.want, free))
         if amount:
             mine[quota] += amount
             so_far, until_s = more.get(quota, (0, 0.0))
             more[quota] = (so_far + amount, max(until_s, stands_until_s(quota, ask.expires_s)))
-        granted.append(Granted(quota, amount, elsewhere[quota], used[quota]))
+        granted.append(Granted(quota, amount, elsewhere[quota], settled[quota]))
     _add(db, holder, more)
     return granted
 
@@ -46,14 +44,14 @@ def _leased(db: Connection, holder: str, quotas: set[Quota]) -> tuple[dict[Quota
     return mine, elsewhere
 
 
-def _used(db: Connection, quotas: set[Quota]) -> dict[Quota, int]:
+def used(db: Connection, quotas: set[Quota]) -> dict[Quota, int]:
     """Return what entries have used of each quota: only money is booked so."""
-    used = dict.fromkeys(quotas, 0)
+    found = dict.fromkeys(quotas, 0)
     key = tuple_(SPENT.c.tenant, SPENT.c.model, SPENT.c.period)
     money = [(quota.tenant, quota.model, quota.period) for quota in quotas if quota.measure is Measure.MONEY]
     for tenant, model, period, cost_nusd in db.execute(select(SPENT).where(key.in_(money))):
-        used[Quota(tenant, model, Measure.MONEY, period)] = cost_nusd
-    return used
+        found[Quota(tenant, model, Measure.MONEY, period)] = cost_nusd
+    return found
 
 
 def _among(quotas: set[Quota]) -> Any:
@@ -64,7 +62,14 @@ def _add(db: Connection, holder: str, more: Mapping[Quota, tuple[int, float]]) -
     if not more:
         return
     rows = [
-        {**_row(quota), "holder": holder, "amount": amount, "expires_s": until_s}
+        {
+            **_row(quota),
+            "holder": holder,
+            "amount": amount,
+            "expires_s": until_s,
+            "settled": 0,
+            "keep_until_s": kept_until_s(quota),
+        }
         for quota, (amount, until_s) in sorted(more.items())
     ]
     new = upsert(db, LEASES)
@@ -73,8 +78,15 @@ def _add(db: Connection, holder: str, more: Mapping[Quota, tuple[int, float]]) -
     db.execute(new.on_conflict_do_update(index_elements=[*QUOTA, LEASES.c.holder], set_=added), rows)
 
 
-def shrink(db: Connection, holder: str, by: Mapping[Quota, int]) -> None:
-    """Take something off a holder's leases, where it has them; none falls below nothing."""
+def _expire(db: Connection, whose: Any, now_s: float) -> None:
+    """Let leases go that have expired."""
+    expired = (whose, LEASES.c.expires_s <= now_s)
+    db.execute(update(LEASES).where(*expired, LEASES.c.amount > 0).values(amount=0))
+    db.execute(delete(LEASES).where(*expired, LEASES.c.keep_until_s <= now_s))
+
+
+def shrink(db: Connection, holder: str, by: Mapping[Quota, int], *, settled: bool) -> None:
+    """Take something off a holder's leases, where it has them; none falls below nothing. `settled` says that it was used."""
     rows = [
         {**{f"of_{name}": value for name, value in _row(quota).items()}, "of_holder": holder, "less": amount}
         for quota, amount in sorted(by.items())
@@ -82,22 +94,30 @@ def shrink(db: Connection, holder: str, by: Mapping[Quota, int]) -> None:
     ]
     if not rows:
         return
-    left = case((LEASES.c.amount > bindparam("less"), LEASES.c.amount - bindparam("less")), else_=0)
+    less = bindparam("less", type_=BigInteger)
+    left = case((LEASES.c.amount > less, LEASES.c.amount - less), else_=0)
     named = and_(*(LEASES.c[name] == bindparam(f"of_{name}") for name in ("tenant", "model", "measure", "period")))
-    db.execute(update(LEASES).where(named, LEASES.c.holder == bindparam("of_holder")).values(amount=left), rows)
-    db.execute(delete(LEASES).where(LEASES.c.holder == holder, LEASES.c.amount == 0))
+    changed = {"amount": left, "settled": LEASES.c.settled + less} if settled else {"amount": left}
+    db.execute(update(LEASES).where(named, LEASES.c.holder == bindparam("of_holder")).values(changed), rows)
+    db.execute(delete(LEASES).where(LEASES.c.holder == holder, LEASES.c.amount == 0, LEASES.c.keep_until_s == 0))
 
 
-def renew(db: Connection, holder: str, expires_s: float, now_s: float) -> dict[Quota, int]:
+def renew(db: Connection, holder: str, expires_s: float, now_s: float) -> dict[Quota, Lease]:
     """Let a holder's leases live on, and return what it has."""
-    db.execute(delete(LEASES).where(LEASES.c.holder == holder, LEASES.c.expires_s <= now_s))
-    renewed = (LEASES.c.holder == holder, LEASES.c.measure.in_(RENEWED))
+    _expire(db, LEASES.c.holder == holder, now_s)
+    renewed = (LEASES.c.holder == holder, LEASES.c.measure.in_(RENEWED), LEASES.c.amount > 0)
     db.execute(update(LEASES).where(*renewed).values(expires_s=expires_s))
-    asked = select(*QUOTA, LEASES.c.amount).where(LEASES.c.holder == holder)
+    asked = select(*QUOTA, LEASES.c.amount, LEASES.c.settled).where(LEASES.c.holder == holder)
     return {
-        Quota(tenant, model, Measure(measure), period): amount
-        for tenant, model, measure, period, amount in db.execute(asked)
+        Quota(tenant, model, Measure(measure), period): Lease(amount, settled)
+        for tenant, model, measure, period, amount, settled in db.execute(asked)
     }
+
+
+def alert(db: Connection, quota: Quota, limit: int, share_ppm: int) -> bool:
+    """Note an alert; return whether it is the first."""
+    new = upsert(db, ALERTS).values(**_row(quota), limit=limit, share_ppm=share_ppm)
+    return db.execute(new.on_conflict_do_nothing().returning(ALERTS.c.tenant)).first() is not None
 
 
 def _row(quota: Quota) -> dict[str, str]:

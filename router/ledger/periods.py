@@ -34,3 +34,13 @@ def stands_until_s(quota: Quota, expires_s: float) -> float:
         begin = datetime.fromisoformat(quota.period).replace(tzinfo=UTC)
         return max(expires_s, (begin + timedelta(minutes=1)).timestamp() + SLACK_S)
     return expires_s
+
+
+def kept_until_s(quota: Quota) -> float:
+    """Return until when it is to be known how much of a holder's calls has been settled: of MONEY, a day after its period."""
+    if quota.measure is not Measure.MONEY:
+        return 0.0
+    is_month = len(quota.period) == len("2026-11")
+    begin = datetime.fromisoformat(f"{quota.period}-01" if is_month else quota.period).replace(tzinfo=UTC)
+    over = (begin + timedelta(days=31)).replace(day=1) if is_month else begin + timedelta(days=1)
+    return (over + timedelta(days=1)).timestamp()

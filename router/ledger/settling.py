@@ -101,7 +101,7 @@ def _sum_up(db: Connection, entries: Sequence[Entry]) -> None:
     ]
     db.execute(new.on_conflict_do_update(index_elements=key, set_=added), rows)
     for holder, off in sorted(leased.items()):
-        leasing.shrink(db, holder, off)
+        leasing.shrink(db, holder, off, settled=True)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from . import leasing, settling
 from .dialects import READS, is_full, may_be_retried, take_turns
-from .ports import Ask, Entry, Granted, Quota, Reserved
+from .ports import Ask, Entry, Granted, Lease, Quota, Reserved
 from .tables import CURSORS, RESERVED
 
 TRIES_MAX = 4
@@ -35,11 +35,20 @@ class SqlStore:
         sums = Counter[Quota]()
         for quota, amount in back:
             sums[quota] += amount
-        self.write(lambda db: leasing.shrink(db, holder, sums), [quota.tenant for quota in sums])
+        self.write(lambda db: leasing.shrink(db, holder, sums, settled=False), [quota.tenant for quota in sums])
 
-    def renew(self, holder: str, expires_s: float, now_s: float) -> dict[Quota, int]:
+    def renew(self, holder: str, expires_s: float, now_s: float) -> dict[Quota, Lease]:
         """See `ports.Store`."""
         return self.write(lambda db: leasing.renew(db, holder, expires_s, now_s))
+
+    def used(self, quotas: Sequence[Quota]) -> list[int]:
+        """See `ports.Store`."""
+        found = self.read(lambda db: leasing.used(db, set(quotas)))
+        return [found[quota] for quota in quotas]
+
+    def alert(self, quota: Quota, limit: int, share_ppm: int) -> bool:
+        """See `ports.Store`."""
+        return self.write(lambda db: leasing.alert(db, quota, limit, share_ppm))
 
     def cursor(self, journal: str) -> int:
         """See `ports.Store`."""

@@ -63,10 +63,28 @@ LEASES = Table(
     _text("holder", key=True),
     _whole("amount"),
     Column("expires_s", Float(53), nullable=False),
+    _whole("settled"),
+    Column("keep_until_s", Float(53), nullable=False),
     Index("infercast_leases_holder", "holder"),
     sqlite_with_rowid=False,
 )
-"""What each holder may still use of a quota without asking."""
+"""What each holder may still use of a quota without asking, and how much of what it used has been settled.
+
+A lease that expired has an amount of 0; its row stays until `keep_until_s` for what is settled late.
+"""
+
+ALERTS = Table(
+    "infercast_alerts",
+    METADATA,
+    _text("tenant", key=True),
+    _text("model", key=True),
+    _text("measure", key=True),
+    _text("period", key=True),
+    Column("limit", BigInteger, primary_key=True, autoincrement=False),
+    Column("share_ppm", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+"""Shares of budgets that somebody has been told of."""
 
 CURSORS = Table(
     "infercast_cursors",

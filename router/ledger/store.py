@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from . import leasing, settling
@@ -111,13 +111,11 @@ def _reaching(name: str, work: Callable[[], T]) -> T:
     for tries in range(1, TRIES_MAX + 1):
         try:
             return work()
-        except (IntegrityError, ProgrammingError, DataError):
-            raise  # nothing that waiting mends
         except DBAPIError as error:
             if may_be_retried(error.orig) and tries < TRIES_MAX:
                 continue
             code = errno.ENOSPC if is_full(error.orig) else errno.EIO
-            raise OSError(code, f"the ledger {name} is out of reach: {str(error.orig).strip()}") from error
+            raise OSError(code, f"the ledger {name} does not take it: {str(error.orig).strip()}") from error
         except NoConnection as error:
             raise OSError(errno.EIO, f"the ledger {name} is out of reach: {error}") from error
     raise AssertionError

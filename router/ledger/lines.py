@@ -40,7 +40,7 @@ def taken(lines: Iterable[bytes]) -> Taken:
             else:
                 continue
             found.writer = holder_of(facts["number"])
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError):
             found.unreadable += 1
     return found
 

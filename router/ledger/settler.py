@@ -100,9 +100,9 @@ class Settler:
         """Book what was reserved by a process that is no more. `writer` is the one that lives, if any does."""
         left = [one for one in self._store.reservations(name) if holder_of(one.number) != writer]
         if left:
-            self._store.settle(name, at, at, [orphan_of(one) for one in left])
-            done.orphans += len(left)
-            log.warning("%s: %d calls were never ended: their process died", name, len(left))
+            orphans = self._store.settle(name, at, at, [orphan_of(one) for one in left])
+            done.orphans += orphans
+            log.warning("%s: %d calls were never ended: their process died", name, orphans)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -1,6 +1,7 @@
 """The ledger's store on SQL: SQLite or Postgres, the same statements in both."""
 
 import errno
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -76,8 +77,15 @@ class SqlStore:
     def flush(self) -> None:
         """Bring all that was committed to the disk, so that a power cut cannot undo it. Raises OSError."""
         if self._engine.dialect.name == "sqlite":
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-                _reaching(self.name, lambda: db.exec_driver_sql("PRAGMA wal_checkpoint(FULL)").fetchall())
+            connection = self._engine.raw_connection()  # in no transaction
+            try:
+                ((busy, *_),) = connection.cursor().execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+            except sqlite3.Error as error:
+                raise OSError(errno.EIO, f"the ledger {self.name} cannot be written: {error}") from error
+            finally:
+                connection.close()
+            if busy:
+                raise OSError(errno.EBUSY, f"the ledger {self.name} is in use all the time")
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,6 +7,7 @@ A journal is known by its name up to `.jsonl` and its first line, so it stays th
 import fcntl
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,13 @@ def whole_from(file: BinaryIO, begin: int) -> bool:
     return file.read(1) == b"\n"
 
 
-def batch_from(file: BinaryIO, begin: int) -> Batch:
-    """Return the next whole lines, as many as make a batch; none where there are none."""
+def batch_from(file: BinaryIO, begin: int, until: int = sys.maxsize) -> Batch:
+    """Return the next whole lines, as many as make a batch and end before byte `until`; none where there are none."""
     file.seek(begin)
-    piece = file.read(BATCH_BYTES)
-    if len(piece) == BATCH_BYTES and not piece.endswith(b"\n"):
-        piece += file.readline()
+    asked = max(0, min(BATCH_BYTES, until - begin))
+    piece = file.read(asked)
+    if len(piece) == asked and not piece.endswith(b"\n"):
+        piece += file.readline(until - begin - asked)
     whole = piece[: piece.rfind(b"\n") + 1]
     return Batch(begin, begin + len(whole), whole.split(b"\n")[:-1])
 

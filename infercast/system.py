@@ -96,6 +96,9 @@ def start(
         read_certificate(tls)
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
+    ledger = opening.absolute(ledger)
+    if ledger:
+        opening.open_store(ledger).close()
     _check_artefacts(fleet_path, fleet)
     _check_upstreams(fleet_path, fleet)
     if (state / "run.json").exists():
@@ -103,9 +106,6 @@ def start(
     _check_port(port, "--port")
     if grpc_port:
         _check_port(grpc_port, "--grpc-port")
-    ledger = opening.absolute(ledger)
-    if ledger:
-        opening.open_store(ledger).close()
     prepare(state, fleet, policies)
     ledger = ledger or opening.ledger_url(state)
     _retire(state, ledger)

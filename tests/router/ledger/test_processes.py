@@ -61,6 +61,15 @@ def start(folder: Path, url: str, seed: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, cwd=ROOT)
 
 
+def _wait_begun(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has opened its journal: importing takes longer than all that it does."""
+    until = time.monotonic() + 60
+    while not (folder / f"fra-{process.pid}.jsonl").exists():
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
 def settled(folder: Path, store: SqlStore) -> Report:
     """Take over what is left, and hold the books against the journals."""
     Settler(folder, store).round()
@@ -78,17 +87,18 @@ def test_processes_that_are_killed_lose_nothing_and_book_nothing_twice(tmp_path:
     running = [start(folder, url, seed + ordinal) for ordinal in range(3)]
     try:
         for ordinal in range(3, 8):
-            time.sleep(luck.uniform(0.3, 1.2))  # importing takes the greater part of it
             victim = running.pop(0)
+            _wait_begun(folder, victim)
+            time.sleep(luck.uniform(0.0, 0.5))
             victim.send_signal(signal.SIGKILL)
             killed += victim.wait(30) == -signal.SIGKILL
             running.append(start(folder, url, seed + ordinal))
         (folder / "stop").touch()
-        for process in running:
-            assert process.wait(120) == 0
+        assert [process.wait(120) for process in running] == [0, 0, 0]
     finally:
         for process in running:
             process.kill()
+            process.wait(30)
     assert killed == 5
     store = open_store(url)
     report = settled(folder, store)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.router.fakes import ROOT
 from tests.router.ledger.postgres import PostgresServer
 from tests.router.ledger.test_settler import call
 
-LIMIT_NUSD = 200_000
+LIMIT_NUSD = 10_000
 INGRESS = """
 import os, random, sys, time
 from pathlib import Path
@@ -39,7 +40,7 @@ quota = Quota("t", "", Measure.MONEY, day_of(time.time()))
 left = number = 0
 while not (folder / "stop").exists():
     if left < 100:
-        (granted,) = store.grant(series, [Ask(quota, limit, 500, time.time() + 3600)], time.time())
+        (granted,) = store.grant(series, [Ask(quota, limit, 200, time.time() + 3600)], time.time())
         left += granted.amount
     for _ in range(luck.randrange(1, 30)):
         number, cost = number + 1, luck.randrange(0, 100)
@@ -50,6 +51,10 @@ while not (folder / "stop").exists():
         journal.write("reserved", **facts, reserved_nusd=100)
         spent = [["large@fra", cost // 2], ["small@dub", cost - cost // 2]]
         journal.write("call", **facts, entry="fra", deployment="large@fra", outcome="answered", spent=spent)
+    for _ in range(luck.randrange(5)):  # of a tenant without a budget
+        number += 1
+        facts = {"number": f"{series}{number}", "tenant": "free", "model": "m"}
+        journal.write("call", **facts, entry="fra", deployment="x@fra", outcome="answered", spent=[["x@fra", 7]])
     settler.round()  # of all processes' files, as all of them do
     time.sleep(0.005)
 settler.round()
@@ -100,7 +105,12 @@ def test_processes_that_are_killed_lose_nothing_and_book_nothing_twice(tmp_path:
             process.kill()
             process.wait(30)
     assert killed == 5
-    store = open_store(url)
+    with closing(open_store(url)) as store:
+        _hold(folder, store)
+
+
+def _hold(folder: Path, store: SqlStore) -> None:
+    """Hold the ledger against what the journals say, read plainly; and the limit."""
     report = settled(folder, store)
     lines = list(read_journal(folder))
     spent = {line["number"]: sum(cost for _, cost in line["spent"]) for line in lines if line["kind"] == "call"}
@@ -112,9 +122,9 @@ def test_processes_that_are_killed_lose_nothing_and_book_nothing_twice(tmp_path:
     # No lease has expired, so what the killed ones had is spent or still set aside: the limit holds to the nano-dollar.
     days = sorted({time.strftime("%Y-%m-%d", time.gmtime(line["at"])) for line in lines})
     quotas = [Quota("t", "", Measure.MONEY, day) for day in days]
-    assert all(used <= LIMIT_NUSD for used in store.used(quotas))
-    assert sum(spent.values()) > LIMIT_NUSD / 10
-    store.close()
+    used = store.used(quotas)
+    assert max(used) > 0
+    assert max(used) <= LIMIT_NUSD
 
 
 FULL = """

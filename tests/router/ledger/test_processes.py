@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from infercast.router.ledger.checking import Report, check
 from infercast.router.ledger.opening import open_store
-from infercast.router.ledger.ports import Measure, Quota
+from infercast.router.ledger.ports import Ask, Measure, Quota
 from infercast.router.ledger.reading import Wanted, orphans, sums_by
 from infercast.router.ledger.settler import Settler
 from infercast.router.ledger.store import SqlStore
@@ -210,3 +211,16 @@ def test_the_test_would_see_a_double_entry(tmp_path: Path) -> None:
     assert check(folder, store).differing == 2
     journal.close()
     store.close()
+
+
+def test_many_who_ask_at_once_get_no_more_than_there_is(url: str) -> None:
+    with closing(open_store(url)) as store, ThreadPoolExecutor(4) as threads:
+        until_s = time.time() + 600
+
+        def ask(round_and_holder: int) -> int:
+            quota = Quota("t", str(round_and_holder // 4), Measure.MONEY, "2026-11-25")
+            holder = f"fra-{round_and_holder % 4}-"
+            return sum(store.grant(holder, [Ask(quota, 5, 1, until_s)], time.time())[0].amount for _ in range(3))
+
+        granted = list(threads.map(ask, range(80)))
+    assert [sum(granted[at : at + 4]) for at in range(0, 80, 4)] == [5] * 20

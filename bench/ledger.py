@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.checking import check
 from infercast.router.ledger.opening import ledger_url, open_store
 from infercast.router.ledger.ports import Ask, Measure, Quota
-from infercast.router.ledger.reading import Wanted, sums_by
+from infercast.router.ledger.reading import sums_by
 from infercast.router.ledger.settler import Settler
 from infercast.router.ledger.store import SqlStore
 from infercast.router.telemetry.journal import FileJournal

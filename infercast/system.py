@@ -24,8 +24,6 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
-from infercast.router.ledger import opening
-from infercast.router.ledger.retiring import retire
 from infercast.router.processes import alive, end_run, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
@@ -92,6 +90,8 @@ def start(
 
     `grpc_port` 0 means any that is free; `ledger` is the URL of what its calls are booked in, its own file if empty.
     """
+    from infercast.router.ledger import opening  # a database's library is loaded when a system is started, not before
+
     if tls is not None:
         read_certificate(tls)
     fleet = load_fleet(fleet_path)
@@ -214,6 +214,9 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
 
 def _retire(state: Path, ledger: str) -> None:
     """Take over into a ledger what an earlier run has left, and clear its journals away. Raises BadInput."""
+    from infercast.router.ledger import opening
+    from infercast.router.ledger.retiring import retire
+
     store = opening.open_store(ledger)
     try:
         retire(state / "journal", store)

@@ -1,5 +1,7 @@
 """`infercast up --ledger`: a ledger that cannot be used is refused before anything has started or been made."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,9 @@ def test_the_help_says_where_a_password_belongs() -> None:
     told = CliRunner().invoke(app, ["up", "--help"], env={"COLUMNS": "200"}).stdout
     assert "INFERCAST_LEDGER" in told
     assert "a command line is anybody's to read" in " ".join(told.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("module", ["infercast.cli", "infercast.router.device.agent"])
+def test_who_asks_no_ledger_needs_no_database(module: str) -> None:
+    program = f"import sys; sys.modules['sqlalchemy'] = None; import {module}"
+    subprocess.run([sys.executable, "-c", program], check=True)

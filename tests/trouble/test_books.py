@@ -7,7 +7,9 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from infercast import system
 from infercast.cli import app
+from infercast.first_keys import ADMIN
 from tests.trouble.rig import Rig, _titled, until
 
 BOARD = "ray::Board"
@@ -53,6 +55,11 @@ def test_an_answer_is_booked_at_what_its_caller_was_told(rig: Rig) -> None:
     assert entry["cost_nusd"] == round(float(answer.headers["infercast-cost-usd"]) * 1e9) > 0
     (line,) = usage(rig, "--by", "tenant", "--tenant", "calm")["usage"]
     assert line["calls"] == len(rig.lines(tenant="calm"))
+    headers = {"authorization": f"Bearer {system.secret_of(rig.state, ADMIN)}"}
+    asked = rig.client.post(
+        f"{rig.url('fra')}/admin/v1/usage", json={"by": ["tenant"], "tenant": "calm"}, headers=headers
+    )
+    assert asked.json() == {"usage": [line]}
 
 
 def test_what_a_worker_had_written_when_it_was_killed_is_booked(rig: Rig) -> None:

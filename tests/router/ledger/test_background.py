@@ -11,9 +11,10 @@ import pytest
 
 from infercast.policies.faults import BadInput
 from infercast.router.ledger import background
+from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.background import LOCK, Background
 from infercast.router.ledger.opening import ledger_url, open_store
-from infercast.router.ledger.reading import Wanted, sums_by, unsettled_calls
+from infercast.router.ledger.reading import sums_by, unsettled_calls
 from infercast.router.ledger.retiring import retire, settle_left
 from infercast.router.telemetry.journal import FileJournal
 from tests.router.ledger.test_settler import call

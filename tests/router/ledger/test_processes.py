@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.checking import Report, check
 from infercast.router.ledger.opening import open_store
 from infercast.router.ledger.ports import Ask, Measure, Quota
-from infercast.router.ledger.reading import Wanted, orphans, sums_by
+from infercast.router.ledger.reading import orphans, sums_by
 from infercast.router.ledger.settler import Settler
 from infercast.router.ledger.store import SqlStore
 from infercast.router.telemetry.journal import FileJournal, read_journal

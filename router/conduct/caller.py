@@ -105,8 +105,10 @@ class Caller:
             carrying.request, carrying.received_bytes = call.request, len(call.body)
             # What was decided for the same metadata stands, where nothing else has run since.
             still = choice if begun.done and call.request is request else None
-            run = partial(self._run, call, carrying, still)
-            answered = await (self._cache.through(call, carrying, run) if self._cache.covers(call) else run())
+            if self._cache.covers(call):  # which may wait: what was decided before is decided again then
+                answered = await self._cache.through(call, carrying, partial(self._run, call, carrying, None))
+            else:
+                answered = await self._run(call, carrying, still)
         except BaseException as error:
             self._ended(carrying, None, error)
             raise
@@ -118,8 +120,8 @@ class Caller:
 
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
-            if isinstance(error, Lost) and not error.alive:
-                self.attempts.give_up(self.fleet.deployment_index[answered.deployment])
+            if isinstance(error, Lost):
+                self.attempts.judging.broke_off(self.fleet.deployment_index[answered.deployment], error)
             self._ended(carrying, answered, error)
 
         told = Watched(stream, ended)
@@ -128,7 +130,9 @@ class Caller:
     async def _run(self, call: Carried, carrying: Carrying, still: Choice | None) -> Answered:
         """Carry a call that no kept answer ends, inside its tenant's limits."""
         opened = self._accounts.open(call, carrying)
-        carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
+        if isinstance(opened, Awaitable):
+            opened, still = await opened, None
+        carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:

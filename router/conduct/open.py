@@ -22,6 +22,9 @@ class Unlimited:
     def reserve(self, index: int, price_nusd: int) -> None:
         """Do nothing."""
 
+    def lost(self, aside_nusd: int, cost_nusd: int) -> None:
+        """Do nothing."""
+
     def end(self, answered: Answered | None) -> None:
         """Do nothing."""
 

@@ -20,10 +20,13 @@ BUSY_S = 1
 class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallback
     """A replica or site could not be reached, or died with the call; the call may be tried elsewhere.
 
-    `alive` says that the site itself is well, so that other calls may go there; `retry_after_s` that it has no room for so long.
+    `alive` says that the site itself is well, so that other calls may go there; `retry_after_s` that it has no room for so long;
+    `ran` that it may have run there all the same: then it is paid for; `again` that the same place may be asked once more.
     """
 
     alive = False
+    ran = True
+    again = False
     retry_after_s = 0
 
 
@@ -31,19 +34,12 @@ class Passed(Lost):
     """The place answered that it cannot take this call now: it is well, or tells itself that it is not."""
 
     alive = True
+    ran = False
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(str(trouble))
+        self.again = trouble.kind is Kind.SATURATED
         self.retry_after_s = BUSY_S if trouble.kind is Kind.SATURATED else 0
-
-
-def lost_in(error: Lost | TimeoutError | Trouble) -> Lost | TimeoutError:
-    """Return why a call may be tried elsewhere. Raises the trouble that it would meet there as well."""
-    if not isinstance(error, Trouble):
-        return error
-    if error.kind not in (Kind.SATURATED, Kind.UNAVAILABLE):
-        raise error
-    return Passed(error)
 
 
 @dataclass(slots=True)
@@ -98,6 +94,10 @@ class Hold(Protocol):
 
         Raises Trouble(OVER_BUDGET), at once or when awaited, where the money is not there: then that try is not made.
         """
+        ...
+
+    def lost(self, aside_nusd: int, cost_nusd: int) -> None:
+        """A try that was reserved for brought no answer, and cost so much (0 where it surely did not run): the rest is free."""
         ...
 
     def end(self, answered: "Answered | None") -> None:

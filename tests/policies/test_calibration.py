@@ -229,4 +229,4 @@ def test_calls_that_were_cancelled_still_teach_how_long_calls_take() -> None:
 def test_taken_for_answers_they_would_hide_the_tail_and_left_out_they_would_hide_more() -> None:
     as_answers, left_out = Calibration(1), Calibration(1)
     assert hedged(as_answers, lambda cut: as_answers.hear(0, cut))[3] < 98.4
-    assert hedged(left_out, lambda _: None)[2] < 92
+    assert hedged(left_out, lambda _: None)[2] < 93

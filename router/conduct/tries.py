@@ -1,0 +1,129 @@
+"""The tries of one call: what each was decided on, how it failed, and what the call has been tried on so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from infercast.policies.model import Choice, Request
+from infercast.policies.units import US_PER_S
+
+from ..api import Api
+from ..errors import Kind, Trouble
+from .endings import Carrying
+from .ports import Carried, Hold, Lost
+from .troubles import no_room, too_late
+
+NOT_SENT = -1
+TEXTS = (Api.CHAT, Api.COMPLETION)
+
+
+class Decided(NamedTuple):
+    """A decision, and what was asked: the request with the time that was left, and what was shut for it."""
+
+    asked: Request
+    choice: Choice
+    shut: Sequence[int]
+    left_us: int
+
+
+@dataclass(slots=True)
+class Try:
+    """A call on its way to one candidate. Made for each, so not frozen."""
+
+    index: int
+    choice: Choice
+    decision_id: str
+    expected_us: list[int]
+    wait_us: int
+    trial: bool
+    """Whether it tries out its candidate's circuit."""
+    sent_us: int = NOT_SENT
+    let_go: bool = False
+    """Whether nobody waits for it any more, and it is booked."""
+    outrun: bool = False
+    """Whether that is because another try of the call has answered."""
+
+    @property
+    def price_nusd(self) -> int:
+        """What it was foretold to cost."""
+        return self.choice.price_nusd[0]
+
+
+@dataclass(slots=True)
+class Failed:
+    """A try that brought no answer, for a reason that another candidate need not have."""
+
+    index: int
+    error: Lost | TimeoutError | Trouble
+
+    @property
+    def again(self) -> bool:
+        """Whether the same candidate may be asked once more."""
+        return isinstance(self.error, Lost) and self.error.again
+
+    @property
+    def retry_after_s(self) -> int:
+        """How long it has no room for."""
+        return self.error.retry_after_s if isinstance(self.error, Lost) else 0
+
+
+@dataclass(slots=True)
+class Course:
+    """What became of one call so far."""
+
+    call: Carried
+    carrying: Carrying
+    hold: Hold
+    tried: list[int] = field(default_factory=list)
+    """What is shut for its next decision."""
+    failures: dict[int, int] = field(default_factory=dict)
+    """How often each candidate has failed: all that it was tried on."""
+    resting_us: dict[int, int] = field(default_factory=dict)
+    """Who has no room until then, and may be asked once more."""
+    running: list[Try] = field(default_factory=list)
+    """Of a hedged call: what is on its way."""
+    won: Try | None = None
+    last: Failed | None = None
+    refused: Trouble | None = None
+    """Why the last decision found nothing."""
+
+    @property
+    def whole_text(self) -> bool:
+        """Whether it is a text that is asked for whole: what is expected of one is its beginning, and it takes as long as it is long."""
+        return self.call.api in TEXTS and not self.call.stream
+
+    def book(self, one: Try, *, ran: bool) -> None:
+        """Book a try that brought no answer: one that may have run is paid for, whatever became of it."""
+        if not one.let_go:
+            self.hold.lost(one.price_nusd, one.price_nusd if ran else 0)
+
+    def take(self, failed: Failed, now_us: int, retries_max: int) -> bool:
+        """Take in a try that has failed; its candidate is shut. Returns whether it may be asked once more, soon or later."""
+        index, self.last = failed.index, failed
+        self.failures[index] = self.failures.get(index, 0) + 1
+        self.tried.append(index)
+        again = failed.again and self.failures[index] <= retries_max
+        if again and failed.retry_after_s:
+            self.resting_us[index] = now_us + failed.retry_after_s * US_PER_S
+        return again
+
+    def open_again(self, index: int) -> None:
+        """Let the next decision take a candidate once more."""
+        self.resting_us.pop(index, None)
+        self.tried.remove(index)
+
+    def is_over(self, fallbacks_max: int) -> bool:
+        """Return whether it has been tried on all that its policy lets it try, and all of that is shut."""
+        return len(self.failures) > fallbacks_max and len(self.tried) == len(self.failures)
+
+    def trouble(self, limit_us: int, left_us: int) -> Trouble:
+        """Return what the call ends in. That nothing passes now is no refusal: it was accepted, and lost."""
+        attempts, last = self.carrying.attempts, self.last
+        if last is not None and isinstance(last.error, Trouble):
+            return last.error
+        if last is not None and last.retry_after_s:
+            return no_room(last.retry_after_s, attempts)
+        if self.refused is None:
+            return too_late(limit_us, attempts)
+        message = f"{', '.join(attempts)} gave no answer, and nothing else can in the {left_us / 1000:.0f} ms left"
+        return Trouble(Kind.DEADLINE, f"{message}: {self.refused.message}", "the call may be repeated")

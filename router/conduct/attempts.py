@@ -65,7 +65,7 @@ class Attempts:
             if one is None:
                 await self._rest(course)
                 continue
-            after_us = self.hedging.after_us(course, one)
+            after_us = self.hedging.after_us(course, one) if one.hedge is not None else None
             met = await (self._run(course, one) if after_us is None else self.hedging.run(course, one, after_us))
             if isinstance(met, Answered):
                 return met
@@ -137,11 +137,11 @@ class Attempts:
         again = index in course.failures
         self.counts.fallbacks += bool(course.failures) and not again
         attempts.append(deciding.fleet.deployments[index].id)
-        others = len(course.failures) + len(course.running) - again
-        last = len(choice.deployments) == 1 or others >= deciding.behaviour(course.call.request).fallbacks_max
+        behaviour, others = deciding.behaviour(course.call.request), len(course.failures) + len(course.running) - again
+        last = len(choice.deployments) == 1 or others >= behaviour.fallbacks_max
         behind_us, left_us = NOTHING_BEHIND if last else choice.latency_us[1], decided.left_us
         wait_us = left_us if course.whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
-        return Try(index, choice, decision_id, expected_us, wait_us, may is Pass.TRIAL)
+        return Try(index, choice, decision_id, expected_us, wait_us, behaviour.hedge, may is Pass.TRIAL)
 
     async def _run(self, course: Course, one: Try) -> Answered | Failed:
         """Run a try to its end, and take in what it says. Raises what the call ends in, where it ends with it."""

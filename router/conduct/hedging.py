@@ -1,7 +1,7 @@
-"""A second try beside one that takes long: how many of a tenant's calls may have one, and how two run side by side."""
+"""A second try beside one that takes long: how many of a tenant's calls may have one, and how it is decided, run and booked."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from infercast.policies.objectives import QUANTILE_COLUMN
@@ -12,6 +12,8 @@ from . import clock
 from .breaker import Circuits
 from .deciding import Deciding
 from .endings import Answered
+from .prompt import Begun
+from .race import Ending, Race
 from .tries import NOT_SENT, Course, Failed, Try
 
 Met = Answered | Failed | None
@@ -42,7 +44,7 @@ class Hedging:
         self._next = next_try
         self._run = run_try
         self._of: dict[str, Hedges] = {}
-        self.races = Races()
+        self.ending: Ending[Met] = Ending(closed)
         self.sent = self.won = 0
         """How many second tries there were, and how many of them answered first."""
 
@@ -58,31 +60,45 @@ class Hedging:
 
     def after_us(self, course: Course, one: Try) -> int | None:
         """Return when a try gets a second one beside it; None for never. A text that is asked for whole gets none: it takes its time."""
-        hedge = self._deciding.behaviour(course.call.request).hedge
-        if hedge is None or len(course.carrying.attempts) > 1 or len(one.choice.deployments) == 1 or course.whole_text:
+        if (
+            one.hedge is None
+            or len(course.carrying.attempts) > 1
+            or len(one.choice.deployments) == 1
+            or course.whole_text
+        ):
             return None
-        after_us = one.expected_us[QUANTILE_COLUMN[hedge.after_quantile]]
+        after_us = one.expected_us[QUANTILE_COLUMN[one.hedge.after_quantile]]
         return after_us if after_us < one.wait_us else None
 
     async def run(self, course: Course, first: Try, after_us: int) -> Answered | Failed:
         """Run a call's first try, and from a moment on a second beside it. The first answer is the call's; the other try ends.
 
-        Where both fail, the one that failed last is returned, the other is in the course. Raises what either raises.
+        Where both fail, the one that was begun last is returned, the other is in the course. Raises what either raises.
         """
-        course.running.append(first)
-        met: list[Answered | Failed] = []
+        begun = Begun(self._run(course, first))
+        if begun.value is not None:
+            return begun.value  # what is so short that it was there at once needs nothing beside it
+        course.running = [first]
+
+        def outrun() -> None:
+            first.outrun = True
+
+        race: Race[Met] = Race(partial(self._second, course, first), _is_answer, outrun, self.ending)
+        met: list[Met] = []
         try:
-            met = await self.races.run(
-                self._beside(course, first), after_us / US_PER_S, lambda: self._second(course, first)
-            )
+            met = await race.run(self._beside(course, first, begun), after_us / US_PER_S)
         finally:
-            self._let_go(course, answered=bool(met) and isinstance(met[0], Answered))
-        for failed in met[:-1]:
-            if isinstance(failed, Failed):
-                course.take(failed, clock.now_us(), 0)
-        if isinstance(met[-1], Answered) and course.won is not first:
-            self.won += 1
-        return met[-1]
+            if course.won is not None and not met:  # whoever called has gone at the moment that the answer was there
+                course.book(course.won, ran=True)
+            self._let_go(course)
+        answered = next((one for one in met if isinstance(one, Answered)), None)
+        if answered is not None:
+            self.won += course.won is not first
+            return answered
+        *others, last = (one for one in met if isinstance(one, Failed))
+        for other in others:
+            course.take(other, clock.now_us(), 0)
+        return last
 
     async def _second(self, course: Course, first: Try) -> Met:
         """Decide on a second try, and run it; None where the policy, the share of hedges, or the money has none."""
@@ -99,89 +115,37 @@ class Hedging:
             hedges.hedged -= 1
             return None
         self.sent += 1
-        course.running.append(second)
-        return await self._beside(course, second)
+        course.running = [*course.running, second]
+        return await self._beside(course, second, self._run(course, second))
 
-    async def _beside(self, course: Course, one: Try) -> Met:
+    async def _beside(self, course: Course, one: Try, running: Awaitable[Answered | Failed]) -> Met:
         try:
-            met = await self._run(course, one)
+            met = await running
         finally:
-            course.running.remove(one)
+            course.running = [other for other in course.running if other is not one]
         if isinstance(met, Answered):
-            if course.won is not None:  # both answered at the same moment
+            if course.won is not None:  # the other one has just answered
                 course.book(one, ran=True)
                 await closed(met)
                 return None
             course.won = one
         return met
 
-    def _let_go(self, course: Course, *, answered: bool) -> None:
+    def _let_go(self, course: Course) -> None:
         """Book what is still on its way, now: when it has ended, the call will have been settled."""
         for one in course.running:
             sent = one.sent_us != NOT_SENT
             course.book(one, ran=sent)
-            one.let_go, one.outrun = True, answered
+            one.let_go, one.outrun = True, course.won is not None
             if not sent:  # it never will be, so nothing else says that it has ended
                 self._circuits.ended(one.index, None, trial=one.trial)
-        if course.won is not None and not answered:  # its caller has gone at the moment that the answer was there
-            course.book(course.won, ran=True)
 
 
-class Races:
-    """Tries side by side. Whatever was let go and has not ended yet is kept here until it has."""
-
-    def __init__(self) -> None:
-        self.ending: set[asyncio.Task[Any]] = set()
-
-    async def run(
-        self, first: Coroutine[Any, Any, Met], after_s: float, second: Callable[[], Coroutine[Any, Any, Met]]
-    ) -> list[Answered | Failed]:
-        """Run `first`, and `second` beside it from `after_s` on; return the answer alone, or how both failed.
-
-        Whoever has not ended by then is cancelled, however this ends. Raises what either raises, unless the other answers at
-        the same moment.
-        """
-        tasks = [asyncio.create_task(first)]
-        used: asyncio.Task[Met] | None = None
-        try:
-            _, waiting = await asyncio.wait(tasks, timeout=after_s)
-            if waiting:
-                tasks.append(asyncio.create_task(second()))
-            waiting = set(tasks)
-            met: list[Answered | Failed] = []
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                ended = [task for task in tasks if task in done]
-                used = next((task for task in ended if _answered(task)), None)
-                if used is not None:
-                    return [used.result()]  # type: ignore[list-item]
-                met += [result for result in (task.result() for task in ended) if result is not None]
-            return met
-        finally:
-            for task in tasks:
-                if task is not used:
-                    self._let_go(task)
-
-    def _let_go(self, task: asyncio.Task[Met]) -> None:
-        """End a try whose answer nobody wants: at once, as far as this side goes."""
-        self.ending.add(task)
-        task.add_done_callback(self._gone)
-        task.cancel()
-
-    def _gone(self, task: asyncio.Task[Met]) -> None:
-        self.ending.discard(task)
-        if _answered(task):
-            closing = asyncio.ensure_future(closed(task.result()))
-            self.ending.add(closing)
-            closing.add_done_callback(self.ending.discard)
+def _is_answer(met: Met) -> bool:
+    return isinstance(met, Answered)
 
 
 async def closed(met: Met) -> None:
     """End an answer that nobody will read."""
     if isinstance(met, Answered) and met.answer.stream is not None:
         await met.answer.stream.aclose()
-
-
-def _answered(task: asyncio.Task[Met]) -> bool:
-    """Return whether a task that is done holds an answer. What it may have raised instead counts as seen."""
-    return not task.cancelled() and task.exception() is None and isinstance(task.result(), Answered)

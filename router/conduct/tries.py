@@ -1,10 +1,12 @@
 """The tries of one call: what each was decided on, how it failed, and what the call has been tried on so far."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from infercast.policies.model import Choice, Request
+from infercast.policies.parts import Hedge
 from infercast.policies.units import US_PER_S
 
 from ..api import Api
@@ -14,6 +16,7 @@ from .ports import Carried, Hold, Lost
 from .troubles import no_room, too_late
 
 NOT_SENT = -1
+NOTHING: Mapping[int, int] = MappingProxyType({})
 TEXTS = (Api.CHAT, Api.COMPLETION)
 
 
@@ -35,6 +38,8 @@ class Try:
     decision_id: str
     expected_us: list[int]
     wait_us: int
+    hedge: Hedge | None
+    """How it may get another one beside it."""
     trial: bool
     """Whether it tries out its candidate's circuit."""
     sent_us: int = NOT_SENT
@@ -67,30 +72,42 @@ class Failed:
         return self.error.retry_after_s if isinstance(self.error, Lost) else 0
 
 
-@dataclass(slots=True)
 class Course:
-    """What became of one call so far."""
+    """What became of one call so far. Most calls are answered at once: what only others need is made when they do."""
 
-    call: Carried
-    carrying: Carrying
-    hold: Hold
-    tried: list[int] = field(default_factory=list)
-    """What is shut for its next decision."""
-    failures: dict[int, int] = field(default_factory=dict)
-    """How often each candidate has failed: all that it was tried on."""
-    resting_us: dict[int, int] = field(default_factory=dict)
-    """Who has no room until then, and may be asked once more."""
-    running: list[Try] = field(default_factory=list)
-    """Of a hedged call: what is on its way."""
-    won: Try | None = None
-    last: Failed | None = None
-    refused: Trouble | None = None
-    """Why the last decision found nothing."""
+    __slots__ = (
+        "call",
+        "carrying",
+        "failures",
+        "hold",
+        "last",
+        "refused",
+        "resting_us",
+        "running",
+        "tried",
+        "whole_text",
+        "won",
+    )
 
-    @property
-    def whole_text(self) -> bool:
-        """Whether it is a text that is asked for whole: what is expected of one is its beginning, and it takes as long as it is long."""
-        return self.call.api in TEXTS and not self.call.stream
+    def __init__(self, call: Carried, carrying: Carrying, hold: Hold) -> None:
+        self.call = call
+        self.carrying = carrying
+        self.hold = hold
+        # A text that is asked for whole: what is expected of one is its beginning, and it takes as long as it is long.
+        self.whole_text = not call.stream and call.api in TEXTS
+        self.tried: tuple[int, ...] = ()
+        """What is shut for its next decision."""
+        self.failures: Mapping[int, int] = NOTHING
+        """How often each candidate has failed: all that it was tried on."""
+        self.resting_us: Mapping[int, int] = NOTHING
+        """Who has no room until then, and may be asked once more."""
+        self.running: list[Try] | tuple[()] = ()
+        """Of a hedged call: what is on its way."""
+        self.won: Try | None = None
+        """Of a hedged call: what has answered."""
+        self.last: Failed | None = None
+        self.refused: Trouble | None = None
+        """Why the last decision found nothing."""
 
     def book(self, one: Try, *, ran: bool) -> None:
         """Book a try that brought no answer: one that may have run is paid for, whatever became of it."""
@@ -100,17 +117,17 @@ class Course:
     def take(self, failed: Failed, now_us: int, retries_max: int) -> bool:
         """Take in a try that has failed; its candidate is shut. Returns whether it may be asked once more, soon or later."""
         index, self.last = failed.index, failed
-        self.failures[index] = self.failures.get(index, 0) + 1
-        self.tried.append(index)
+        self.failures = {**self.failures, index: self.failures.get(index, 0) + 1}
+        self.tried = (*self.tried, index)
         again = failed.again and self.failures[index] <= retries_max
         if again and failed.retry_after_s:
-            self.resting_us[index] = now_us + failed.retry_after_s * US_PER_S
+            self.resting_us = {**self.resting_us, index: now_us + failed.retry_after_s * US_PER_S}
         return again
 
     def open_again(self, index: int) -> None:
         """Let the next decision take a candidate once more."""
-        self.resting_us.pop(index, None)
-        self.tried.remove(index)
+        self.resting_us = {other: until_us for other, until_us in self.resting_us.items() if other != index}
+        self.tried = tuple(other for other in self.tried if other != index)
 
     def is_over(self, fallbacks_max: int) -> bool:
         """Return whether it has been tried on all that its policy lets it try, and all of that is shut."""

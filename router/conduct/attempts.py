@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 from infercast.policies.estimates import Estimates
 from infercast.policies.model import Choice
 from infercast.policies.patience import NOTHING_BEHIND, patience_us
+from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S
 
 from ..errors import Trouble
 from . import clock
 from .breaker import Circuits, Pass
 from .deciding import Deciding
-from .endings import Answered, Carrying
+from .endings import Answered, Carrying, Stake
 from .hedging import Hedging
 from .judging import Judging
 from .ports import Carried, Hold, Runner
 from .retrying import NEWS_US, Budget, backoff_us
 from .tries import Course, Decided, Failed, Try
-from .troubles import too_late
+from .troubles import too_late, within
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Attempts:
     ) -> None:
         self._deciding = deciding
         self.runner = runner
+        self.prices = Prices(deciding.fleet)
         self._draw = draw
         self.circuits = Circuits(deciding.snapshot, draw)
         self.judging = Judging(deciding, estimates, self.circuits)
@@ -68,6 +70,7 @@ class Attempts:
             after_us = self.hedging.after_us(course, one) if one.hedge is not None else None
             met = await (self._run(course, one) if after_us is None else self.hedging.run(course, one, after_us))
             if isinstance(met, Answered):
+                carrying.won = (course.won or one).stake
                 return met
             await self._go_on(course, met)
 
@@ -81,20 +84,26 @@ class Attempts:
             still = None
             if decided is None:
                 return None
-            price_nusd = decided.choice.price_nusd[0]
-            setting_aside = course.hold.reserve(decided.choice.deployment, price_nusd)
+            stake = self._stake(course.call, decided.choice)
+            setting_aside = course.hold.reserve(stake.aside_nusd)
             if setting_aside is not None:
-                await setting_aside
+                limit_us = self._deciding.limit_us(course.call.request)
+                await within(setting_aside, decided.left_us, too_late(limit_us, course.carrying.attempts))
                 # The policy may be another by now, or the place full: what was decided before the wait is decided again.
                 later = self._decide(course, tried)
                 if later is None or later.choice.deployment != decided.choice.deployment:
-                    course.hold.lost(price_nusd, 0)
+                    course.carrying.lost(stake, ran=False)
                     continue
                 decided = later
-            one = self._begin(course, decided)
+            one = self._begin(course, decided, stake)
             if one is not None:
                 return one
-            course.hold.lost(price_nusd, 0)
+            course.carrying.lost(stake, ran=False)
+
+    def _stake(self, call: Carried, choice: Choice) -> Stake:
+        index, price_nusd = choice.deployment, choice.price_nusd[0]
+        aside_nusd = self.prices.most_nusd(index, price_nusd, len(call.body), call.tokens_max)
+        return Stake(index, self._deciding.fleet.deployments[index].id, price_nusd, aside_nusd)
 
     def _left_us(self, course: Course) -> int:
         """Return the time that a call has left, by the policy in force now. Raises Trouble where there is none."""
@@ -125,7 +134,7 @@ class Attempts:
             return None
         return Decided(asked, choice, shut, left_us)
 
-    def _begin(self, course: Course, decided: Decided) -> Try | None:
+    def _begin(self, course: Course, decided: Decided, stake: Stake) -> Try | None:
         """Begin a try; None where its candidate's circuit has opened since, or is being tried out: that is decided again."""
         deciding, choice, index = self._deciding, decided.choice, decided.choice.deployment
         decision_id = deciding.record(decided.asked, choice, decided.shut)
@@ -136,12 +145,12 @@ class Attempts:
         attempts = course.carrying.attempts
         again = index in course.failures
         self.counts.fallbacks += bool(course.failures) and not again
-        attempts.append(deciding.fleet.deployments[index].id)
+        attempts.append(stake.deployment)
         behaviour, others = deciding.behaviour(course.call.request), len(course.failures) + len(course.running) - again
         last = len(choice.deployments) == 1 or others >= behaviour.fallbacks_max
         behind_us, left_us = NOTHING_BEHIND if last else choice.latency_us[1], decided.left_us
         wait_us = left_us if course.whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
-        return Try(index, choice, decision_id, expected_us, wait_us, behaviour.hedge, may is Pass.TRIAL)
+        return Try(index, choice, stake, decision_id, expected_us, wait_us, behaviour.hedge, may is Pass.TRIAL)
 
     async def _run(self, course: Course, one: Try) -> Answered | Failed:
         """Run a try to its end, and take in what it says. Raises what the call ends in, where it ends with it."""

@@ -34,23 +34,23 @@ class Judging:
         self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
         self._circuits.ended(index, False, trial=one.trial)
         deciding = self._deciding
-        facts = (len(course.carrying.attempts), usd(one.price_nusd), one.expected_us, ran_us)
+        facts = (len(course.carrying.attempts), usd(one.stake.price_nusd), one.expected_us, ran_us)
         return Answered(answer, deciding.fleet.deployments[index].id, deciding.tiers[index], one.decision_id, *facts)
 
     def failed(self, course: Course, one: Try, met: BaseException) -> Failed:
         """Take in a try that ended otherwise. Raises what the call ends in, where it ends with it."""
         match met:
             case Trouble(kind=Kind.FAULT):
-                return self._ended(course, one, Failed(one.index, met), failed=True, ran=True)
+                return self._ended(course, one, Failed(one.index, met), failed=True, ran=False)
             case Trouble(kind=Kind.SATURATED | Kind.UNAVAILABLE):
                 return self._ended(course, one, Failed(one.index, Passed(met)), failed=None, ran=False)
             case Trouble():  # the call's own doing: it would meet the same elsewhere
-                self._circuits.ended(one.index, False, trial=one.trial)
+                self._ended(course, one, Failed(one.index, met), failed=False, ran=False)
                 raise met
             case Lost():
                 if not met.alive:
                     self.give_up(one.index)
-                failed = True if met.ran else None
+                failed = True if met.blames else None
                 return self._ended(course, one, Failed(one.index, met), failed=failed, ran=met.ran)
             case TimeoutError():
                 return self._too_late(course, one, met)
@@ -87,7 +87,7 @@ class Judging:
         """Take in that an answer broke off after it had begun."""
         if not lost.alive:
             self.give_up(index)
-        if lost.ran:
+        if lost.blames:
             self._circuits.ended(index, True)
 
     def give_up(self, index: int) -> None:

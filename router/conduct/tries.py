@@ -11,7 +11,7 @@ from infercast.policies.units import US_PER_S
 
 from ..api import Api
 from ..errors import Kind, Trouble
-from .endings import Carrying
+from .endings import Carrying, Stake
 from .ports import Carried, Hold, Lost
 from .troubles import no_room, too_late
 
@@ -35,6 +35,7 @@ class Try:
 
     index: int
     choice: Choice
+    stake: Stake
     decision_id: str
     expected_us: list[int]
     wait_us: int
@@ -47,11 +48,6 @@ class Try:
     """Whether nobody waits for it any more, and it is booked."""
     outrun: bool = False
     """Whether that is because another try of the call has answered."""
-
-    @property
-    def price_nusd(self) -> int:
-        """What it was foretold to cost."""
-        return self.choice.price_nusd[0]
 
 
 @dataclass(slots=True)
@@ -112,7 +108,7 @@ class Course:
     def book(self, one: Try, *, ran: bool) -> None:
         """Book a try that brought no answer: one that may have run is paid for, whatever became of it."""
         if not one.let_go:
-            self.hold.lost(one.price_nusd, one.price_nusd if ran else 0)
+            self.carrying.lost(one.stake, ran=ran)
 
     def take(self, failed: Failed, now_us: int, retries_max: int) -> bool:
         """Take in a try that has failed; its candidate is shut. Returns whether it may be asked once more, soon or later."""

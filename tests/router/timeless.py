@@ -147,9 +147,8 @@ class Player:
             if play.after_ms:
                 async with asyncio.timeout(timeout_s):
                     await asyncio.sleep(play.after_ms / 1000)
-            error = ERRORS[play.word]() if play.word in ERRORS else None
-            if error is not None:
-                raise error
+            if play.word in ERRORS:
+                raise ERRORS[play.word]()  # noqa: RSE102, TRY301 - made here, and what is played
         except BaseException as met:
             made.how, made.ended_us = type(met).__name__, self.loop.now_us()
             raise

@@ -1,8 +1,11 @@
 """The periods that limits count in: UTC minutes, days and months, by the clock on the wall."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
+
+from ..ledger.periods import day_of, minute_of
 
 MINUTE_S = 60
 DAY_S = 86_400
@@ -24,7 +27,7 @@ ALWAYS = Period("", 0, 1 << 62)
 def minute(at_s: int) -> Period:
     """Return the minute around an instant."""
     begins_s = at_s - at_s % MINUTE_S
-    return Period(datetime.fromtimestamp(begins_s, UTC).strftime("%Y-%m-%dT%H:%M"), begins_s, begins_s + MINUTE_S)
+    return Period(minute_of(begins_s), begins_s, begins_s + MINUTE_S)
 
 
 def day(at_s: int) -> Period:
@@ -35,7 +38,7 @@ def day(at_s: int) -> Period:
 @lru_cache(maxsize=64)
 def _day(number: int) -> Period:
     begins_s = number * DAY_S
-    return Period(datetime.fromtimestamp(begins_s, UTC).strftime("%Y-%m-%d"), begins_s, begins_s + DAY_S)
+    return Period(day_of(begins_s), begins_s, begins_s + DAY_S)
 
 
 def month(at_s: int) -> Period:
@@ -50,4 +53,9 @@ def _month(day_number: int) -> Period:
     return Period(first.strftime("%Y-%m"), int(first.timestamp()), int(following.timestamp()))
 
 
-OF_WORD = {"minute": minute, "day": day, "month": month, "": lambda _: ALWAYS}
+def always(at_s: int) -> Period:
+    """Return the one period that has no end."""
+    return ALWAYS
+
+
+OF_WORD: dict[str, Callable[[int], Period]] = {"minute": minute, "day": day, "month": month, "": always}

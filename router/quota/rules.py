@@ -9,7 +9,11 @@ from infercast.policies.units import nusd, ppm
 from ..ledger.ports import Measure, Quota
 from .periods import OF_WORD, Period
 
-OF_CALLS = (("requests_per_minute", Measure.CALLS), ("tokens_per_minute", Measure.TOKENS), ("concurrent_max", Measure.RUNNING))
+OF_CALLS = (
+    ("requests_per_minute", Measure.CALLS),
+    ("tokens_per_minute", Measure.TOKENS),
+    ("concurrent_max", Measure.RUNNING),
+)
 PER = {Measure.CALLS: "minute", Measure.TOKENS: "minute", Measure.RUNNING: ""}
 
 

@@ -119,9 +119,7 @@ class World:
                 await asyncio.sleep(0)
             if going.done():
                 break
-            await one.accounts.keeper.round()
-            one.looked_at()
-            self.clock.now_us += 300_000  # so that a call which waits for ever is given up
+            await self.pass_(300)
         going.cancel()
         with suppress(Trouble, asyncio.CancelledError):
             one.holds.append((await going, price))

@@ -47,6 +47,8 @@ class Shelf(NamedTuple):
     tokens: tuple[Book, ...]
     running: tuple[Book, ...]
     money: tuple[Book, ...]
+    first: tuple[Book, ...]
+    """Those that may say before the body is read that nothing is left: what a text needs of tokens is not known yet."""
 
 
 class Ledgered:
@@ -100,11 +102,9 @@ class Ledgered:
         """See `ports.Accounts`."""
         if request.tenant not in self.rules:
             return
-        shelf, now_us = self._shelf(request), clock.now_us()
-        for books in (shelf.calls, shelf.running, shelf.money):
-            for book in books:
-                if book.free <= 0 and (book.limit <= 0 or book.dry_until_us > now_us):
-                    raise self._refused(book, 1, request.at_s)
+        for book in self._shelf(request).first:
+            if book.free <= 0 and (book.limit <= 0 or book.dry_until_us > clock.now_us()):
+                raise self._refused(book, 1, request.at_s)
 
     def open(self, call: Carried, carrying: Carrying) -> Hold | Awaitable[Hold]:
         """See `ports.Accounts`."""
@@ -203,7 +203,8 @@ class Ledgered:
             book = self._book(tenant, rule, at_s)
             begins_s, ends_s = max(begins_s, book.period.begins_s), min(ends_s, book.period.ends_s)
             books[rule.measure].append(book)
-        return Shelf(begins_s, ends_s, *(tuple(books[measure]) for measure in Measure))
+        calls, tokens, running, money = (tuple(books[measure]) for measure in Measure)
+        return Shelf(begins_s, ends_s, calls, tokens, running, money, (*calls, *running, *money))
 
     def _book(self, tenant: str, rule: Rule, at_s: int) -> Book:
         return self.keeper.book(*rule.quota(tenant, at_s), rule.limit)

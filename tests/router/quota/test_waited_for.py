@@ -40,10 +40,10 @@ def test_what_was_decided_before_the_wait_is_decided_again() -> None:
     waits = Waits()
     at = scene(accounts=waits)
     waits.at = at
-    best = at.caller.engine.explain(ask(), at.snapshot).chosen
+    best = at.caller.engine.explain(ask(payload_bytes=2), at.snapshot).chosen
     assert best is not None
     waits.gone = at.caller.fleet.deployment_index[best]
-    answered = asyncio.run(at.caller.call(ask(), at.body))
+    answered = asyncio.run(at.caller.call(ask(payload_bytes=2), at.body))
     assert answered.deployment != best
     assert best not in at.runner.tried
 

@@ -1,4 +1,7 @@
-"""The books under trouble: whichever process is killed, every call that ended is in the ledger once, to the nano-dollar."""
+"""The books under trouble: whichever process is killed, every call that ended is in the ledger once, to the nano-dollar.
+
+These tests come last: each check is of all calls since the system was started, whatever befell it in the tests before.
+"""
 
 import json
 import sqlite3

@@ -1,6 +1,7 @@
 """An event loop whose time passes only when nothing else is to be done, and then at once; and a runner that plays by it."""
 
 import asyncio
+import math
 import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -146,7 +147,7 @@ class Player:
         try:
             if play.after_ms:
                 async with asyncio.timeout(timeout_s):
-                    await asyncio.sleep(play.after_ms / 1000)
+                    await self._until(self.loop.time() + play.after_ms / 1000)
             if play.word in ERRORS:
                 raise ERRORS[play.word]()  # noqa: RSE102, TRY301 - made here, and what is played
         except BaseException as met:
@@ -157,6 +158,15 @@ class Player:
         if play.word == "stream":
             made.stream = Stream()
         return Answer(b"answer", None, place.variant, place.site, 1000, at_site_us=1500, stream=made.stream)
+
+    async def _until(self, at_s: float) -> None:
+        """Wait until the next millisecond begins, so that things often happen at the same moment."""
+        came = self.loop.create_future()
+        timer = self.loop.call_at(math.ceil(at_s * 1000) / 1000, lambda: came.done() or came.set_result(None))
+        try:
+            await came
+        finally:
+            timer.cancel()
 
     @property
     def tried(self) -> list[str]:

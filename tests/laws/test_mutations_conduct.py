@@ -53,12 +53,6 @@ MUTATIONS = {
         "",
         ONCE,
     ),
-    "a call that was hung up on goes on when a second try answers": (
-        "race.py",
-        "            if self._beaten and waiter.uncancel() > cancelling:\n                raise asyncio.CancelledError\n",
-        "",
-        ONCE,
-    ),
     "the loser of a race is free": (
         "hedging.py",
         "            course.book(one, ran=sent)\n",

@@ -108,6 +108,9 @@ def test_every_decision_on_the_way_can_be_made_again(world: World, seed: int) ->
             snapshot.apply(record["patch"])
             decision = engine.explain(request_from_json(record["request"]), snapshot, record["tried"])
             assert (decision.id, str(decision.outcome)) == (record["id"], record["outcome"])
+            order = [name for name in (decision.chosen, *decision.alternatives) if name is not None]
+            found = [run.fleet.deployment_index[name] for name in order]
+            assert found[: len(record["chosen"])] == record["chosen"]
 
 
 @pytest.mark.parametrize("path", ["retries", "fallbacks", "hedges", "circuits"])

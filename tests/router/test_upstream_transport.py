@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from infercast.policies.upstream import Upstream
 from infercast.router.upstream.bodies import BadAnswer
 from infercast.router.upstream.client import Client
+from infercast.router.upstream.connection import Connection
 from infercast.router.upstream.transport import Address, Http1Transport
 from tests.router.upstreams import answer, answering, request_on, reset, run_async, scripted, served
 
@@ -249,6 +250,39 @@ def test_a_body_that_an_early_answer_cut_short_is_not_ended_by_the_next_call() -
         assert once(port, work, connections=1) == [(413, b"no"), (200, b"ok")]
     assert 0 < len(first) < len(long)
     assert b"B" not in first
+
+
+class Greedy:
+    """A transport that takes all at once, as one does whose other end reads fast; the answer is there after the first bytes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.taken_bytes = connection, 0
+
+    def write(self, data: bytes) -> None:
+        if not self.taken_bytes:
+            text = answer(b"no", "413 Content Too Large")
+            asyncio.get_running_loop().call_soon(self.connection.data_received, text)
+        self.taken_bytes += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        pass
+
+
+def test_an_early_answer_is_seen_though_the_rest_of_the_body_would_be_taken_at_once() -> None:
+    async def work() -> tuple[int, bool, int]:
+        connection = Connection()
+        transport = Greedy(connection)
+        connection.connection_made(transport)
+        await connection.ask(b"POST / HTTP/1.1\r\n\r\n", b"A" * 8_000_000)
+        assert connection.whole() == b"no"
+        return connection.status, connection.done(), transport.taken_bytes
+
+    status, reusable, taken_bytes = run_async(work())
+    assert (status, reusable) == (413, False)
+    assert taken_bytes < 1_000_000
 
 
 def test_a_large_answer_is_read_up_to_the_limit_and_no_further() -> None:

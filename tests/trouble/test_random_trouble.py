@@ -78,6 +78,14 @@ def test_each_call_costs_what_its_answer_said(troubled: Troubled) -> None:
     assert sum(end.cost_nusd for end in answered) > 0
 
 
+def test_the_ledger_says_what_the_journals_say(running: Rig, troubled: Troubled) -> None:
+    """To the nano-dollar, though workers were killed, disks full and the clock wrong: nothing lost, nothing twice."""
+    books = running.books()
+    assert (books.differing, books.differences, books.unsettled) == (0, [], 0)
+    assert books.calls >= sum(1 for lines in troubled.lines.values() for _ in lines)
+    assert books.ledger_nusd == books.journal_nusd > 0
+
+
 def test_the_journals_hold_to_the_policies(running: Rig, troubled: Troubled) -> None:
     found = running.audit()
     assert found.calls >= len(troubled.lines)

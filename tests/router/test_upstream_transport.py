@@ -315,18 +315,21 @@ def test_an_endless_answer_that_nobody_reads_is_not_kept_in_memory() -> None:
 
 
 def test_giving_up_closes_the_connection_at_once() -> None:
-    gone = threading.Event()
+    asked, gone = threading.Event(), threading.Event()
 
     def script(connection: socket.socket) -> None:
         request_on(connection)
+        asked.set()
         with contextlib.suppress(ConnectionError):
             assert connection.recv(1) == b""
         gone.set()
 
     async def work(client: Client) -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await ask(client)
+        asking = asyncio.create_task(ask(client))
+        assert await asyncio.to_thread(asked.wait, 10)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
     with scripted(script) as port:
         once(port, work)

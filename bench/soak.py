@@ -30,8 +30,8 @@ from tests.trouble.running import started  # noqa: E402
 
 FIGURE = ROOT / "docs" / "figures" / "soak.svg"
 PACKAGES = ("ray", "onnxruntime-gpu", "numpy")
-CALLERS, PAUSE_S = 4, 0.1
-"""Four callers, a tenth of a second on average between an answer and the next call."""
+CALLERS, PAUSE_S = 6, 0.1
+"""Six callers, a tenth of a second on average between an answer and the next call."""
 FAULT_PAUSE_S = 8.0
 WARM_SHARE, WARM_MIN_S = 0.1, 30.0
 """How much of the run goes before its beginning is measured: caches fill, learned times and compiled code come to be."""

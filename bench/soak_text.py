@@ -161,7 +161,8 @@ def put_into(path: Path, soaked: Soaked) -> None:
     _, ended, after = rest.partition(END)
     if not found or not ended:
         raise SystemExit(f"{path} has no place for the tables: write the lines {BEGIN} and {END} there")
-    path.write_text(f"{before}{BEGIN}\n\n{text(soaked)}\n\n{END}{after}", encoding="utf-8")
+    picture = "![Memory of each role over the run](figures/soak.svg)"
+    path.write_text(f"{before}{BEGIN}\n\n{text(soaked)}\n\n{picture}\n\n{END}{after}", encoding="utf-8")
 
 
 def drawn(soaked: Soaked) -> str:

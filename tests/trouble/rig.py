@@ -186,6 +186,12 @@ class Rig:
         for process in self.replicas(site, name):
             process.kill()
 
+    def kill_board(self) -> None:
+        """Kill the board, by which sites hear of each other and calls are settled. Ray starts another."""
+        for process in self.processes():
+            if _titled(process, "ray::Board"):
+                process.kill()
+
     @contextmanager
     def hung(self, site: str, name: str = "worker") -> Iterator[None]:
         """Let a worker or replica stand still: its kernel side takes data, and nobody answers."""

@@ -119,6 +119,10 @@ class Ledgered:
         if request.tenant not in self.rules:
             return UNLIMITED
         shelf = self._shelf(request)
+        if (
+            carrying.hops
+        ):  # the first of the clusters that it has come through settles it: here it would never be settled
+            shelf = shelf._replace(money=())
         tokens = self._tokens(call) if shelf.tokens and call.api is not Api.INFER else 0
         if self._let_through(shelf, tokens):
             return Held(self, shelf, tokens, carrying)

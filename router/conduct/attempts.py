@@ -14,7 +14,7 @@ from ..api import Api
 from ..errors import Kind, Trouble
 from . import clock
 from .deciding import Deciding
-from .endings import Answered, Carrying
+from .endings import Answered, Carrying, Try
 from .ports import Carried, Hold, Lost, Runner, lost_in
 from .troubles import no_room, too_late
 
@@ -36,7 +36,8 @@ class Attempts:
         full_s = 0
         while True:
             limit_us = deciding.limit_us(call.request)  # the policy may be another by now
-            left_us = limit_us - (clock.now_us() - carrying.began_us)
+            began_us = clock.now_us()
+            left_us = limit_us - (began_us - carrying.began_us)
             if left_us <= 0:
                 raise too_late(limit_us, attempts)
             if tried:
@@ -59,9 +60,12 @@ class Attempts:
             behind_us = NOTHING_BEHIND if last else choice.latency_us[1]
             wait_us = left_us if whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
             sent_us = clock.now_us()
+            trying = Try(index, decision_id, choice, began_us, sent_us)
+            carrying.tries.append(trying)
             try:
                 answer = await self.runner.run(index, call, wait_us / US_PER_S)
             except (Lost, TimeoutError, Trouble) as met:
+                trying.ended_us, trying.met = clock.now_us(), met
                 error = lost_in(met)
                 if whole_text and isinstance(
                     error, TimeoutError
@@ -77,7 +81,8 @@ class Attempts:
                 if len(tried) > fallbacks_max:
                     raise no_room(full_s, attempts) if full_s else too_late(limit_us, attempts) from None
                 continue
-            ran_us = clock.now_us() - sent_us
+            trying.ended_us = clock.now_us()
+            ran_us = trying.ended_us - sent_us
             if whole_text:
                 ran_us -= max(0, answer.at_site_us - answer.service_us)
             self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from infercast.policies.model import Request
+from infercast.policies.model import Choice, Request
 
 from ..api import Usage
 from ..errors import Gone, Kind, Trouble
@@ -28,6 +28,21 @@ class Answered:
 
 
 @dataclass(slots=True)
+class Try:
+    """One attempt: the deployment, the decision for it, and when what was done. `ended_us` 0: nothing has come back."""
+
+    deployment: int
+    decision: str
+    choice: Choice
+    began_us: int
+    """When it was begun to decide; `sent_us` is when the call was sent, by the clock of `conduct`."""
+    sent_us: int
+    ended_us: int = 0
+    met: BaseException | None = None
+    """What came in place of an answer."""
+
+
+@dataclass(slots=True)
 class Carrying:
     """A call that is being carried. Its line is written from this, however it ends."""
 
@@ -40,12 +55,25 @@ class Carrying:
     usage: Usage | None = None
     hold: Hold | None = None
     """What it may use of its tenant's limits, once it has been counted in them."""
+    arrived_us: int = 0
+    """When its headers were here, before it was known whose call it is; this and what follows by the clock of `conduct`."""
+    admitted_us: int = 0
+    """When its metadata had been decided on; 0 where that came to a refusal."""
+    received_us: int = 0
+    """When its body was here, where that was waited for."""
+    tries: list[Try] = field(default_factory=list)
+    begun_us: int = 0
+    """When a streamed answer's first event was here."""
+    ended_us: int = 0
+    traced: object | None = None
+    """What `Sight` keeps of a call that it traces."""
 
 
 def write(
     journal: Journal, entry: str, carrying: Carrying, answered: Answered | None, error: BaseException | None
 ) -> None:
-    """Write down how a call ended."""
+    """Write down how a call ended, which is now."""
+    carrying.ended_us = clock.now_us()
     request = carrying.request
     kind, reason = ending(error)
     usage = carrying.usage
@@ -72,7 +100,7 @@ def write(
         service_us=answered.answer.service_us if answered else None,
         tokens=list(usage) if usage else None,
         attempts=carrying.attempts,
-        took_us=clock.now_us() - carrying.began_us,
+        took_us=carrying.ended_us - carrying.began_us,
     )
 
 

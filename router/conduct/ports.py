@@ -59,6 +59,8 @@ class Carried:
     """Which clusters it has come through, and under which numbers (see `upstream.hops`)."""
     number: str = ""
     """The number that this cluster settles it under."""
+    traceparent: bytes = b""
+    """What upstreams are told of the trace that it is part of."""
 
 
 @dataclass(slots=True)
@@ -136,6 +138,17 @@ class Cache(Protocol):
 
 class Sight(Protocol):
     """Who looks at calls that have ended: metrics and traces."""
+
+    traces: bool
+    """Whether `began` wants to be called."""
+
+    def began(self, carrying: "Carrying", traceparent: bytes | None) -> None:
+        """Take a call that begins into a trace, or leave it out; sets `carrying.traced`."""
+        ...
+
+    def sent_on(self, carrying: "Carrying") -> bytes:
+        """Return the `traceparent` that a traced call is sent on with."""
+        ...
 
     def ended(self, carrying: "Carrying", answered: "Answered | None", error: BaseException | None) -> None:
         """Count a call. Takes microseconds, and waits for nothing."""

@@ -115,7 +115,7 @@ class Caller:
             begun = Begun(receive())
             received = begun.value or await self._within(request, carrying.began_us, begun)
             call = received.carried(request, hops, carrying.number)
-            carrying.request, carrying.received_bytes = call.request, len(call.body)
+            carrying.request, carrying.received_bytes, carrying.api = call.request, len(call.body), call.api
             if not begun.done:
                 carrying.received_us = clock.now_us()
             if carrying.traced is not None:

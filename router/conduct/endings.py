@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from infercast.policies.model import Choice, Request
 
-from ..api import Usage
+from ..api import Api, Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from . import clock
@@ -61,6 +61,7 @@ class Carrying:
     """When its metadata had been decided on; 0 where that came to a refusal."""
     received_us: int = 0
     """When its body was here, where that was waited for."""
+    api: Api = Api.INFER
     tries: list[Try] = field(default_factory=list)
     begun_us: int = 0
     """When a streamed answer's first event was here."""

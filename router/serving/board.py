@@ -25,7 +25,9 @@ from ..key_changes import issue_key, revoke_key, rotate_key
 from ..key_file import KEYS, KeyFile
 from ..keys import Holder, Keys, write_private
 from ..policy_folder import Policies, PolicyFolder
+from ..sight.log_lines import log_to
 from ..signals import Heard, Ledger
+from .eyes import LOGS
 from .office import Done
 
 log = logging.getLogger("infercast.board")
@@ -36,6 +38,7 @@ class Board:
     """Keeps the latest reports of all workers, and the policies and keys in force. Raises BadInput for unreadable ones."""
 
     def __init__(self, fleet: Fleet, policies: str, state: str) -> None:
+        log_to("board", Path(state) / LOGS / "board.jsonl")
         self._ledger = Ledger()
         self._fleet = fleet
         self._state = Path(state)

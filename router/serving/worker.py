@@ -33,6 +33,7 @@ from ..ingress.rpc import Rpc
 from ..keys import Keys
 from ..policy_folder import Policies
 from ..runtime.host import Host
+from ..sight.table import JOURNAL_KEPT
 from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
@@ -40,6 +41,7 @@ from ..telemetry.journal import FileJournal
 from ..upstream.hops import cluster_id
 from ..upstream.runner import Upstreams
 from .door import Site, Visitors
+from .eyes import Eyes
 from .office import BoardOffice
 from .runner import ClusterRunner
 from .settings import narrow_replica, settle
@@ -88,7 +90,10 @@ class SiteWorker(Visitors):
         self._runner = ClusterRunner(
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
-        self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        self._eyes = Eyes(site, fleet, self._snapshot, Path(state), lambda: (self._heard, _now_us() - self._heard_us))
+        self._eyes.seeing.watch(JOURNAL_KEPT, lambda: [((), self._journal.kept_lines)])
+        facts = (self._estimates, self._runner, recorder, self._journal)
+        self._caller = Caller(site, engine, self._snapshot, *facts, sight=self._eyes.seeing)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster
@@ -101,7 +106,13 @@ class SiteWorker(Visitors):
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
                 settle()
-                for keep in (self._exchange(), self._look_after_own(), self._probe(), *self._checks()):
+                for keep in (
+                    self._exchange(),
+                    self._look_after_own(),
+                    self._probe(),
+                    self._eyes.tell(),
+                    *self._checks(),
+                ):
                     self._background.add(asyncio.get_running_loop().create_task(keep))
             await self._ingress(scope, receive, send)
 

@@ -8,15 +8,16 @@ from dataclasses import replace
 from infercast.policies.estimates import Estimates
 from infercast.policies.model import Choice
 from infercast.policies.patience import NOTHING_BEHIND, PATIENCE_FLOOR_US, patience_us
+from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S, usd
 
 from ..api import Api
 from ..errors import Kind, Trouble
 from . import clock
 from .deciding import Deciding
-from .endings import Answered, Carrying, Try
+from .endings import Answered, Carrying, Stake, Tried
 from .ports import Carried, Hold, Lost, Runner, lost_in
-from .troubles import no_room, too_late
+from .troubles import no_room, too_late, within
 
 TEXTS = (Api.CHAT, Api.COMPLETION)
 
@@ -28,6 +29,7 @@ class Attempts:
         self._deciding = deciding
         self._estimates = estimates
         self.runner = runner
+        self.prices = Prices(deciding.fleet)
 
     async def carry(self, call: Carried, carrying: Carrying, hold: Hold, still: Choice | None) -> Answered:
         """Carry a call until it is answered; `still` is what a decision on it, made just now, would say. Raises Trouble."""
@@ -46,9 +48,10 @@ class Attempts:
                 choice = still or deciding.choose(call.request, ())
             index = choice.deployment
             deployment = deciding.fleet.deployments[index]
-            reserving = hold.reserve(index, choice.price_nusd[0])
+            stake = self._stake(call, choice)
+            reserving = hold.reserve(stake.aside_nusd)
             if reserving is not None:
-                await reserving
+                await within(reserving, left_us, too_late(limit_us, attempts))
             attempts.append(deployment.id)
             asked = replace(call.request, deadline_us=left_us) if tried else call.request
             decision_id = deciding.record(asked, choice, tried)
@@ -60,12 +63,15 @@ class Attempts:
             behind_us = NOTHING_BEHIND if last else choice.latency_us[1]
             wait_us = left_us if whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
             sent_us = clock.now_us()
-            trying = Try(index, decision_id, choice, began_us, sent_us)
+            trying = Tried(index, decision_id, choice, began_us, sent_us)
             carrying.tries.append(trying)
             try:
                 answer = await self.runner.run(index, call, wait_us / US_PER_S)
-            except (Lost, TimeoutError, Trouble) as met:
+            except BaseException as met:
                 trying.ended_us, trying.met = clock.now_us(), met
+                carrying.lost(stake, ran=may_have_run(met))
+                if not isinstance(met, (Lost, TimeoutError, Trouble)):
+                    raise
                 error = lost_in(met)
                 if whole_text and isinstance(
                     error, TimeoutError
@@ -81,6 +87,7 @@ class Attempts:
                 if len(tried) > fallbacks_max:
                     raise no_room(full_s, attempts) if full_s else too_late(limit_us, attempts) from None
                 continue
+            carrying.won = stake
             trying.ended_us = clock.now_us()
             ran_us = trying.ended_us - sent_us
             if whole_text:
@@ -88,6 +95,11 @@ class Attempts:
             self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
             facts = (len(attempts), usd(choice.price_nusd[0]), expected_us, ran_us)
             return Answered(answer, deployment.id, deciding.tiers[index], decision_id, *facts)
+
+    def _stake(self, call: Carried, choice: Choice) -> Stake:
+        index, price_nusd = choice.deployment, choice.price_nusd[0]
+        aside_nusd = self.prices.most_nusd(index, price_nusd, len(call.body), call.tokens_max)
+        return Stake(index, self._deciding.fleet.deployments[index].id, price_nusd, aside_nusd)
 
     def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
         """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.
@@ -109,3 +121,8 @@ class Attempts:
         for other, deployment in enumerate(deciding.fleet.deployments):
             if other == index or (deployment.site == site and site != deciding.entry):
                 deciding.snapshot.distrust(other, clock.now_us())
+
+
+def may_have_run(error: BaseException) -> bool:
+    """Return whether a try that ended so may have run all the same, and is paid for: also one that was cut off under way."""
+    return error.ran if isinstance(error, Lost) else not isinstance(error, Trouble)

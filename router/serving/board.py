@@ -38,7 +38,8 @@ class Board:
     """Keeps the latest reports of all workers, and the policies and keys in force. Raises BadInput for unreadable ones."""
 
     def __init__(self, fleet: Fleet, policies: str, state: str) -> None:
-        log_to("board", Path(state) / LOGS / "board.jsonl")
+        if ray.is_initialized():  # as an actor, in a process of its own
+            log_to("board", Path(state) / LOGS / "board.jsonl")
         self._ledger = Ledger()
         self._fleet = fleet
         self._state = Path(state)

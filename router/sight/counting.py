@@ -7,7 +7,7 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Request
 
 from ..api import Api, Usage
-from ..conduct.endings import Answered, Carrying, Try, ending
+from ..conduct.endings import Answered, Carrying, Tried, ending
 from ..conduct.ports import Lost
 from . import table
 from .buckets import Buckets, Labels, Sample
@@ -57,6 +57,7 @@ class Counting:
         self._histograms: dict[tuple[Metric, Labels], Buckets] = {}
         self._stages: dict[tuple[str, str], Stages] = {}
         self._attempts: Counter[tuple[str, str, str, str]] = Counter()
+        self._lost_nusd: Counter[tuple[str, str, str]] = Counter()
         self._since = 0
 
     def ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
@@ -70,10 +71,13 @@ class Counting:
         alike.received_bytes += carrying.received_bytes
         arrived_us = carrying.arrived_us or carrying.began_us
         alike.took.note(carrying.ended_us - arrived_us)
-        if answered is not None:
-            alike.cost_nusd += round(answered.cost_usd * NUSD_PER_USD)
-            if error is None:
-                self._staged(alike.stages, carrying, answered)
+        for place, cost_nusd in carrying.spent:
+            if place == deployment:
+                alike.cost_nusd += cost_nusd
+            else:  # a try that was paid for, and lost
+                self._lost_nusd[request.tenant, request.model, self._site_of[place]] += cost_nusd
+        if answered is not None and error is None:
+            self._staged(alike.stages, carrying, answered)
         tries = carrying.tries
         if len(tries) == 1 and error is None:
             alike.firsts += 1
@@ -117,7 +121,7 @@ class Counting:
             found = self._histograms[key] = Buckets(metric)
         return found
 
-    def _tried(self, request: Request, tries: list[Try]) -> None:
+    def _tried(self, request: Request, tries: list[Tried]) -> None:
         """Count the attempts of a call that took several, or came to nothing."""
         before: set[int] = set()
         for tried in tries:
@@ -177,6 +181,8 @@ class Counting:
                 sums[table.COST, (*whose, site)] += alike.cost_nusd
             if alike.firsts:
                 sums[table.ATTEMPTS, (self._entry, model, site, "first", "answered")] += alike.firsts
+        for (tenant, model, site), cost_nusd in self._lost_nusd.items():
+            sums[table.COST, (self._entry, tenant, model, site)] += cost_nusd
         for (model, site, kind, outcome), count in self._attempts.items():
             sums[table.ATTEMPTS, (self._entry, model, site, kind, outcome)] += count
         for (metric, labels), count in sums.items():
@@ -184,7 +190,7 @@ class Counting:
             yield Sample(metric.name, Shape.COUNTER, labels, value)
 
 
-def came_of(tried: Try) -> str:
+def came_of(tried: Tried) -> str:
     """Return what came of an attempt."""
     met = tried.met
     if met is None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from infercast.policies.fleet import Fleet
 
 from ..api import Api
-from ..conduct.endings import Answered, Carrying, Try, ending
+from ..conduct.endings import Answered, Carrying, Tried, ending
 from .context import Traced, new_id
 from .counting import OPERATIONS, PROVIDER, came_of
 from .stages import UNKNOWN_US, stages_of
@@ -114,7 +114,7 @@ class Planner:
             yield _below(root, "decide", from_us, tried.sent_us, self._decided(tried))
             yield from self._ran(root, carrying, tried, answered)
 
-    def _decided(self, tried: Try) -> Facts:
+    def _decided(self, tried: Tried) -> Facts:
         choice = tried.choice
         return {
             "infercast.decision": tried.decision,
@@ -125,7 +125,7 @@ class Planner:
             "infercast.expected_cost_usd": choice.price_nusd[0] / 1_000_000_000,
         }
 
-    def _ran(self, root: Planned, carrying: Carrying, tried: Try, answered: Answered | None) -> Iterator[Planned]:
+    def _ran(self, root: Planned, carrying: Carrying, tried: Tried, answered: Answered | None) -> Iterator[Planned]:
         """Yield what became of an attempt once it was sent."""
         deployment = self._fleet.deployments[tried.deployment]
         away = deployment.site != self._entry

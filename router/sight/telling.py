@@ -22,8 +22,13 @@ def series_of(metric: Metric) -> dict[str, Labels]:
     return {metric.name + suffix: (*metric.labels, *more) for suffix, more in SUFFIXES.items()}
 
 
+AGAIN = 5
+"""Every so many tellings all gauges are recorded, changed or not: Ray forgets those that were not within its report interval
+(10 s), and its agents what they have not heard for twice that."""
+
+
 class ThroughRay:
-    """Records samples with Ray. Only what has changed is recorded: it keeps what it has heard, and says it again by itself."""
+    """Records samples with Ray: what has changed, and now and then all of it."""
 
     def __init__(self) -> None:
         from ray.util import metrics as ray_metrics
@@ -35,13 +40,16 @@ class ThroughRay:
                 # Ray ends the names of counters with `_total` itself.
                 self._series[name] = (kind(name.removesuffix("_total"), metric.meaning, labels), labels)
         self._told: dict[tuple[str, Labels], float] = {}
+        self._turn = 0
 
     def tell(self, samples: Iterable[Sample]) -> None:
-        """Record samples. Two microseconds for each that has changed."""
+        """Record samples. Two microseconds for each that is recorded."""
         told = self._told
+        self._turn += 1
+        again = self._turn % AGAIN == 0
         for name, shape, labels, value in samples:
             before = told.get((name, labels))
-            if before == value:
+            if before == value and (shape is Shape.COUNTER or not again):
                 continue
             told[name, labels] = value
             series, keys = self._series[name]

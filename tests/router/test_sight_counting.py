@@ -216,6 +216,9 @@ def test_ray_is_told_the_same_and_only_what_is_new(monkeypatch: pytest.MonkeyPat
     before = sum(one.records for one in series.values())
     through.tell(seeing.samples())
     assert sum(one.records for one in series.values()) == before
+    through.tell(seeing.samples())  # Ray would forget them
+    gauges = sum(1 for name, _ in told(seeing) if not name.endswith("_total"))
+    assert sum(one.records for one in series.values()) == before + gauges
 
 
 BASE_UNITS = ("_seconds", "_bytes", "_usd", "_total", "_info", "_lines", "_calls_in_flight", "_healthy", "_usage")

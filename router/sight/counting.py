@@ -15,7 +15,10 @@ from .stages import stages_of
 from .table import Metric, Shape
 
 NOTED_MAX = 10_000
-"""So many calls are counted at the latest, should nobody ask for samples."""
+"""Buckets are made of so many calls at the latest, should nobody ask for samples."""
+TOGETHER = 64
+"""So many answered calls are counted together."""
+ANSWERED = ("answered", "")
 OPERATIONS = {Api.CHAT: "chat", Api.COMPLETION: "text_completion", Api.EMBEDDING: "embeddings"}
 """What OpenTelemetry's conventions call them."""
 PROVIDER = "infercast"
@@ -58,47 +61,65 @@ class Counting:
         self._stages: dict[tuple[str, str], Stages] = {}
         self._attempts: Counter[tuple[str, str, str, str]] = Counter()
         self._lost_nusd: Counter[tuple[str, str, str]] = Counter()
+        self._ended: list[tuple[Carrying, str, str, int, int]] = []
         self._since = 0
 
     def ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
-        """Count a call."""
+        """Take in a call. Those that were answered are counted some at a time: so the code for it is run while it is near."""
+        if error is not None or answered is None:
+            # At once: an error may hold on to what the call carried.
+            self._count(carrying, "" if answered is None else answered.deployment, ending(error))
+            return
+        answer = answered.answer
+        ended = self._ended
+        ended.append((carrying, answered.deployment, answer.site, answer.at_site_us, answer.service_us))
+        if len(ended) >= TOGETHER:
+            self._count_ended()
+
+    def _count_ended(self) -> None:
+        for carrying, deployment, site, at_site_us, service_us in self._ended:
+            stages = self._count(carrying, deployment, ANSWERED).stages
+            auth_us, decide_us, queue_us, network_us, inference_us = stages_of(
+                carrying, self._entry, site, at_site_us, service_us
+            )
+            stages.auth.note(auth_us)
+            stages.decide.note(decide_us)
+            if queue_us >= 0:
+                stages.queue.note(queue_us)
+            if network_us >= 0:
+                stages.network.note(network_us)
+            if inference_us >= 0:
+                stages.inference.note(inference_us)
+        self._since += len(self._ended)
+        self._ended.clear()
+        if self._since >= NOTED_MAX:
+            self._fold()
+
+    def _count(self, carrying: Carrying, deployment: str, ended: tuple[str, str]) -> Alike:
+        """Count a call among those that are alike, which are returned."""
         request = carrying.request
-        outcome, reason = ending(error)
-        deployment = "" if answered is None else answered.deployment
+        outcome, reason = ended
         key = (request.tenant, request.model, deployment, outcome, reason)
         alike = self._alike.get(key) or self._new(key)
         alike.calls += 1
         alike.received_bytes += carrying.received_bytes
-        arrived_us = carrying.arrived_us or carrying.began_us
-        alike.took.note(carrying.ended_us - arrived_us)
+        took_us = carrying.ended_us - (carrying.arrived_us or carrying.began_us)
+        alike.took.note(took_us)
         for place, cost_nusd in carrying.spent:
             if place == deployment:
                 alike.cost_nusd += cost_nusd
             else:  # a try that was paid for, and lost
                 self._lost_nusd[request.tenant, request.model, self._site_of[place]] += cost_nusd
-        if answered is not None and error is None:
-            self._staged(alike.stages, carrying, answered)
         tries = carrying.tries
-        if len(tries) == 1 and error is None:
+        if len(tries) == 1 and not reason:
             alike.firsts += 1
         elif tries:
             self._tried(request, tries)
-        if carrying.api is not Api.INFER and answered is not None:
-            self._text(carrying, answered, reason, carrying.ended_us - arrived_us)
-        self._since += 1
-        if self._since >= NOTED_MAX:
-            self._fold()
-
-    def _staged(self, stages: Stages, carrying: Carrying, answered: Answered) -> None:
-        auth_us, decide_us, queue_us, network_us, inference_us = stages_of(carrying, answered, self._entry)
-        stages.auth.note(auth_us)
-        stages.decide.note(decide_us)
-        if queue_us >= 0:
-            stages.queue.note(queue_us)
-        if network_us >= 0:
-            stages.network.note(network_us)
-        if inference_us >= 0:
-            stages.inference.note(inference_us)
+        if carrying.api is not Api.INFER and deployment:
+            self._text(carrying, self._site_of[deployment], reason, took_us)
+        if reason:
+            self._since += 1
+        return alike
 
     def _new(self, key: tuple[str, str, str, str, str]) -> Alike:
         """Return where calls of a kind are counted that has not been seen yet, or whose model is a caller's invention."""
@@ -130,10 +151,9 @@ class Counting:
             site = self._fleet.deployments[tried.deployment].site
             self._attempts[request.model, site, kind, came_of(tried)] += 1
 
-    def _text(self, carrying: Carrying, answered: Answered, reason: str, took_us: int) -> None:
+    def _text(self, carrying: Carrying, site: str, reason: str, took_us: int) -> None:
         """Count a text, or embeddings, in the words of OpenTelemetry."""
         request = carrying.request
-        site = answered.answer.site
         labels = (self._entry, request.tenant, site, OPERATIONS[carrying.api], PROVIDER, request.model)
         self._histogram(table.REQUEST, (*labels, reason)).note(took_us)
         usage = carrying.usage
@@ -160,6 +180,7 @@ class Counting:
 
     def samples(self) -> Iterator[Sample]:
         """Yield every series with its value now."""
+        self._count_ended()
         self._fold()
         yield from self._counters()
         for (_, labels), histogram in self._histograms.items():

@@ -136,7 +136,9 @@ class Planner:
             facts["error.type"] = came
             yield _below(root, "network" if away else "inference", tried.sent_us, ended_us, facts, failed=True)
             return
-        _, _, queue_us, network_us, inference_us = stages_of(carrying, answered, self._entry)
+        answer = answered.answer
+        times = (answer.site, answer.at_site_us, answer.service_us)
+        _, _, queue_us, network_us, inference_us = stages_of(carrying, self._entry, *times)
         above, began_us = root, tried.sent_us
         if away:
             whole_us = carrying.ended_us if carrying.begun_us else ended_us

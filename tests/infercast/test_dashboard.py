@@ -85,7 +85,7 @@ def queries() -> Iterator[tuple[str, str]]:
             yield rule["alert"], rule["expr"]
 
 
-@pytest.mark.parametrize(("title", "query"), queries())
+@pytest.mark.parametrize(("title", "query"), list(queries()))
 def test_a_query_names_what_is_exported(title: str, query: str) -> None:
     assert checked(query)
 

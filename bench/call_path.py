@@ -29,9 +29,10 @@ from infercast.policies.model import Choice, Outcome, Request  # noqa: E402
 from infercast.policies.policy_file import load_policies  # noqa: E402
 from infercast.policies.snapshot import Snapshot  # noqa: E402
 from infercast.router.conduct.caller import Caller  # noqa: E402
-from infercast.router.conduct.endings import Answered, Carrying, Tried  # noqa: E402
+from infercast.router.conduct.endings import Answered, Carrying, Stake  # noqa: E402
 from infercast.router.conduct.ports import Carried  # noqa: E402
 from infercast.router.conduct.recorder import Recorder  # noqa: E402
+from infercast.router.conduct.tries import Try  # noqa: E402
 from infercast.router.ingress.app import Ingress  # noqa: E402
 from infercast.router.ingress.http import Ask  # noqa: E402
 from infercast.router.keys import Keys, issue  # noqa: E402
@@ -158,7 +159,8 @@ def _ended_call(request: Request, answer: Answer) -> tuple[Carrying, Answered]:
     """Return a call as it is when it has ended: one attempt, answered at the entry itself."""
     carrying = Carrying(request, "1", 1_000, arrived_us=990, admitted_us=1_003, received_bytes=200)
     choice = Choice(Outcome.CHOSEN, (0,), (100,), (10,), (90,), (10,))
-    carrying.tries.append(Tried(0, "d", choice, 1_004, 1_006, 1_080))
+    carrying.won = Stake(0, f"{VARIANT}@{ENTRY}", 10, 10)
+    carrying.tries.append(Try(0, choice, carrying.won, "d", [], 1000, None, False, 1_004, False, 1_006, 1_080))
     carrying.ended_us = 1_090
     return carrying, Answered(answer, f"{VARIANT}@{ENTRY}", "edge", "d", 1, 0.00001, [90, 95, 99, 100], 74)
 

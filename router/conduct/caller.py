@@ -14,7 +14,7 @@ from functools import partial
 from infercast.policies.engine import Engine
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Choice, Request
+from infercast.policies.model import Choice, Request, Tier
 from infercast.policies.patience import DEADLINE_DEFAULT_US
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
@@ -51,6 +51,7 @@ class Caller:
         series: str = "",
     ) -> None:
         self.entry = entry
+        self._at_device = engine.fleet.site_by_id[entry].tier is Tier.DEVICE
         self.deciding = Deciding(entry, engine, snapshot, recorder)
         self.attempts = Attempts(self.deciding, estimates, runner)
         self._journal = journal
@@ -123,8 +124,10 @@ class Caller:
                 call.traceparent = self._sight.sent_on(carrying)
             # What was decided for the same metadata stands, where nothing else has run since.
             still = choice if begun.done and call.request is request else None
-            run = partial(self._run, call, carrying, still)
-            answered = await (self._cache.through(call, carrying, run) if self._cache.covers(call) else run())
+            if self._cache.covers(call):  # which may wait: what was decided before is decided again then
+                answered = await self._cache.through(call, carrying, partial(self._run, call, carrying, None))
+            else:
+                answered = await self._run(call, carrying, still)
         except BaseException as error:
             self._ended(carrying, None, error)
             raise
@@ -139,8 +142,8 @@ class Caller:
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
             carrying.events = told.events
-            if isinstance(error, Lost) and not error.alive:
-                self.attempts.give_up(self.fleet.deployment_index[answered.deployment])
+            if isinstance(error, Lost):
+                self.attempts.judging.broke_off(self.fleet.deployment_index[answered.deployment], error)
             self._ended(carrying, answered, error)
 
         told = Watched(stream, ended)
@@ -152,7 +155,7 @@ class Caller:
         if isinstance(opened, Awaitable):
             limit_us = self.deciding.limit_us(call.request)
             left_us = limit_us - (clock.now_us() - carrying.began_us)
-            opened = await within(opened, left_us, too_late(limit_us, []))
+            opened, still = await within(opened, left_us, too_late(limit_us, [])), None
         carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 
@@ -171,7 +174,7 @@ class Caller:
         cost_nusd = carrying.settle(self.attempts.prices)
         if answered is not None:
             answered.cost_usd = usd(cost_nusd)
-        write(self._journal, self.entry, carrying, answered, error, cost_nusd)
+        write(self._journal, self.entry, carrying, answered, error, cost_nusd, device=self._at_device)
         self._sight.ended(carrying, answered, error)
 
 

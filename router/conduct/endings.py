@@ -2,8 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from infercast.policies.model import Choice, Request
+from infercast.policies.model import Request
 from infercast.policies.prices import Prices
 from infercast.policies.units import usd
 
@@ -12,6 +13,9 @@ from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from . import clock
 from .ports import Hold, Journal, Lost
+
+if TYPE_CHECKING:
+    from .tries import Try
 
 
 @dataclass(slots=True)
@@ -28,21 +32,6 @@ class Answered:
     expected_us: list[int]
     """p50, p90, p95 and p99 of what the last attempt was expected to take, and what it took."""
     ran_us: int
-
-
-@dataclass(slots=True)
-class Tried:
-    """One attempt: the deployment, the decision for it, and when what was done. `ended_us` 0: nothing has come back."""
-
-    deployment: int
-    decision: str
-    choice: Choice
-    began_us: int
-    """When it was begun to decide; `sent_us` is when the call was sent, by the clock of `conduct`."""
-    sent_us: int
-    ended_us: int = 0
-    met: BaseException | None = None
-    """What came in place of an answer."""
 
 
 @dataclass(slots=True)
@@ -77,7 +66,7 @@ class Carrying:
     received_us: int = 0
     """When its body was here, where that was waited for."""
     api: Api = Api.INFER
-    tries: list[Tried] = field(default_factory=list)
+    tries: "list[Try]" = field(default_factory=list)
     begun_us: int = 0
     """When a streamed answer's first event was here."""
     ended_us: int = 0
@@ -141,8 +130,13 @@ def write(
     answered: Answered | None,
     error: BaseException | None,
     cost_nusd: int,
+    *,
+    device: bool,
 ) -> None:
-    """Write down how a call ended, which is now. `at_s` is when it began: the day and month that its cost belongs to."""
+    """Write down how a call ended, which is now. `at_s` is when it began: the day and month that its cost belongs to.
+
+    `device` says that it was carried on a device: tries that went to a site's ingress are settled there.
+    """
     carrying.ended_us = clock.now_us()
     request = carrying.request
     kind, reason = ending(error)
@@ -152,6 +146,7 @@ def write(
         number=carrying.number,
         hops=list(carrying.hops),
         settled=not carrying.hops,
+        device=device,
         request=request.id,
         at_s=request.at_s,
         tenant=request.tenant,

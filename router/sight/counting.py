@@ -1,5 +1,6 @@
 """Counts calls that have ended. A call costs a look-up and a handful of appends; sums and buckets are made once a second."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
@@ -7,8 +8,10 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Request
 
 from ..api import Api, Usage
-from ..conduct.endings import Answered, Carrying, Tried, ending
+from ..conduct.endings import Answered, Carrying, ending
 from ..conduct.ports import Lost
+from ..conduct.tries import Try
+from ..errors import Kind, Trouble
 from . import table
 from .buckets import Buckets, Labels, Sample
 from .stages import stages_of
@@ -142,13 +145,15 @@ class Counting:
             found = self._histograms[key] = Buckets(metric)
         return found
 
-    def _tried(self, request: Request, tries: list[Tried]) -> None:
+    def _tried(self, request: Request, tries: list[Try]) -> None:
         """Count the attempts of a call that took several, or came to nothing."""
         before: set[int] = set()
         for tried in tries:
-            kind = "first" if not before else "retry" if tried.deployment in before else "fallback"
-            before.add(tried.deployment)
-            site = self._fleet.deployments[tried.deployment].site
+            kind = "first" if not before else "retry" if tried.index in before else "fallback"
+            before.add(tried.index)
+            if tried.beside:
+                kind = "hedge"
+            site = self._fleet.deployments[tried.index].site
             self._attempts[request.model, site, kind, came_of(tried)] += 1
 
     def _text(self, carrying: Carrying, site: str, reason: str, took_us: int) -> None:
@@ -211,14 +216,22 @@ class Counting:
             yield Sample(metric.name, Shape.COUNTER, labels, value)
 
 
-def came_of(tried: Tried) -> str:
+def came_of(tried: Try) -> str:
     """Return what came of an attempt."""
-    met = tried.met
-    if met is None:
-        return "answered" if tried.ended_us else "cancelled"
-    if isinstance(met, TimeoutError):
-        return "late"
-    return "lost" if isinstance(met, Lost) and not met.alive else "declined"
+    match tried.met:
+        case None:
+            return "answered" if tried.ended_us else "cancelled"
+        case asyncio.CancelledError():
+            return "outrun" if tried.outrun else "cancelled"
+        case TimeoutError():
+            return "late"
+        case Lost(alive=alive):
+            return "declined" if alive else "lost"
+        case Trouble(kind=Kind.SATURATED | Kind.UNAVAILABLE):
+            return "declined"
+        case Trouble(kind=kind) if kind is not Kind.FAULT:
+            return "refused"
+    return "fault"
 
 
 def _further(usage: Usage | None) -> int:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from infercast.policies.fleet import Fleet
 
 from ..api import Api
-from ..conduct.endings import Answered, Carrying, Tried, ending
+from ..conduct.endings import Answered, Carrying, ending
+from ..conduct.tries import Try
 from .context import Traced, new_id
 from .counting import OPERATIONS, PROVIDER, came_of
 from .stages import UNKNOWN_US, stages_of
@@ -114,26 +115,26 @@ class Planner:
             yield _below(root, "decide", from_us, tried.sent_us, self._decided(tried))
             yield from self._ran(root, carrying, tried, answered)
 
-    def _decided(self, tried: Tried) -> Facts:
+    def _decided(self, tried: Try) -> Facts:
         choice = tried.choice
         return {
-            "infercast.decision": tried.decision,
-            "infercast.deployment": self._fleet.deployments[tried.deployment].id,
-            "infercast.site": self._fleet.deployments[tried.deployment].site,
+            "infercast.decision": tried.decision_id,
+            "infercast.deployment": self._fleet.deployments[tried.index].id,
+            "infercast.site": self._fleet.deployments[tried.index].site,
             "infercast.candidates": len(choice.deployments),
             "infercast.expected_latency_us": choice.latency_us[0],
             "infercast.expected_cost_usd": choice.price_nusd[0] / 1_000_000_000,
         }
 
-    def _ran(self, root: Planned, carrying: Carrying, tried: Tried, answered: Answered | None) -> Iterator[Planned]:
+    def _ran(self, root: Planned, carrying: Carrying, tried: Try, answered: Answered | None) -> Iterator[Planned]:
         """Yield what became of an attempt once it was sent."""
-        deployment = self._fleet.deployments[tried.deployment]
+        deployment = self._fleet.deployments[tried.index]
         away = deployment.site != self._entry
         ended_us = tried.ended_us or carrying.ended_us
         facts: Facts = {"infercast.deployment": deployment.id, "infercast.site": deployment.site}
         came = came_of(tried)
-        if answered is None or came != "answered":
-            facts["error.type"] = came
+        if answered is None or tried.stake is not carrying.won:
+            facts["error.type"] = "outrun" if came == "answered" else came
             yield _below(root, "network" if away else "inference", tried.sent_us, ended_us, facts, failed=True)
             return
         answer = answered.answer

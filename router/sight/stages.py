@@ -18,8 +18,9 @@ def stages_of(
     decide_us = carrying.admitted_us - carrying.began_us
     sent_us = ended_us = 0
     for tried in carrying.tries:
-        decide_us += tried.sent_us - tried.began_us
-        if tried.met is None:
+        if not tried.beside:
+            decide_us += tried.sent_us - tried.began_us
+        if tried.stake is carrying.won:
             sent_us, ended_us = tried.sent_us, tried.ended_us
     if not ended_us:  # answered from what is kept
         return auth_us, decide_us, UNKNOWN_US, UNKNOWN_US, UNKNOWN_US

@@ -43,8 +43,8 @@ def checked(query: str) -> set[str]:
     found = tokens(query)
     depth: list[str] = []
     pairs = {")": "(", "}": "{"}
-    used: set[str] = set()
-    labels: set[str] = set()
+    used: list[str] = []
+    grouping: set[str] = set()
     for index, (kind, word) in enumerate(found):
         if word in "({":
             depth.append(word)
@@ -54,18 +54,19 @@ def checked(query: str) -> set[str]:
         elif kind == "range":
             assert word in ("[$__rate_interval]", "[5m]"), query
         elif kind == "name" and word not in WORDS:
-            grouped = _grouping(found, index)
-            if depth[-1:] == ["{"] or grouped:
-                labels.add(word)
-                assert grouped or found[index + 1][1] in ("=", "=~", "!=", "!~"), query
+            if depth[-1:] == ["{"]:
+                assert found[index + 1][1] in ("=", "=~", "!=", "!~"), query
+                assert word in SERIES[used[-1]], f"{word} is no label of {used[-1]}: {query}"
+            elif _grouping(found, index):
+                grouping.add(word)
             else:
                 assert word in SERIES, f"{word} is no metric: {query}"
-                used.add(word)
+                used.append(word)
     assert not depth, query
     assert used, query
-    for label in labels:
-        assert all(label in SERIES[name] for name in used), f"{label} is no label of {used}: {query}"
-    return used
+    for label in grouping:
+        assert all(label in SERIES[name] for name in used), f"{label} is no label of all of {used}: {query}"
+    return set(used)
 
 
 def _grouping(found: list[tuple[str, str]], index: int) -> bool:

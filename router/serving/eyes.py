@@ -10,6 +10,8 @@ from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Snapshot
 
+from ..conduct.attempts import Attempts
+from ..conduct.breaker import State
 from ..sight import table
 from ..sight.buckets import Labels
 from ..sight.exporting import Exporting, otlp_exporter
@@ -21,6 +23,7 @@ from ..signals import Heard
 
 log = logging.getLogger("infercast.site")
 TELL_S = 1.0
+CIRCUIT_STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 LOGS = "logs"
 """The folder in the state folder with the logs of sites, `SITE.jsonl`."""
 
@@ -47,9 +50,12 @@ class Eyes:
         seeing.watch(table.SIGNAL_AGE, self._ages)
 
     def _believed(self, column: int) -> Iterator[tuple[Labels, float]]:
-        for index, deployment in enumerate(self._fleet.deployments):
-            labels = (deployment.id, deployment.site, self._fleet.model_of[deployment.variant])
-            yield labels, int(self._snapshot.live[index, column])
+        for index in range(len(self._fleet.deployments)):
+            yield self._labels(index), int(self._snapshot.live[index, column])
+
+    def _labels(self, index: int) -> Labels:
+        deployment = self._fleet.deployments[index]
+        return deployment.id, deployment.site, self._fleet.model_of[deployment.variant]
 
     def _ages(self) -> Iterator[tuple[Labels, float]]:
         heard, ago_us = self._heard()
@@ -59,6 +65,24 @@ class Eyes:
             youngest_us[site] = min(youngest_us.get(site, one.age_us), one.age_us)
         for site, age_us in youngest_us.items():
             yield (site,), (age_us + ago_us) / 1_000_000
+
+    def watch(self, attempts: Attempts, kept_lines: Callable[[], int]) -> None:
+        """Read what the carrying of calls counts by itself, and how many lines its journal keeps."""
+        circuits, watch = attempts.circuits, self.seeing.watch
+        known: set[int] = set()
+
+        def states() -> Iterator[tuple[Labels, float]]:
+            found = [
+                index for index in range(len(self._fleet.deployments)) if circuits.state(index) is not State.CLOSED
+            ]
+            known.update(found)  # one that has closed is told as such from then on
+            for index in known:
+                yield self._labels(index), CIRCUIT_STATES[circuits.state(index)]
+
+        watch(table.CIRCUIT, states)
+        watch(table.CIRCUITS_OPENED, lambda: [((), circuits.opened)])
+        watch(table.RETRIES_DENIED, lambda: [((), attempts.counts.retries_denied)])
+        watch(table.JOURNAL_KEPT, lambda: [((), kept_lines())])
 
     async def tell(self) -> None:
         """Tell Ray what there is, once a second, for as long as the worker lives. What cannot be told is told later."""

@@ -34,7 +34,6 @@ from ..keys import Keys
 from ..ledger.background import Background
 from ..policy_folder import Policies
 from ..runtime.host import Host
-from ..sight.table import JOURNAL_KEPT
 from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
@@ -93,9 +92,9 @@ class SiteWorker(Visitors):
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
         self._eyes = Eyes(site, fleet, self._snapshot, Path(state), lambda: (self._heard, _now_us() - self._heard_us))
-        self._eyes.seeing.watch(JOURNAL_KEPT, lambda: [((), self._journal.kept_lines)])
         facts = (self._estimates, self._runner, recorder, self._journal)
         self._caller = Caller(site, engine, self._snapshot, *facts, sight=self._eyes.seeing)
+        self._eyes.watch(self._caller.attempts, lambda: self._journal.kept_lines)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster

@@ -109,12 +109,25 @@ JOURNAL_KEPT = Metric(
     ("entry",),
     "Lines that the disk has not taken; with any, no new call begins.",
 )
+CIRCUIT = Metric(
+    "infercast_circuit_state",
+    Shape.GAUGE,
+    WHERE,
+    "Circuits that are not closed: 2 open, so that no call goes there, 1 half open; 0 again when it closes.",
+)
+CIRCUITS_OPENED = Metric(
+    "infercast_circuits_opened_total", Shape.COUNTER, ("entry",), "How often a circuit has opened."
+)
+RETRIES_DENIED = Metric(
+    "infercast_retries_denied_total", Shape.COUNTER, ("entry",), "Retries that the retry budget did not let be made."
+)
 BUILD = Metric("infercast_build_info", Shape.GAUGE, ("entry", "version"), "1; which version runs.")
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         CALLS, COST, RECEIVED, ATTEMPTS, DURATION, STAGE, REQUEST, FIRST_TOKEN, PER_TOKEN, USAGE, SPANS, IN_FLIGHT,
-        HEALTHY, SIGNAL_AGE, JOURNAL_KEPT, BUILD,
+        HEALTHY, SIGNAL_AGE, JOURNAL_KEPT, CIRCUIT, CIRCUITS_OPENED, RETRIES_DENIED,
+        BUILD,
     )
 }  # fmt: skip

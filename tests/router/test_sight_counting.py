@@ -11,11 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from infercast.policies.model import Choice, Outcome
 from infercast.router.api import Usage
 from infercast.router.conduct import clock
-from infercast.router.errors import Trouble
+from infercast.router.conduct.endings import Answered, Carrying, Stake
+from infercast.router.conduct.ports import Lost, Passed
+from infercast.router.conduct.tries import Try
+from infercast.router.errors import Kind, Trouble
+from infercast.router.runtime.host import Answer
 from infercast.router.sight import table
 from infercast.router.sight.buckets import Buckets
+from infercast.router.sight.counting import came_of
 from infercast.router.sight.seeing import Seeing
 from infercast.router.sight.table import METRICS, Shape
 from infercast.router.sight.telling import ThroughRay, series_of, text_of
@@ -117,6 +123,46 @@ def test_a_fallback_and_what_became_of_each_attempt() -> None:
     found = told(seeing)
     assert total(found, "infercast_attempts_total", kind="first", outcome="lost", site=first) == 1
     assert total(found, "infercast_attempts_total", kind="fallback", outcome="answered", site=second) == 1
+
+
+def test_each_kind_of_attempt_and_what_may_become_of_it() -> None:
+    at = scene()
+    seeing = seen(at)
+    stakes = [Stake(index, "", 1, 1) for index in range(4)]
+    choice = Choice(Outcome.CHOSEN, (0,), (100,), (1,), (90,), (10,))
+    first, again, other, beside = (
+        Try(index, choice, stake, "d", [], 1000, None, False, beside=index == 2, sent_us=1, ended_us=2)
+        for index, stake in zip((0, 0, 1, 2), stakes, strict=True)
+    )
+    first.met, again.met, other.met = TimeoutError(), Lost("gone"), asyncio.CancelledError()
+    other.outrun = True
+    carrying = Carrying(ask(), "1", 1, tries=[first, again, other, beside], won=stakes[3], ended_us=9)
+    fleet = example_fleet()
+    winner = fleet.deployments[2]
+    answer = Answer(b"", None, winner.variant, winner.site, 1, at_site_us=1)
+    seeing.ended(carrying, Answered(answer, winner.id, "edge", "d", 4, 0.0, [], 1), None)
+    found = told(seeing)
+    for kind, outcome in (("first", "late"), ("retry", "lost"), ("fallback", "outrun"), ("hedge", "answered")):
+        assert total(found, "infercast_attempts_total", kind=kind, outcome=outcome) == 1
+    assert total(found, "infercast_attempts_total") == 4
+
+
+@pytest.mark.parametrize(
+    ("met", "came"),
+    [
+        (Passed(Trouble(Kind.SATURATED, "full")), "declined"),
+        (Trouble(Kind.UNAVAILABLE, "down"), "declined"),
+        (Trouble(Kind.BAD_REQUEST, "bad"), "refused"),
+        (Trouble(Kind.FAULT, "ours"), "fault"),
+        (ValueError(), "fault"),
+        (asyncio.CancelledError(), "cancelled"),
+        (None, "answered"),
+    ],
+)
+def test_what_comes_of_an_attempt_has_a_word(met: BaseException | None, came: str) -> None:
+    choice = Choice(Outcome.CHOSEN, (0,))
+    tried = Try(0, choice, Stake(0, "", 1, 1), "d", [], 1000, None, False, sent_us=1, ended_us=2, met=met)
+    assert came_of(tried) == came
 
 
 def test_the_stages_of_a_call_are_those_that_it_kept() -> None:
@@ -221,7 +267,18 @@ def test_ray_is_told_the_same_and_only_what_is_new(monkeypatch: pytest.MonkeyPat
     assert sum(one.records for one in series.values()) == before + gauges
 
 
-BASE_UNITS = ("_seconds", "_bytes", "_usd", "_total", "_info", "_lines", "_calls_in_flight", "_healthy", "_usage")
+BASE_UNITS = (
+    "_seconds",
+    "_bytes",
+    "_usd",
+    "_total",
+    "_info",
+    "_lines",
+    "_calls_in_flight",
+    "_healthy",
+    "_usage",
+    "_state",
+)
 
 
 def test_names_are_as_prometheus_has_them() -> None:

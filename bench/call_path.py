@@ -25,17 +25,21 @@ from bench.serve_world import ENTRY, TENANT, Body, binary_body, json_body, write
 from infercast.policies.engine import Engine  # noqa: E402
 from infercast.policies.estimates import Estimates  # noqa: E402
 from infercast.policies.fleet_file import load_fleet  # noqa: E402
+from infercast.policies.model import Choice, Outcome, Request  # noqa: E402
 from infercast.policies.policy_file import load_policies  # noqa: E402
 from infercast.policies.snapshot import Snapshot  # noqa: E402
 from infercast.router.conduct.caller import Caller  # noqa: E402
+from infercast.router.conduct.endings import Answered, Carrying, Stake  # noqa: E402
 from infercast.router.conduct.ports import Carried  # noqa: E402
 from infercast.router.conduct.recorder import Recorder  # noqa: E402
+from infercast.router.conduct.tries import Try  # noqa: E402
 from infercast.router.ingress.app import Ingress  # noqa: E402
 from infercast.router.ingress.http import Ask  # noqa: E402
 from infercast.router.keys import Keys, issue  # noqa: E402
 from infercast.router.oip import parse_infer, render_infer  # noqa: E402
-from infercast.router.runtime.host import Host  # noqa: E402
+from infercast.router.runtime.host import Answer, Host  # noqa: E402
 from infercast.router.serving.runner import ClusterRunner  # noqa: E402
+from infercast.router.sight.seeing import Seeing  # noqa: E402
 from infercast.router.telemetry.checkpoints import SigningKey  # noqa: E402
 from infercast.router.telemetry.decision_log import DecisionLog  # noqa: E402
 from infercast.router.telemetry.journal import FileJournal  # noqa: E402
@@ -62,9 +66,9 @@ class Worker:
         upstreams = Upstreams(fleet, "0" * 16)
         parts: Any = (self.snapshot, self.estimates, self.host, {}, False, upstreams)
         self.runner = ClusterRunner(ENTRY, fleet, *parts)
-        self.caller = Caller(
-            ENTRY, self.engine, self.snapshot, self.estimates, self.runner, self.recorder, self.journal
-        )
+        self.seeing = Seeing(ENTRY, fleet)
+        facts: Any = (self.snapshot, self.estimates, self.runner, self.recorder, self.journal)
+        self.caller = Caller(ENTRY, self.engine, *facts, sight=self.seeing)
         self.ingress = Ingress(self.caller, Keys([key]), self.journal, list, emulated=False)
         self.engine.warm(ENTRY, [ENTRY], int(time.time()))
 
@@ -120,6 +124,7 @@ def stages(worker: Worker, scope: dict[str, Any], body: Body) -> dict[str, Calla
     session = worker.host._sessions[VARIANT]  # noqa: SLF001 - what is measured
     outputs = session.run(parsed.inputs, parsed.outputs)
     answer = worker.host._run(VARIANT, ENTRY, body.content, body.header_bytes)  # noqa: SLF001
+    ended = _ended_call(request, answer)
     estimates = worker.estimates
     facts = ("call", {"number": "1", "tenant": TENANT, "took_us": 100})
     name = engine.decision_id(request, snapshot, ())
@@ -145,8 +150,19 @@ def stages(worker: Worker, scope: dict[str, Any], body: Body) -> dict[str, Calla
         "estimates": learn,
         "journal (one line)": lambda: worker.journal.write(facts[0], **facts[1]),
         "caller (decide to journal)": carry,
+        "sight (count)": lambda: worker.seeing.ended(ended[0], ended[1], None),
         "answer": lambda: (answer.body, desk.emulated),
     }
+
+
+def _ended_call(request: Request, answer: Answer) -> tuple[Carrying, Answered]:
+    """Return a call as it is when it has ended: one attempt, answered at the entry itself."""
+    carrying = Carrying(request, "1", 1_000, arrived_us=990, admitted_us=1_003, received_bytes=200)
+    choice = Choice(Outcome.CHOSEN, (0,), (100,), (10,), (90,), (10,))
+    carrying.won = Stake(0, f"{VARIANT}@{ENTRY}", 10, 10)
+    carrying.tries.append(Try(0, choice, carrying.won, "d", [], 1000, None, False, 1_004, False, 1_006, 1_080))
+    carrying.ended_us = 1_090
+    return carrying, Answered(answer, f"{VARIANT}@{ENTRY}", "edge", "d", 1, 0.00001, [90, 95, 99, 100], 74)
 
 
 def _received(carried: Carried) -> Any:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from infercast.router.keys import write_private
 from infercast.router.processes import alive, end_run, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
+from infercast.router.sight.settings import trace_settings
 from infercast.router.upstream.hops import cluster_id
 from infercast.router.upstream.tls import trusting
 
@@ -50,6 +51,8 @@ class Running:
     policies: str
     devices: dict[str, int]
     grpc_port: int = 0
+    metrics: dict[str, int] = field(default_factory=dict)
+    """Where Prometheus finds each node's metrics: ports on loopback; STATE/prometheus.json says the same to it."""
     ray: str = ""
     """Where Ray's own tools find the cluster; they need its token, too (docs/security.md)."""
     certificate: str = ""
@@ -96,6 +99,7 @@ def start(
         read_certificate(tls)
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
+    trace_settings(os.environ)
     ledger = opening.absolute(ledger)
     if ledger:
         opening.open_store(ledger).close()

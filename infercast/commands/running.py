@@ -17,6 +17,7 @@ from infercast.router.bundle import bundle_id
 from infercast.router.followed import CERTIFICATE_TOLD, IN_FORCE
 from infercast.router.key_changes import read_credentials
 from infercast.router.serving.certificate import TlsFiles
+from infercast.router.sight.targets import TARGETS
 
 from .app import (
     FLEET,
@@ -143,7 +144,13 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
                 found = _found(asked, asked.get("here", {}))
             rows.append({"site": site.id, "tier": str(site.tier), "country": site.country, **found})
     if json:
-        facts = {"run": running.run, "url": running.url, "ray": running.ray, "emulated_distances": True}
+        facts: dict[str, object] = {
+            "run": running.run,
+            "url": running.url,
+            "ray": running.ray,
+            "metrics": running.metrics,
+        }
+        facts["emulated_distances"] = True
         print_json({**facts, "sites": rows, **told})
         return
     table = Table(title=f"{running.url}, distances emulated")
@@ -158,6 +165,11 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
     out.print(f"policies of {', '.join(in_force['tenants'])}, version {in_force['version']}", highlight=False)
     if in_force["shadow"]:
         out.print(f"beside them, for comparison only: {', '.join(in_force['shadow'])}", highlight=False)
+    if running.metrics:
+        places = ", ".join(f"{node} {port}" for node, port in running.metrics.items())
+        out.print(
+            f"metrics for Prometheus, http://127.0.0.1:PORT/metrics: {places} ({state / TARGETS})", highlight=False
+        )
     if "certificate" in told:
         names, expires_at = told["certificate"]["names"], told["certificate"]["expires_at"]
         out.print(f"certificate for {', '.join(names)}, good until {expires_at}", highlight=False)

@@ -108,7 +108,8 @@ class Attempts:
     def _left_us(self, course: Course) -> int:
         """Return the time that a call has left, by the policy in force now. Raises Trouble where there is none."""
         limit_us = self._deciding.limit_us(course.call.request)
-        left_us = limit_us - (clock.now_us() - course.carrying.began_us)
+        course.asked_us = now_us = clock.now_us()
+        left_us = limit_us - (now_us - course.carrying.began_us)
         if left_us <= 0:
             raise too_late(limit_us, course.carrying.attempts)
         return left_us
@@ -150,15 +151,19 @@ class Attempts:
         last = len(choice.deployments) == 1 or others >= behaviour.fallbacks_max
         behind_us, left_us = NOTHING_BEHIND if last else choice.latency_us[1], decided.left_us
         wait_us = left_us if course.whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
-        return Try(index, choice, stake, decision_id, expected_us, wait_us, behaviour.hedge, may is Pass.TRIAL)
+        facts = (stake, decision_id, expected_us, wait_us, behaviour.hedge, may is Pass.TRIAL)
+        return Try(index, choice, *facts, course.asked_us, bool(course.running))
 
     async def _run(self, course: Course, one: Try) -> Answered | Failed:
         """Run a try to its end, and take in what it says. Raises what the call ends in, where it ends with it."""
+        course.carrying.tries.append(one)
         one.sent_us = clock.now_us()
         try:
             answer = await self.runner.run(one.index, course.call, one.wait_us / US_PER_S)
         except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
+            one.ended_us, one.met = clock.now_us(), met
             return self.judging.failed(course, one, met)
+        one.ended_us = clock.now_us()
         return self.judging.answered(course, one, answer)
 
     async def _go_on(self, course: Course, failed: Failed) -> None:

@@ -90,21 +90,38 @@ class Caller:
         if self._journal.full and not self._journal.retry():
             raise Trouble(Kind.UNAVAILABLE, f"the journal of {self.entry} has no room", "its operator makes some")
 
-    async def call(self, request: Request, receive: Receive, hops: tuple[str, ...] = ()) -> Answered:
+    async def call(
+        self,
+        request: Request,
+        receive: Receive,
+        hops: tuple[str, ...] = (),
+        *,
+        arrived_us: int = 0,
+        traceparent: bytes | None = None,
+    ) -> Answered:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
         whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it.
+        `arrived_us` is when its headers were here, and `traceparent` what they say of a trace that it is part of.
         """
         self.ready()
         carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us(), hops)
+        carrying.arrived_us = arrived_us
+        if self._sight.traces:
+            self._sight.began(carrying, traceparent)
         try:
             choice = self.admit(request)
+            carrying.admitted_us = clock.now_us()
             self._accounts.look(request)
             begun = Begun(receive())
             received = begun.value or await self._within(request, carrying.began_us, begun)
             call = received.carried(request, hops, carrying.number)
-            carrying.request, carrying.received_bytes = call.request, len(call.body)
+            carrying.request, carrying.received_bytes, carrying.api = call.request, len(call.body), call.api
+            if not begun.done:
+                carrying.received_us = clock.now_us()
+            if carrying.traced is not None:
+                call.traceparent = self._sight.sent_on(carrying)
             # What was decided for the same metadata stands, where nothing else has run since.
             still = choice if begun.done and call.request is request else None
             if self._cache.covers(call):  # which may wait: what was decided before is decided again then
@@ -115,7 +132,9 @@ class Caller:
             self._ended(carrying, None, error)
             raise
         stream = answered.answer.stream
-        if stream is None:
+        if stream is not None:
+            carrying.begun_us = clock.now_us()
+        else:
             carrying.usage = answered.answer.usage
             self._ended(carrying, answered, None)
             return answered

@@ -2,16 +2,20 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from infercast.policies.model import Request
 from infercast.policies.prices import Prices
 from infercast.policies.units import usd
 
-from ..api import Usage
+from ..api import Api, Usage
 from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from . import clock
 from .ports import Hold, Journal, Lost
+
+if TYPE_CHECKING:
+    from .tries import Try
 
 
 @dataclass(slots=True)
@@ -55,6 +59,19 @@ class Carrying:
     """How many events of a streamed answer have been sent on."""
     hold: Hold | None = None
     """What it may use of its tenant's limits, once it has been counted in them."""
+    arrived_us: int = 0
+    """When its headers were here, before it was known whose call it is; this and what follows by the clock of `conduct`."""
+    admitted_us: int = 0
+    """When its metadata had been decided on; 0 where that came to a refusal."""
+    received_us: int = 0
+    """When its body was here, where that was waited for."""
+    api: Api = Api.INFER
+    tries: "list[Try]" = field(default_factory=list)
+    begun_us: int = 0
+    """When a streamed answer's first event was here."""
+    ended_us: int = 0
+    traced: object | None = None
+    """What `Sight` keeps of a call that it traces."""
     won: Stake | None = None
     """The try that brought the answer: none where there is none, or it is one that was kept."""
     spent: list[tuple[str, int]] = field(default_factory=list)
@@ -116,10 +133,11 @@ def write(
     *,
     device: bool,
 ) -> None:
-    """Write down how a call ended. `at_s` is when it began: the day and month that its cost belongs to.
+    """Write down how a call ended, which is now. `at_s` is when it began: the day and month that its cost belongs to.
 
     `device` says that it was carried on a device: tries that went to a site's ingress are settled there.
     """
+    carrying.ended_us = clock.now_us()
     request = carrying.request
     kind, reason = ending(error)
     usage = carrying.usage
@@ -149,7 +167,7 @@ def write(
         service_us=answered.answer.service_us if answered else None,
         tokens=list(usage) if usage else None,
         attempts=carrying.attempts,
-        took_us=clock.now_us() - carrying.began_us,
+        took_us=carrying.ended_us - carrying.began_us,
     )
 
 

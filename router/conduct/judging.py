@@ -27,7 +27,7 @@ class Judging:
 
     def answered(self, course: Course, one: Try, answer: Answer) -> Answered:
         """Take in a try that was answered."""
-        ran_us = clock.now_us() - one.sent_us
+        ran_us = one.ended_us - one.sent_us
         if course.whole_text:
             ran_us -= max(0, answer.at_site_us - answer.service_us)
         index, choice = one.index, one.choice

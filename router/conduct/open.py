@@ -46,6 +46,15 @@ class KeepsNothing:
 class SeesNothing:
     """Nobody looks."""
 
+    traces = False
+
+    def began(self, carrying: Carrying, traceparent: bytes | None) -> None:
+        """Do nothing."""
+
+    def sent_on(self, carrying: Carrying) -> bytes:
+        """Return nothing."""
+        return b""
+
     def ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
         """Do nothing."""
 

@@ -59,6 +59,8 @@ class Carried:
     """The number that this cluster settles it under."""
     tokens_max: int | None = None
     """Of a text: the most completion tokens that it asks for, over all of its answers; None where it does not say."""
+    traceparent: bytes = b""
+    """What upstreams are told of the trace that it is part of."""
 
 
 @dataclass(slots=True)
@@ -148,6 +150,17 @@ class Cache(Protocol):
 
 class Sight(Protocol):
     """Who looks at calls that have ended: metrics and traces."""
+
+    traces: bool
+    """Whether `began` wants to be called."""
+
+    def began(self, carrying: "Carrying", traceparent: bytes | None) -> None:
+        """Take a call that begins into a trace, or leave it out; sets `carrying.traced`."""
+        ...
+
+    def sent_on(self, carrying: "Carrying") -> bytes:
+        """Return the `traceparent` that a traced call is sent on with."""
+        ...
 
     def ended(self, carrying: "Carrying", answered: "Answered | None", error: BaseException | None) -> None:
         """Count a call. Takes microseconds, and waits for nothing."""

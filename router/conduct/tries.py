@@ -43,7 +43,14 @@ class Try:
     """How it may get another one beside it."""
     trial: bool
     """Whether it tries out its candidate's circuit."""
+    began_us: int = 0
+    """When it was begun to decide on it; this, `sent_us` and `ended_us` (0: nothing has come back) are for whoever looks."""
+    beside: bool = False
+    """Whether it was made beside another one."""
     sent_us: int = NOT_SENT
+    ended_us: int = 0
+    met: BaseException | None = None
+    """What came in place of an answer."""
     let_go: bool = False
     """Whether nobody waits for it any more, and it is booked."""
     outrun: bool = False
@@ -72,6 +79,7 @@ class Course:
     """What became of one call so far. Most calls are answered at once: what only others need is made when they do."""
 
     __slots__ = (
+        "asked_us",
         "call",
         "carrying",
         "failures",
@@ -91,6 +99,8 @@ class Course:
         self.hold = hold
         # A text that is asked for whole: what is expected of one is its beginning, and it takes as long as it is long.
         self.whole_text = not call.stream and call.api in TEXTS
+        self.asked_us = 0
+        """When it was last asked how much time is left: just before each decision."""
         self.tried: tuple[int, ...] = ()
         """What is shut for its next decision."""
         self.failures: Mapping[int, int] = NOTHING

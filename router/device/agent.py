@@ -28,6 +28,7 @@ from ..ingress.app import Ingress
 from ..ingress.guarded import Guarded
 from ..policy_folder import Policies, PolicyFolder
 from ..runtime.host import Host
+from ..sight.log_lines import log_to
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
@@ -132,7 +133,7 @@ def main() -> None:
     whom.add_argument("--trust", type=Path, help="PEM file of the one certificate to believe, followed when renewed")
     given = words.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to(given.site)
     asyncio.run(
         serve(
             given.fleet,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from infercast.policies.engine import Unknown
 
+from ..conduct import clock
 from ..conduct.caller import Caller
 from ..conduct.ports import Journal
 from ..conduct.troubles import unknown
@@ -66,7 +67,7 @@ class Ingress:
             return
         root = scope.get("root_path", "")
         path = scope["path"].removeprefix(root).rstrip("/") or "/"
-        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive, root=root)
+        ask = Ask(scope["method"], path, _joined(scope["headers"]), receive, root=root, arrived_us=clock.now_us())
         reply = await self._reply(ask)
         if reply is None:
             return

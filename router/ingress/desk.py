@@ -107,7 +107,8 @@ class Desk:
         """
         self.caller.ready()
         try:
-            return await self.caller.call(request, receive, ask.hops)
+            trace = ask.headers.get(b"traceparent")
+            return await self.caller.call(request, receive, ask.hops, arrived_us=ask.arrived_us, traceparent=trace)
         finally:
             self.journal.write(
                 "received",

@@ -18,6 +18,7 @@ from infercast.policies.model import Request
 from infercast.policies.units import US_PER_S
 
 from .. import VERSION
+from ..conduct import clock
 from ..conduct.ports import Received
 from ..conduct.troubles import unknown
 from ..errors import Gone, Kind, Trouble
@@ -64,7 +65,7 @@ class RpcCall:
             key, text = name.encode(), value if isinstance(value, bytes) else value.encode("latin-1", "replace")
             headers[key] = b", ".join([headers[key], text]) if key in headers else text
         until_s = None if left_s is None else time.monotonic() + left_s
-        return cls(Ask("POST", "", headers, _nothing), messages, until_s)
+        return cls(Ask("POST", "", headers, _nothing, arrived_us=clock.now_us()), messages, until_s)
 
     async def read(self) -> bytes:
         """Return the next message. Raises End where there is none, Trouble for one that is too large."""

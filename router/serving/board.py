@@ -30,7 +30,9 @@ from ..ledger.asking import Wanted
 from ..ledger.background import Background
 from ..ledger.reading import usage_by
 from ..policy_folder import Policies, PolicyFolder
+from ..sight.log_lines import log_to
 from ..signals import Heard, Ledger
+from .eyes import LOGS
 from .office import Done
 
 log = logging.getLogger("infercast.board")
@@ -41,6 +43,8 @@ class Board:
     """Keeps the latest reports of all workers, and the policies and keys in force. Raises BadInput for unreadable ones."""
 
     def __init__(self, fleet: Fleet, policies: str, state: str, ledger: str) -> None:
+        if ray.is_initialized():  # as an actor, in a process of its own
+            log_to("board", Path(state) / LOGS / "board.jsonl")
         self._ledger = Ledger()
         self._fleet = fleet
         self._state = Path(state)

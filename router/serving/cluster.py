@@ -25,6 +25,8 @@ from .settings import GRPC_DOOR, LABEL, check, environment, haproxy_folder, writ
 Progress = Callable[[str], None]
 TOKEN_FILE = "ray.token"  # noqa: S105 - its name
 """The file in the state folder with the token of the Ray cluster, new for each run."""
+HEAD = "head"
+"""The name, among nodes, of the one without a site."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
 PORTS_FROM, PORTS_MIN = 20_000, 1_000
@@ -206,6 +208,13 @@ class Cluster:
             max_ongoing_requests=10_000,
             ray_actor_options={"num_cpus": 1, **here},
         ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate, self._ledger)
+
+    def metrics(self) -> dict[str, int]:
+        """Return where Ray's agents serve metrics to Prometheus: the port of each site's node, and of the head's."""
+        import ray
+
+        ports = {node["Labels"].get(f"{LABEL}/site", HEAD): node["MetricsExportPort"] for node in ray.nodes()}
+        return {node: port for node, port in ports.items() if node == HEAD or node in self._nodes}
 
     @property
     def address(self) -> str:

@@ -29,6 +29,7 @@ from ..keys import write_private
 from ..ledger.opening import ENVIRONMENT, ledger_url
 from ..ledger.retiring import settle_left
 from ..processes import end_run
+from ..sight.targets import TARGETS, write_targets
 from .certificate import KeptCertificate, TlsFiles
 from .cluster import Cluster, free_ports
 
@@ -128,6 +129,8 @@ class Run:
         path = self._temp / "control"
         self._control.bind(str(path))
         self._control.listen(4)
+        metrics = self._cluster.metrics()
+        write_targets(self._state, metrics)
         facts = {
             "run": self._run_id,
             "pid": os.getpid(),
@@ -139,6 +142,7 @@ class Run:
             "policies": str(self._policies_path.resolve()),
             "devices": devices,
             "ray": self._cluster.address,
+            "metrics": metrics,
             "certificate": str(self._tls.certificate) if self._tls else "",
         }
         write_private(self._state / "run.json", json.dumps(facts, indent=1))
@@ -196,6 +200,7 @@ class Run:
                 self._cluster.kill_site(words[1])
             except KeyError:
                 return f"no raylet runs for site {words[1]!r}"
+            write_targets(self._state, self._cluster.metrics())
             return "killed"
         return f"unknown command {' '.join(words)!r}"
 
@@ -214,7 +219,7 @@ class Run:
         end_run(self._run_id, str(self._temp), keep=os.getpid())
         if self._cluster is not None:
             settle_left(self._state / "journal", self._ledger)
-        for name in ("run.json", CERTIFICATE_TOLD):
+        for name in ("run.json", CERTIFICATE_TOLD, TARGETS):
             (self._state / name).unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"
         if self._failed and logs.is_dir():

@@ -43,6 +43,7 @@ from ..telemetry.journal import FileJournal
 from ..upstream.hops import cluster_id
 from ..upstream.runner import Upstreams
 from .door import Site, Visitors
+from .eyes import Eyes
 from .office import BoardOffice
 from .runner import ClusterRunner
 from .settings import narrow_replica, settle
@@ -92,10 +93,12 @@ class SiteWorker(Visitors):
         self._runner = ClusterRunner(
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
+        self._eyes = Eyes(site, fleet, self._snapshot, Path(state), lambda: (self._heard, _now_us() - self._heard_us))
         series = series_of(site)
         self._accounts = Ledgered(fleet, self._policies.live, reaching(ledger), series, self._journal)
         parts = (self._snapshot, self._estimates, self._runner, recorder, self._journal)
-        self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series)
+        self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series, sight=self._eyes.seeing)
+        self._eyes.watch(self._caller.attempts, lambda: self._journal.kept_lines)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster
@@ -113,6 +116,7 @@ class SiteWorker(Visitors):
                     self._exchange(),
                     self._look_after_own(),
                     self._probe(),
+                    self._eyes.tell(),
                     self._accounts.run(),
                     *self._checks(),
                 ):

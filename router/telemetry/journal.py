@@ -59,6 +59,11 @@ class FileJournal:
             why = os.strerror(ctypes.get_errno()) if written < 0 else "a line was cut short"
             log.error("%s: the journal is not written (%s): no new calls until it is", self._place, why)
 
+    @property
+    def kept_lines(self) -> int:
+        """How many lines wait for the disk."""
+        return len(self._kept)
+
     def retry(self) -> bool:
         """Write the lines that are kept, as far as the disk takes them; True when none is left."""
         while self._kept:

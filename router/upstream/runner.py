@@ -134,6 +134,8 @@ class Upstreams:
         headers: list[Header] = []
         if call.api is Api.INFER and call.header_bytes is not None:
             headers.append((b"inference-header-content-length", b"%d" % call.header_bytes))
+        if call.traceparent:
+            headers.append((b"traceparent", call.traceparent))
         if target.upstream.api != "infercast":
             return headers
         request, classes = call.request, target.upstream.classes

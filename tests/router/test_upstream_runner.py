@@ -200,6 +200,17 @@ def test_a_chat_at_a_peer_names_the_model() -> None:
     assert headers["infercast-class"] == "plain, secret"
 
 
+@pytest.mark.parametrize("api", ["openai", "infercast"])
+def test_a_trace_goes_on_with_the_call_where_there_is_one(api: str) -> None:
+    here = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for traceparent in (here, b""):
+        seen: list[bytes] = []
+        with scripted(recording(answer(as_json({"choices": []})), seen)) as port:
+            ran(port, call_of(traceparent=traceparent), api=api)
+        _, headers, _ = asked_in(seen[0])
+        assert headers.get("traceparent", "").encode() == traceparent
+
+
 def test_an_id_cannot_add_headers() -> None:
     seen: list[bytes] = []
     with scripted(recording(answer(as_json({"outputs": []})), seen)) as port:

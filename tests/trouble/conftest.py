@@ -29,6 +29,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.router.otlp import Received, receiver
 from tests.trouble import world
 from tests.trouble.clock import Clock
 from tests.trouble.rig import Rig
@@ -51,7 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def traces() -> Iterator[Received]:
+    """Where the system sends its traces: those of calls whose callers ask for one, by `traceparent`."""
+    with receiver() as received:
+        yield received
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, traces: Received) -> Iterator[Rig]:
     """The running system; tests take `rig`."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed: pip install infercast[serve]")
@@ -59,7 +67,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         pytest.skip("models are not built: `make models`")
     from tests.trouble.running import started
 
-    with started(tmp_path_factory.mktemp("trouble")) as rig:
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_TRACES_SAMPLER": "parentbased_always_off"}
+    with started(tmp_path_factory.mktemp("trouble"), {**tracing, "OTEL_BSP_SCHEDULE_DELAY": "500"}) as rig:
         yield rig
 
 

@@ -1,0 +1,133 @@
+"""All metrics: name, type, labels, unit and meaning. What is counted, told, drawn and documented goes by this one table.
+
+Names and units follow Prometheus (base units, `_total`, `_seconds`) and, for texts, OpenTelemetry's conventions for
+generative AI as Prometheus writes them. Values of labels are names from the fleet and policy files, or words of ours:
+callers' text never becomes one, so there are no more series than the files allow.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Shape(StrEnum):
+    """What a metric is."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. A histogram's `bounds` are in units of what is counted: microseconds where `scale` is a million."""
+
+    name: str
+    shape: Shape
+    labels: tuple[str, ...]
+    meaning: str
+    bounds: tuple[int, ...] = ()
+    scale: int = 1
+
+
+MICRO = 1_000_000
+"""Times are counted in microseconds and told in seconds."""
+CALL_US = (
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000,
+)  # fmt: skip
+STAGE_US = (
+    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
+)  # fmt: skip
+# The next four are those that OpenTelemetry's conventions for generative AI advise (semantic conventions 1.37).
+REQUEST_US = tuple(10_000 * 2**power for power in range(14))
+FIRST_TOKEN_US = (
+    1_000, 5_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000, 250_000, 500_000, 750_000, 1_000_000, 2_500_000,
+    5_000_000, 7_500_000, 10_000_000,
+)  # fmt: skip
+PER_TOKEN_US = (
+    10_000, 25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 300_000, 400_000, 500_000, 750_000, 1_000_000, 2_500_000,
+)  # fmt: skip
+TOKENS = tuple(4**power for power in range(14))
+
+WHOSE = ("entry", "tenant", "model")
+WHERE = ("entry", "deployment", "site", "model")
+GEN_AI = ("entry", "tenant", "site", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+
+CALLS = Metric(
+    "infercast_calls_total", Shape.COUNTER, (*WHOSE, "site", "outcome", "reason"),
+    "Calls that have ended, as the journal has them: answered, refused or failed, and why.",
+)  # fmt: skip
+COST = Metric(
+    "infercast_cost_usd_total", Shape.COUNTER, (*WHOSE, "site"), "What calls have cost, in USD, by where they ran."
+)
+RECEIVED = Metric("infercast_received_bytes_total", Shape.COUNTER, WHOSE, "Bytes of bodies taken in.")
+ATTEMPTS = Metric(
+    "infercast_attempts_total", Shape.COUNTER, ("entry", "model", "site", "kind", "outcome"),
+    "Attempts: the first of a call, a retry at the same deployment, a fallback to another, a hedge beside one.",
+)  # fmt: skip
+DURATION = Metric(
+    "infercast_call_duration_seconds", Shape.HISTOGRAM, (*WHOSE, "site", "outcome"),
+    "From a call's headers to its end; for a streamed answer, to the end of the stream.", CALL_US, MICRO,
+)  # fmt: skip
+STAGE = Metric(
+    "infercast_stage_duration_seconds", Shape.HISTOGRAM, ("entry", "model", "site", "stage"),
+    "Stages of answered calls: auth, decide, queue, network and inference.", STAGE_US, MICRO,
+)  # fmt: skip
+REQUEST = Metric(
+    "gen_ai_server_request_duration_seconds", Shape.HISTOGRAM, (*GEN_AI, "error_type"),
+    "Calls of texts and embeddings, from their headers to their end.", REQUEST_US, MICRO,
+)  # fmt: skip
+FIRST_TOKEN = Metric(
+    "gen_ai_server_time_to_first_token_seconds", Shape.HISTOGRAM, GEN_AI,
+    "Streamed texts: from their headers to the first part of the answer.", FIRST_TOKEN_US, MICRO,
+)  # fmt: skip
+PER_TOKEN = Metric(
+    "gen_ai_server_time_per_output_token_seconds", Shape.HISTOGRAM, GEN_AI,
+    "Streamed texts: the time after the first part, for each further token.", PER_TOKEN_US, MICRO,
+)  # fmt: skip
+USAGE = Metric(
+    "gen_ai_client_token_usage", Shape.HISTOGRAM, (*GEN_AI, "gen_ai_token_type"),
+    "Tokens of a call, input and output.", TOKENS,
+)  # fmt: skip
+SPANS = Metric(
+    "infercast_spans_total", Shape.COUNTER, ("entry", "result"),
+    "Spans of traces: exported, or dropped, since whoever receives them did not.",
+)  # fmt: skip
+IN_FLIGHT = Metric(
+    "infercast_deployment_calls_in_flight", Shape.GAUGE, WHERE, "Calls at a deployment, as this entry believes."
+)
+HEALTHY = Metric(
+    "infercast_deployment_healthy", Shape.GAUGE, WHERE, "1 where this entry sends calls there, 0 where it does not."
+)
+SIGNAL_AGE = Metric(
+    "infercast_signal_age_seconds", Shape.GAUGE, ("entry", "site"), "How old the newest signals of a site are here."
+)
+JOURNAL_KEPT = Metric(
+    "infercast_journal_kept_lines",
+    Shape.GAUGE,
+    ("entry",),
+    "Lines that the disk has not taken; with any, no new call begins.",
+)
+CIRCUIT = Metric(
+    "infercast_circuit_state",
+    Shape.GAUGE,
+    WHERE,
+    "Circuits that are not closed: 2 open, so that no call goes there, 1 half open; 0 again when it closes.",
+)
+CIRCUITS_OPENED = Metric(
+    "infercast_circuits_opened_total", Shape.COUNTER, ("entry",), "How often a circuit has opened."
+)
+RETRIES_DENIED = Metric(
+    "infercast_retries_denied_total", Shape.COUNTER, ("entry",), "Retries that the retry budget did not let be made."
+)
+BUILD = Metric("infercast_build_info", Shape.GAUGE, ("entry", "version"), "1; which version runs.")
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        CALLS, COST, RECEIVED, ATTEMPTS, DURATION, STAGE, REQUEST, FIRST_TOKEN, PER_TOKEN, USAGE, SPANS, IN_FLIGHT,
+        HEALTHY, SIGNAL_AGE, JOURNAL_KEPT, CIRCUIT, CIRCUITS_OPENED, RETRIES_DENIED,
+        BUILD,
+    )
+}  # fmt: skip

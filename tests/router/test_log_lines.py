@@ -1,0 +1,80 @@
+"""Logs: a JSON line each, that says when, what and where, and nothing that a caller sent."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infercast.router.sight.log_lines import LOGGER, log_to
+from tests.router.fakes import door
+
+SECRET = "7e-the-patients-name-7e"
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Iterator[Path]:
+    """A log file, and infercast's loggers as they were afterwards."""
+    logger = logging.getLogger(LOGGER)
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    log_to("fra", tmp_path / "logs" / "fra.jsonl")
+    yield tmp_path / "logs" / "fra.jsonl"
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_record_is_one_line_of_json(lines: Path) -> None:
+    logging.getLogger("infercast.upstream").warning("%s: it does not\nanswer", "far", extra={"call": "fra-1-2"})
+    (line,) = read(lines)
+    assert str(line.pop("time")).endswith("Z")
+    assert isinstance(line.pop("process"), int)
+    assert line == {
+        "level": "warning",
+        "logger": "infercast.upstream",
+        "site": "fra",
+        "message": "far: it does not\nanswer",
+        "call": "fra-1-2",
+    }
+
+
+def test_an_exception_says_what_and_where_and_not_what_it_choked_on(lines: Path) -> None:
+    try:
+        float(SECRET)
+    except ValueError:
+        logging.getLogger("infercast.ingress").exception("fault")
+    (line,) = read(lines)
+    assert line["exception"] == "ValueError"
+    assert "test_log_lines.py" in str(line["stack"])
+    assert SECRET not in lines.read_text(encoding="utf-8")
+
+
+def test_a_fault_in_mid_call_logs_nothing_of_the_call(lines: Path) -> None:
+    at = door("broken")
+    body = json.dumps({"inputs": SECRET}).encode()
+    found = at.say(
+        "POST", "/v2/models/digits/infer", body, infercast_class="gameplay", cookie=SECRET, infercast_note=SECRET
+    )
+    assert found.status == 500
+    (line,) = read(lines)
+    assert (line["level"], line["exception"]) == ("error", "RuntimeError")
+    assert SECRET not in lines.read_text(encoding="utf-8")
+
+
+def test_a_log_that_is_moved_away_goes_on_in_a_new_file(lines: Path) -> None:
+    log = logging.getLogger("infercast.site")
+    log.warning("one")
+    lines.rename(lines.with_suffix(".1"))
+    log.warning("two")
+    assert [line["message"] for line in read(lines)] == ["two"]
+
+
+def test_other_loggers_are_left_alone(lines: Path) -> None:
+    logging.getLogger("ray.serve").warning("not ours")
+    logging.getLogger("infercast.site").debug("too much")
+    assert not lines.exists()

@@ -22,6 +22,7 @@ Said = Annotated[str, Field(max_length=DESCRIPTION_MAX)]
 Flag = Annotated[bool, Field(strict=True)]
 Days = Annotated[int, Field(strict=True, ge=0, le=100_000)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+Weight = Annotated[int, Field(strict=True, ge=1, le=100)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Usd = Annotated[float, Field(strict=True, ge=0, le=USD_MAX)]
 BudgetUsd = Annotated[float, Field(strict=True, ge=0, le=1_000_000_000)]
@@ -167,3 +168,6 @@ class Limits(Strict):
     concurrent_max: Count | None = Field(default=None, description="Most calls at once.")
     budget_usd_per_day: BudgetUsd | None = Field(default=None, description="Most money in a UTC day.")
     budget_usd_per_month: BudgetUsd | None = Field(default=None, description="Most money in a UTC month.")
+    weight: Weight | None = Field(
+        default=None, description="Share of a place that more calls want than it has room for; left out: 1."
+    )

@@ -17,6 +17,7 @@ from .deciding import Deciding
 from .endings import Answered, Carrying
 from .ports import Carried, Hold, Lost, Runner, lost_in
 from .troubles import no_room, too_late
+from .waiting import Turns
 
 TEXTS = (Api.CHAT, Api.COMPLETION)
 
@@ -28,28 +29,35 @@ class Attempts:
         self._deciding = deciding
         self._estimates = estimates
         self.runner = runner
+        self.turns = Turns(deciding)
 
     async def carry(self, call: Carried, carrying: Carrying, hold: Hold, still: Choice | None) -> Answered:
         """Carry a call until it is answered; `still` is what a decision on it, made just now, would say. Raises Trouble."""
         deciding, attempts = self._deciding, carrying.attempts
         tried: list[int] = []
         full_s = 0
+        waited = False
         while True:
             limit_us = deciding.limit_us(call.request)  # the policy may be another by now
             left_us = limit_us - (clock.now_us() - carrying.began_us)
             if left_us <= 0:
                 raise too_late(limit_us, attempts)
-            if tried:
+            if tried or waited:
                 choice = self._again(call, left_us, tried, attempts, full_s)
             else:
                 choice = still or deciding.choose(call.request, ())
             index = choice.deployment
+            waits = self.turns.turn(index, carrying, left_us)
+            if waits is not None:
+                await self.turns.wait(waits, carrying, left_us)
+                waited = True
+                continue
             deployment = deciding.fleet.deployments[index]
             reserving = hold.reserve(index, choice.price_nusd[0])
             if reserving is not None:
                 await reserving
             attempts.append(deployment.id)
-            asked = replace(call.request, deadline_us=left_us) if tried else call.request
+            asked = replace(call.request, deadline_us=left_us) if tried or waited else call.request
             decision_id = deciding.record(asked, choice, tried)
             expected_us = deciding.expected_us(choice)
             fallbacks_max = deciding.behaviour(call.request).fallbacks_max
@@ -60,7 +68,7 @@ class Attempts:
             wait_us = left_us if whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
             sent_us = clock.now_us()
             try:
-                answer = await self.runner.run(index, call, wait_us / US_PER_S)
+                answer = await self.turns.run(self.runner, index, call, wait_us / US_PER_S, carrying)
             except (Lost, TimeoutError, Trouble) as met:
                 error = lost_in(met)
                 if whole_text and isinstance(
@@ -94,6 +102,11 @@ class Attempts:
         except Trouble as trouble:
             if full_s:
                 raise no_room(full_s, attempts) from trouble
+            if not attempts:  # it has only waited: what the policy refuses now is refused, and else it came too late
+                choice = self._deciding.choose(call.request, tried)
+                raise self.turns.shed(
+                    choice.deployment, f"its turn came with {left_us / 1000:.0f} ms left"
+                ) from trouble
             message = f"{', '.join(attempts)} gave no answer, and nothing else can in the {left_us / 1000:.0f} ms left"
             raise Trouble(Kind.DEADLINE, f"{message}: {trouble.message}", "the call may be repeated") from trouble
 

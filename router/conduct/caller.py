@@ -78,6 +78,11 @@ class Caller:
     def install(self, engine: Engine, shadow: Engine | None) -> None:
         """Decide by another engine from now on (see `Deciding.install`)."""
         self.deciding.install(engine, shadow)
+        self.attempts.turns.wake_all()
+
+    def heard(self) -> None:
+        """Take in that the snapshot's signals have changed: who waits may have a place now, or none any more."""
+        self.attempts.turns.heard()
 
     def admit(self, request: Request) -> Choice | None:
         """Decide from metadata alone (see `Deciding.admit`). Raises Trouble."""
@@ -143,6 +148,8 @@ class Caller:
 
     def _ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
         """Settle a call and write it down, once."""
+        if carrying.turn is not None:
+            self.attempts.turns.leave(carrying)
         if carrying.hold is not None:
             carrying.hold.end(answered)
         write(self._journal, self.entry, carrying, answered, error)

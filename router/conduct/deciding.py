@@ -1,6 +1,7 @@
 """What is decided at one place, and written down of it: the engine in force, on the newest snapshot."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from infercast.policies.engine import Engine, Unknown, tighter
 from infercast.policies.fleet import Fleet
@@ -15,6 +16,9 @@ from .recorder import Recorder
 from .troubles import unknown
 
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
+if TYPE_CHECKING:
+    from .waiting import Turns
+
 NO_BEHAVIOUR = Behaviour(fallbacks_max=0)
 
 
@@ -27,6 +31,8 @@ class Deciding:
         self._recorder = recorder
         self._z_epoch = -1
         self._z_milli: dict[int, list[int]] = {}
+        self.turns: Turns | None = None
+        """Where calls of this entry wait for a place."""
         self.install(engine, None)
 
     def install(self, engine: Engine, shadow: Engine | None) -> None:
@@ -57,6 +63,12 @@ class Deciding:
 
     def choose(self, request: Request, tried: Sequence[int]) -> Choice:
         """Decide, with `tried` shut for the length of the decision only. Raises Trouble where nothing passes."""
+        if self.turns is not None and self.turns.any:
+            with self.turns.counted(request):
+                return self._choose(request, tried)
+        return self._choose(request, tried)
+
+    def _choose(self, request: Request, tried: Sequence[int]) -> Choice:
         try:
             choice = self.engine.choose(request, self.snapshot, tried)
             if choice.outcome is not Outcome.CHOSEN:
@@ -67,6 +79,12 @@ class Deciding:
 
     def record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
+        if self.turns is not None and self.turns.any:  # as it was decided: what is written down decides the same again
+            with self.turns.counted(request):
+                return self._record(request, choice, tried)
+        return self._record(request, choice, tried)
+
+    def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         decision_id = self.engine.decision_id(request, self.snapshot, tried)
         self._recorder.decided(self.engine, decision_id, request, choice, tried)
         return decision_id
@@ -96,9 +114,9 @@ class Deciding:
         return [max(0, median_us + z * spread_us // 1000) for z in z_milli]
 
     def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
-        self.record(request, choice, tried)
+        self._record(request, choice, tried)
         decision = self.engine.explain(request, self.snapshot, tried)
-        facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
+        facts: dict[str, Any] = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
         gate = self.engine.compiled(request).gate
         if gate is not None:
             entries = list(decision.entries)
@@ -111,4 +129,6 @@ class Deciding:
             return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
         message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"
         remedy = "POST /v1/decide shows each candidate's verdict"
+        if choice.outcome is Outcome.SATURATED and self.turns is not None:
+            facts["retry_after_s"] = self.turns.retry_after_s(request)
         return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "rule": choice.rule.word})

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from infercast.policies.model import Request
 
@@ -10,6 +11,9 @@ from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from . import clock
 from .ports import Hold, Journal, Lost
+
+if TYPE_CHECKING:
+    from .waiting import Waits
 
 
 @dataclass(slots=True)
@@ -40,6 +44,12 @@ class Carrying:
     usage: Usage | None = None
     hold: Hold | None = None
     """What it may use of its tenant's limits, once it has been counted in them."""
+    turn: "Waits | None" = None
+    """Where it waits, or has been promised a place."""
+    turn_number: int = -1
+    """Its place among those of its tenant that wait: kept when it is decided again."""
+    queued_us: int = 0
+    """How long it has waited for its turn."""
 
 
 def write(
@@ -72,6 +82,7 @@ def write(
         service_us=answered.answer.service_us if answered else None,
         tokens=list(usage) if usage else None,
         attempts=carrying.attempts,
+        queued_us=carrying.queued_us,
         took_us=clock.now_us() - carrying.began_us,
     )
 

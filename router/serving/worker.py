@@ -213,6 +213,7 @@ class SiteWorker(Visitors):
             self._snapshot.hear(index_of[name], whole, now_us)
         self._estimates.tell(self._snapshot)
         self._snapshot.believe(now_us)
+        self._caller.heard()
 
     async def _look_after_own(self) -> None:
         while True:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 from infercast.policies.faults import BadInput, Fault, did_you_mean
@@ -53,6 +54,13 @@ def issue_key(
         return [*keys, key], secret
 
     return _changed(state, change)
+
+
+def free_id(state: Path, wanted: str) -> str:
+    """Return an id that is, and was, no key's: the one that is wanted, or that with a number behind it. Raises BadInput."""
+    taken = {key.id for key in load_keys(state / KEYS)} if (state / KEYS).exists() else set()
+    more = (f"{wanted}-{number}" for number in count(2))
+    return next(name for name in chain([wanted], more) if name not in taken)
 
 
 def rotate_key(state: Path, key_id: str, grace_s: int = GRACE_S) -> str:

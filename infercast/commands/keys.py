@@ -13,7 +13,7 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy_file import load_policies
 from infercast.router.key_binding import binding_faults
-from infercast.router.key_changes import issue_key, revoke_key, rotate_key
+from infercast.router.key_changes import free_id, issue_key, revoke_key, rotate_key
 from infercast.router.key_file import KEYS, load_keys
 from infercast.router.key_listing import listing
 from infercast.router.keys import Holder
@@ -27,7 +27,12 @@ keys_app = typer.Typer(
 app.add_typer(keys_app)
 
 Id = Annotated[str, typer.Argument(help="The key's id, as `infercast keys list` shows it.")]
-NewId = Annotated[str | None, typer.Option("--id", help="An id for it; made of tenant and origin if left out.")]
+NewId = Annotated[
+    str | None,
+    typer.Option(
+        "--id", help="An id for it; if left out, made of tenant and origin, and a number where that is taken."
+    ),
+]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose calls it opens.")]
 Admin = Annotated[bool, typer.Option("--admin", help="A key of the platform team's: /admin, and no inference.")]
 Origin = Annotated[
@@ -84,7 +89,7 @@ def issue(
             _no_binding(tenant, origin, classes)
         else:
             _known(state, fleet, policies, tenant, origin, classes)
-        name = key_id or ("admin" if admin else f"{tenant}.{origin}" if origin else str(tenant))
+        name = key_id or free_id(state, "admin" if admin else f"{tenant}.{origin}" if origin else str(tenant))
         lifetime_s = None if expires is None else _seconds("--expires", expires)
         holder = Holder.ADMIN if admin else Holder.TENANT
         secret = issue_key(state, name, tenant or "", origin, classes, holder, lifetime_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -161,10 +162,11 @@ class DeviceRunner:
             for name, report in self._loads.reports(self._lives).items()
         ]
 
-    async def listen(self, nearest: str) -> None:
-        """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""
+    async def listen(self, nearest: str, heard: Callable[[], None] = lambda: None) -> None:
+        """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives; then call `heard`."""
         while True:
             await self.hear_once(nearest)
+            heard()
             await self.probe()
             await asyncio.sleep(SIGNALS_S)
 

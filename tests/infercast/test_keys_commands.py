@@ -163,7 +163,7 @@ def test_a_revoked_key_stands_as_revoked(state: Path) -> None:
         (["issue", "--tenant", "bank", "--class", "legder"], "bank has no class 'legder' (did you mean 'ledger'?)"),
         (["issue", "--tenant", "bank", "--id", "a/b"], "'a/b' is no id"),
         (["issue", "--tenant", "bank", "--id", "b", "--expires", "soon"], "--expires: 'soon'"),
-        (["issue", "--tenant", "bank"], "a key 'bank' is, or was, there already"),
+        (["issue", "--tenant", "bank", "--id", "bank"], "a key 'bank' is, or was, there already"),
         (["rotate", "bnk"], "no key is called 'bnk'"),
         (["rotate", "bank", "--grace", "10"], "--grace: '10'"),
         (["revoke", "bnk"], "no key is called 'bnk'"),
@@ -182,3 +182,9 @@ def test_without_a_state_folder_there_are_no_keys(tmp_path: Path) -> None:
         done = keys(tmp_path / "nothing", *words)
         assert done.exit_code == 2
         assert "infercast up" in done.output
+
+
+def test_a_second_key_of_the_same_tenant_needs_no_id(state: Path) -> None:
+    first, second = (json.loads(keys(state, "issue", "--tenant", "bank", "--json").stdout) for _ in range(2))
+    assert (first["id"], second["id"]) == ("bank-2", "bank-3")
+    assert first["secret"] != second["secret"]

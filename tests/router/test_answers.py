@@ -19,6 +19,8 @@ THEIRS = {
     Kind.TOO_LARGE,
     Kind.WRONG_ENTRY,
     Kind.REFUSED,
+    Kind.LIMITED,
+    Kind.OVER_BUDGET,
 }
 
 

@@ -32,6 +32,8 @@ RTT_FRESH_US = 60_000_000
 IN_FLIGHT_MAX = 10_000_000
 """Ten times the largest `queue_max`: a report above it is vetoed the same, and bounds the kernel's products."""
 NEVER_US = -1
+DRAINED_US = -2
+"""In place of an age: its operator takes it out of service, so nothing new goes there, however well it is."""
 _VIEWS = count(1)
 Z_MAX = 100_000
 P50 = slice(kernel.L_P50_US, kernel.L_P50_US + kernel.SIZES)
@@ -51,6 +53,8 @@ class Report:
     p95_us: int
     healthy: bool = True
     sizes: tuple[tuple[int, int], ...] = ()
+    drained: bool = False
+    """Whether its operator takes it out of service: what it has it ends, and nothing new goes there."""
 
     def times_us(self) -> list[tuple[int, int]]:
         """Return (p50, p95) for each payload size."""
@@ -61,7 +65,7 @@ class Snapshot:
     """Signals of every deployment of a fleet, seen from anywhere. Arrays only; the caller brings the clock.
 
     `live` is what is believed, one row per deployment. `age_us[d]` is the age of the signal that row d stands on,
-    NEVER_US before the first; `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
+    NEVER_US before the first, DRAINED_US where that says that it is drained; `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -73,6 +77,7 @@ class Snapshot:
         self._heard_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self._said: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._healthy: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._drained: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._sent: Table = np.zeros(count, dtype=np.int64)
         self._in_flight: Table = np.zeros(count, dtype=np.int64)
         self._p50_us: Table = np.zeros((count, kernel.SIZES), dtype=np.int64)
@@ -131,6 +136,7 @@ class Snapshot:
         self._heard_us[index] = heard_us
         self._said[index] = True
         self._healthy[index] = report.healthy
+        self._drained[index] = report.drained
         self._in_flight[index] = min(max(0, report.in_flight), IN_FLIGHT_MAX)
         for size, (p50_us, p95_us) in enumerate(report.times_us()):
             self._p50_us[index, size] = min(max(1, p50_us), LATENCY_MAX_US)
@@ -176,7 +182,8 @@ class Snapshot:
         live[:, kernel.L_IN_FLIGHT] = np.where(said, in_flight, live[:, kernel.L_IN_FLIGHT])
         live[:, P50] = np.where(said[:, None], p50_us, live[:, P50])
         live[:, SPREAD] = np.where(said[:, None], spread_us, live[:, SPREAD])
-        live[:, kernel.L_HEALTHY] = said & self._healthy & (self.age_us <= DEAD_US)
+        live[:, kernel.L_HEALTHY] = said & self._healthy & ~self._drained & (self.age_us <= DEAD_US)
+        self.age_us[said & self._drained & (self.age_us <= DEAD_US)] = DRAINED_US
         self._believe_rtt(now_us)
         for entry, heard_z in self._z_heard.items():
             for index, z_milli in heard_z.items():

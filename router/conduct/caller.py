@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 
-from infercast.policies.engine import Engine
+from infercast.policies.engine import Engine, Unknown
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Request
@@ -29,7 +29,7 @@ from .open import KEEPS_NOTHING, SEES_NOTHING, UNLIMITED
 from .ports import Accounts, Cache, Carried, Journal, Lost, Receive, Received, Runner, Sight
 from .prompt import Begun
 from .recorder import Recorder
-from .troubles import too_late, within
+from .troubles import too_late, unknown, within
 
 
 class Caller:
@@ -58,6 +58,10 @@ class Caller:
         self._cache = cache
         self._sight = sight
         self.series = series or series_of(entry)
+        self.drained: frozenset[str] = frozenset()
+        """The sites that their operator has drained."""
+        self.under_way = 0
+        """How many calls are being carried."""
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
         self._numbers = itertools.count(1)
 
@@ -102,7 +106,9 @@ class Caller:
         """
         self.ready()
         carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us(), hops)
+        self.under_way += 1
         try:
+            self._open(request)
             choice = self.admit(request)
             self._accounts.look(request)
             begun = Begun(receive())
@@ -142,6 +148,19 @@ class Caller:
         carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 
+    def _open(self, request: Request) -> None:
+        """Raise Trouble where this entry is drained: it says where the call may enter instead."""
+        if self.entry not in self.drained:
+            return
+        try:
+            model = request.model or next(iter(self.engine.models_of(request.tenant)), "")
+            entries = [site for site in self.engine.entries(replace(request, model=model)) if site not in self.drained]
+        except Unknown as error:
+            raise unknown(error) from error
+        remedy = f"enter at {', '.join(entries)}" if entries else "no other site takes it now: come again later"
+        message = f"{self.entry} is drained by its operator and takes no new calls"
+        raise Trouble(Kind.UNAVAILABLE, message, remedy, {"entries": entries})
+
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
         """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""
         limit_us = self.deciding.limit_us(request) if request.model else request.deadline_us or DEADLINE_DEFAULT_US
@@ -154,6 +173,7 @@ class Caller:
 
     def _ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
         """Settle a call and write it down, once."""
+        self.under_way -= 1
         if carrying.turn is not None:
             self.attempts.turns.leave(carrying)
         cost_nusd = carrying.settle(self.attempts.prices)

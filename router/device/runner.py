@@ -216,6 +216,7 @@ class DeviceRunner:
                 sizes = tuple((int(p50_us), int(p95_us)) for p50_us, p95_us in signal.get("sizes", ()))
                 times_us = (int(signal["p50_us"]), int(signal["p95_us"]))
                 report = Report(int(signal["in_flight"]), *times_us, healthy=bool(signal["healthy"]), sizes=sizes)
+                report = replace(report, drained=bool(signal.get("drained", False)))
                 self._snapshot.hear(index, report, at_us - int(signal["age_us"]))
 
 

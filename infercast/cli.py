@@ -16,6 +16,7 @@ from infercast.commands import (
     sim,
     sim_calibrate,
     sim_sweep,
+    usage,
 )
 from infercast.commands.app import app
 
@@ -37,6 +38,7 @@ __all__ = [
     "sim",
     "sim_calibrate",
     "sim_sweep",
+    "usage",
 ]
 
 

@@ -72,6 +72,8 @@ class Snapshot:
         count = len(fleet.deployments)
         self.fleet = fleet
         self.epoch = 0
+        self.counted = 0
+        """How often calls in flight have changed. With the epoch: what decisions depend on is the same while both are."""
         self.live: Table = fleet.tables.live.copy()
         self.age_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self._heard_us: Table = np.full(count, NEVER_US, dtype=np.int64)
@@ -213,6 +215,7 @@ class Snapshot:
 
     def count(self, index: int, calls: int) -> None:
         """Count calls of this process that began (or, below 0, ended) at a deployment, at once and in every view."""
+        self.counted += 1
         now = int(self.live[index, kernel.L_IN_FLIGHT]) + calls
         self.live[index, kernel.L_IN_FLIGHT] = now
         self._changed[index] = now

@@ -72,6 +72,8 @@ class Turns:
         self._places = [self._place(index) for index in range(len(self._fleet.deployments))]
         self._full: set[int] = set()
         """Where somebody waits, or has been promised a place and is not there yet."""
+        self.changes = 0
+        """How often that has changed."""
         deciding.turns = self
 
     def _place(self, index: int) -> Place | None:
@@ -130,6 +132,7 @@ class Turns:
         if carrying.turn_number < 0:
             carrying.turn_number = next(self._numbers)
         carrying.turn = waits = Waits(carrying.turn_number, place, line, index, request.id)
+        self.changes += 1
         place.put(line, waits)
         self._full.add(index)
         self._give(index, place)
@@ -160,6 +163,7 @@ class Turns:
         waits, carrying.turn = carrying.turn, None
         if waits is None or waits.gone:
             return
+        self.changes += 1
         waits.place.remove(waits)
         self._give(waits.index, waits.place)
 
@@ -224,6 +228,7 @@ class Turns:
             waiter = place.next(place.free(int(live[index, kernel.L_IN_FLIGHT])), now_us)
             if waiter is None:
                 break
+            self.changes += 1
             waiter.wake()
         if not place.waiting and not place.promised:
             self._full.discard(index)
@@ -285,6 +290,7 @@ class Turns:
         """Count who goes before a call as in flight, for the length of its decision: for that call, they are."""
         counted = self._ahead(request)
         snapshot = self._deciding.snapshot
+        before = snapshot.counted
         for index, ahead, _ in counted:
             snapshot.count(index, ahead)
         try:
@@ -292,6 +298,7 @@ class Turns:
         finally:
             for index, ahead, _ in counted:
                 snapshot.count(index, -ahead)
+            snapshot.counted = before
 
     def retry_after_s(self, request: Request) -> int:
         """Return when a call like one that found no room may have its turn, in whole seconds."""

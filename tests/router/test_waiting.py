@@ -278,6 +278,33 @@ def test_who_waits_counts_as_in_flight_for_its_own_tenant_which_is_refused_at_qu
     assert (outcomes.count("refused"), outcomes.count("answered")) == (4, QUEUE_MAX)
 
 
+def test_the_words_of_a_refusal_are_found_once_until_anything_changes() -> None:
+    async def story(at: Scene) -> None:
+        explained = 0
+        explain = at.caller.engine.explain
+
+        def counting(*given: Any) -> Any:
+            nonlocal explained
+            explained += 1
+            return explain(*given)
+
+        at.caller.engine.explain = counting  # type: ignore[method-assign]
+        await at.call("flood", QUEUE_MAX + 5)
+        assert explained == 1
+        refused = [at.trouble(f"flood{QUEUE_MAX + number}") for number in range(5)]
+        assert len({trouble.extra["decision"] for trouble in refused}) == 5
+        assert len({trouble.message for trouble in refused}) == 1
+        await at.gate.let()
+        await at.call("flood", 2)
+        assert at.trouble(f"flood{QUEUE_MAX + 6}").kind is Kind.SATURATED
+        assert explained == 2
+        at.caller.install(Engine(at.caller.fleet, policies("CH")), None)
+        await at.call("flood")
+        assert at.trouble(f"flood{QUEUE_MAX + 7}").kind is Kind.WRONG_ENTRY
+
+    play(story)
+
+
 def test_a_call_whose_turn_would_come_too_late_is_refused_at_once_and_told_when_to_come_again() -> None:
     async def story(at: Scene) -> None:
         await at.call("flood", 8)
@@ -384,13 +411,15 @@ def test_a_stream_keeps_its_place_until_its_end() -> None:
 
 def test_what_is_written_down_of_a_call_that_waited_decides_the_same_again() -> None:
     async def story(at: Scene) -> None:
-        await at.call("flood", 8)
+        await at.call("flood", 40)
         await at.call("calm", 2)
         for _ in range(4):
             await at.gate.let()
+        await at.call("flood", 8)
 
     at = play(story, scene(fleet(), policies("FR", "US", objective={"preference": "fastest"})))
-    assert at.log.records
+    assert {record["outcome"] for record in at.log.records} == {"chosen", "saturated"}
+    assert len({record["id"] for record in at.log.records}) == len(at.log.records)
     for record in at.log.records:
         snapshot = Snapshot.restored(at.caller.fleet, at.log.states[record["epoch"]])
         snapshot.apply(record["patch"])

@@ -293,6 +293,7 @@ class Turns:
         before = snapshot.counted
         for index, ahead, _ in counted:
             snapshot.count(index, ahead)
+        snapshot.counted = before  # it follows from what is counted already
         try:
             yield
         finally:

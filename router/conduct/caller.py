@@ -26,6 +26,7 @@ from .attempts import Attempts
 from .deciding import Deciding
 from .endings import Answered, Carrying, write
 from .open import KEEPS_NOTHING, SEES_NOTHING, UNLIMITED
+from .pacing import Pacing
 from .ports import Accounts, Cache, Carried, Journal, Lost, Receive, Received, Runner, Sight
 from .prompt import Begun
 from .recorder import Recorder
@@ -61,6 +62,7 @@ class Caller:
         self.series = series or series_of(entry)
         self.drained: frozenset[str] = frozenset()
         """The sites that their operator has drained."""
+        self._pacing = Pacing()
         self.under_way = 0
         """How many calls are being carried."""
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
@@ -122,6 +124,8 @@ class Caller:
             answered = await (self._cache.through(call, carrying, run) if self._cache.covers(call) else run())
         except BaseException as error:
             self._ended(carrying, None, error)
+            if isinstance(error, Trouble) and error.kind is Kind.SATURATED:
+                await self._hold_back(request)
             raise
         stream = answered.answer.stream
         if stream is None:
@@ -161,6 +165,12 @@ class Caller:
         remedy = f"enter at {', '.join(entries)}" if entries else "no other site takes it now: come again later"
         message = f"{self.entry} is drained by its operator and takes no new calls"
         raise Trouble(Kind.UNAVAILABLE, message, remedy, {"entries": entries})
+
+    async def _hold_back(self, request: Request) -> None:
+        """Answer a flood's refusals more slowly than they are asked for; the call has ended, and nothing is held for it."""
+        delay_us = self._pacing.delay_us(request.tenant, clock.now_us())
+        if delay_us:
+            await asyncio.sleep(delay_us / US_PER_S)
 
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
         """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""

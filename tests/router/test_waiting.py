@@ -16,6 +16,7 @@ from infercast.policies.record import request_from_json
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.caller import Caller
 from infercast.router.conduct.endings import Answered
+from infercast.router.conduct.pacing import BURST, LATEST_US, STEP_US, Pacing
 from infercast.router.conduct.ports import Carried, Lost, Received
 from infercast.router.conduct.recorder import Recorder
 from infercast.router.errors import Kind, Trouble
@@ -301,6 +302,33 @@ def test_the_words_of_a_refusal_are_found_once_until_anything_changes() -> None:
         at.caller.install(Engine(at.caller.fleet, policies("CH")), None)
         await at.call("flood")
         assert at.trouble(f"flood{QUEUE_MAX + 7}").kind is Kind.WRONG_ENTRY
+
+    play(story)
+
+
+def test_a_tenant_s_refusals_are_held_back_once_they_are_a_flood_and_nobody_else_s() -> None:
+    pacing = Pacing()
+    at_once = [pacing.delay_us("flood", 0) for _ in range(BURST)]
+    assert at_once == [0] * BURST
+    later = [pacing.delay_us("flood", 0) for _ in range(1000)]
+    assert later[0] == STEP_US
+    assert later == sorted(later)
+    assert later[-1] == LATEST_US
+    assert pacing.delay_us("calm", 0) == 0
+    assert pacing.delay_us("flood", 10 * LATEST_US) == 0  # what is over is forgiven
+
+
+def test_a_refusal_that_is_held_back_has_ended_and_holds_nothing() -> None:
+    async def story(at: Scene) -> None:
+        await at.call("flood", QUEUE_MAX + BURST)
+        await at.call("flood")
+        last = at.calls[f"flood{QUEUE_MAX + BURST}"]
+        assert not last.done()
+        assert len(at.journal.of("call")) == BURST + 1
+        assert at.caller.under_way == QUEUE_MAX
+        await at.call("calm")
+        await at.gate.let()
+        assert at.ran[-1] == "calm0"
 
     play(story)
 

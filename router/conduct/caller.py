@@ -120,8 +120,10 @@ class Caller:
             carrying.request, carrying.received_bytes = call.request, len(call.body)
             # What was decided for the same metadata stands, where nothing else has run since.
             still = choice if begun.done and call.request is request else None
-            run = partial(self._run, call, carrying, still)
-            answered = await (self._cache.through(call, carrying, run) if self._cache.covers(call) else run())
+            if self._cache.covers(call):  # which may wait: what was decided before is decided again then
+                answered = await self._cache.through(call, carrying, partial(self._run, call, carrying, None))
+            else:
+                answered = await self._run(call, carrying, still)
         except BaseException as error:
             self._ended(carrying, None, error)
             if isinstance(error, Trouble) and error.kind is Kind.SATURATED:
@@ -136,8 +138,8 @@ class Caller:
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
             carrying.events = told.events
-            if isinstance(error, Lost) and not error.alive:
-                self.attempts.give_up(self.fleet.deployment_index[answered.deployment])
+            if isinstance(error, Lost):
+                self.attempts.judging.broke_off(self.fleet.deployment_index[answered.deployment], error)
             self._ended(carrying, answered, error)
 
         told = Watched(stream, ended)
@@ -149,7 +151,7 @@ class Caller:
         if isinstance(opened, Awaitable):
             limit_us = self.deciding.limit_us(call.request)
             left_us = limit_us - (clock.now_us() - carrying.began_us)
-            opened = await within(opened, left_us, too_late(limit_us, []))
+            opened, still = await within(opened, left_us, too_late(limit_us, [])), None
         carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 

@@ -120,6 +120,15 @@ class Turns:
             return None
         return self._queue(index, place, free, carrying, left_us)
 
+    def is_free(self, index: int, tenant: str) -> bool:
+        """Return whether a call of a tenant may go to a deployment now, before none that waits."""
+        place = self._places[index]
+        if place is None:
+            return True
+        free = place.free(int(self._deciding.snapshot.live[index, kernel.L_IN_FLIGHT]))
+        now_us = clock.now_us()
+        return not place.waiting and place.may_have(self._line(place, tenant, now_us), free, now_us)
+
     def _queue(self, index: int, place: Place, free: int, carrying: "Carrying", left_us: int) -> Waits | None:
         request, now_us = carrying.request, clock.now_us()
         line = self._line(place, request.tenant, now_us)

@@ -26,7 +26,7 @@ from .attempts import Attempts
 from .deciding import Deciding
 from .endings import Answered, Carrying, write
 from .open import KEEPS_NOTHING, SEES_NOTHING, UNLIMITED
-from .pacing import Pacing
+from .pacing import HELD_MAX, Pacing
 from .ports import Accounts, Cache, Carried, Journal, Lost, Receive, Received, Runner, Sight
 from .prompt import Begun
 from .recorder import Recorder
@@ -63,6 +63,7 @@ class Caller:
         self.drained: frozenset[str] = frozenset()
         """The sites that their operator has drained."""
         self._pacing = Pacing()
+        self._held = 0
         self.under_way = 0
         """How many calls are being carried."""
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
@@ -171,8 +172,12 @@ class Caller:
     async def _hold_back(self, request: Request) -> None:
         """Answer a flood's refusals more slowly than they are asked for; the call has ended, and nothing is held for it."""
         delay_us = self._pacing.delay_us(request.tenant, clock.now_us())
-        if delay_us:
-            await asyncio.sleep(delay_us / US_PER_S)
+        if delay_us and self._held < HELD_MAX:
+            self._held += 1
+            try:
+                await asyncio.sleep(delay_us / US_PER_S)
+            finally:
+                self._held -= 1
 
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
         """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""

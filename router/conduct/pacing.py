@@ -7,6 +7,8 @@ refusals are answered more and more slowly, up to LATEST_US: that many callers t
 RATE_PER_S = 100
 BURST = 100
 """So many more at once are refused without delay."""
+HELD_MAX = 256
+"""So many refusals are held back at once at one entry; those beyond are answered: who does not wait for answers gains none by them."""
 LATEST_US = 1_000_000
 """A refusal comes no later than this: by then it says to come again in a second."""
 STEP_US = 1_000_000 // RATE_PER_S

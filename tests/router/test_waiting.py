@@ -44,7 +44,7 @@ def policies(
     *only: str, weights: dict[str, int] | None = None, price_max_usd: float | None = None, **parts: Any
 ) -> dict[str, Policy]:
     """Two tenants whose calls may run in France only, unless told otherwise."""
-    always: dict[str, Any] = {"residency": {"processing": list(only or ("FR",))}, "deadline_ms": 5000}
+    always: dict[str, Any] = {"residency": {"processing": list(only or ("FR",))}, "deadline_ms": 120_000}
     always["price_max_usd"] = price_max_usd
     weights = weights or {}
     return {

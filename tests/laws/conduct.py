@@ -18,9 +18,10 @@ from tests.laws.oracle import may_run
 from tests.laws.worlds import COUNTRIES, NOW_US, Raw, World, names_of, policy_from
 from tests.router.fakes import FakeJournal, FakeLog, estimates_at
 from tests.router.timeless import WORDS, Play, Player, Purse, Timeless, timeless
+from tests.support import link
 
 FAULTS = [*WORDS, "broken", "broken", "full", "lost", "fault"]
-AFTER_MS = [0.0, 0.1, 3.0, 40.0, 40.0, 160.0, 160.0, 700.0, 10_000.0]
+AFTER_MS = [0.0, 3.0, 40.0, 40.0, 40.0, 41.0, 160.0, 160.0, 700.0, 10_000.0]
 EXCHANGE_S = 0.25
 
 
@@ -34,6 +35,7 @@ class Trials:
     replaced_ms: float | None
     replaced_by: Raw
     money_ms: float | None
+    opens_ms: float | None
     tries_max: int
     calls: int
     every_ms: float
@@ -47,31 +49,33 @@ def trials_from(seed: int) -> Trials:
     behaviour = {
         "fallbacks_max": dice.choice([0, 1, 4, 7]),
         "retries_max": dice.choice([0, 1, 2, 7]),
-        "hedge": dice.choice([None, hedge, hedge]),
+        "hedge": dice.choice([None, hedge, hedge, hedge, hedge]),
     }
     return Trials(
         clear=dice.random() < 5 / 6,
         behaviour=behaviour,
-        plays=dice.choice([_mixed, _mixed, _streak])(dice),
+        plays=dice.choice([_mixed, _mixed, _mixed, _streak])(dice),
         replaced_ms=dice.choice([None, 0.05, 2.0, 10.0, 30.0, 100.0]),
         replaced_by={**dice.choice([_strict, _strict, _any])(dice), "behaviour": behaviour},
         money_ms=dice.choice([None, None, 0.0, 5.0, 40.0]),
-        tries_max=dice.choice([10**6, 10**6, 1, 2]),
-        calls=dice.choice([1, 2, 6, 6, 25]),
+        opens_ms=dice.choice([None, None, 0.0, 5.0, 40.0]),
+        tries_max=dice.choice([10**6, 10**6, 10**6, 1, 2]),
+        calls=dice.choice([2, 6, 6, 12]),
         every_ms=dice.choice([0.0, 0.0, 20.0, 300.0]),
-        cancelled_ms=dice.choice([None, None, 0.0, 1.0, 50.0, 500.0]),
+        cancelled_ms=dice.choice([None] * 8 + [0.0, 1.0, 30.0, 50.0]),
     )
 
 
 def clearer(world: World) -> World:
     """The same world on a good day: signals fresh and well, no deadline of the call's, its policy less strict."""
     mild = {"residency": {"processing": {"deny": ["US"]}}}
-    policy = {**world.policy, "always": {}, "classes": {"health": mild, "plain": {}}, "overrides": []}
-    links = [{**link, "countries": ["DE"]} for link in world.fleet["links"]]
+    policy = {**world.policy, "always": {}, "classes": {"health": mild, "plain": mild}, "overrides": []}
+    sites = [{**site, "country": site["country"] if at else "DE"} for at, site in enumerate(world.fleet["sites"])]
+    links = [link("s0", site["id"], 1.0, "DE") for site in sites[1:]]
     zones = [{**zone, "peer": False, "onward": False} for zone in world.fleet["zones"]]
-    fleet = {**world.fleet, "links": links, "zones": zones, "deployments": _spread_out(world)}
+    fleet = {**world.fleet, "sites": sites, "links": links, "zones": zones, "deployments": _spread_out(world)}
     signals = {name: [0, 500, 2_000, 1, 0] for name in names_of(fleet)}
-    call = {**world.call, "deadline_us": 0, "payload_bytes": 0, "origin": world.call["entry"]}
+    call = {**world.call, "deadline_us": 0, "payload_bytes": 0, "entry": "s0", "origin": "s0"}
     return world.but(fleet=fleet, policy=policy, signals=signals, call=call, learned={"rtt": [], "z": []})
 
 
@@ -97,7 +101,7 @@ def _any(dice: Random) -> Raw:
 
 
 def _mixed(dice: Random) -> list[Play]:
-    return [Play(dice.choice(FAULTS), dice.choice(AFTER_MS)) for _ in range(dice.randint(0, 16))]
+    return [Play(dice.choice(FAULTS), dice.choice(AFTER_MS)) for _ in range(dice.randint(2, 16))]
 
 
 def _streak(dice: Random) -> list[Play]:
@@ -138,7 +142,7 @@ class Run:
 
     def open(self, call: Carried, carrying: Any) -> Purse | Awaitable[Purse]:
         """Give each call a purse of its own."""
-        return self._opened() if self.trials.money_ms is None else self._opened_later(self.trials.money_ms)
+        return self._opened() if self.trials.opens_ms is None else self._opened_later(self.trials.opens_ms)
 
     def _opened(self) -> Purse:
         self.purses.append(Purse(self.trials.money_ms, self.trials.tries_max))

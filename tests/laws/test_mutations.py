@@ -143,9 +143,9 @@ MUTATIONS = {
 }
 
 
-def run_laws(folder: Path, tests: list[str]) -> int:
-    """Run some laws on the policies under a folder, interpreted; pytest's exit status."""
-    as_always = {"CI": "1", "INFERCAST_EXAMPLES": "100", "INFERCAST_SHRINK": "no"}
+def run_laws(folder: Path, tests: list[str], examples: int = 100) -> int:
+    """Run some laws on the floors under a folder, interpreted; pytest's exit status."""
+    as_always = {"CI": "1", "INFERCAST_EXAMPLES": str(examples), "INFERCAST_SHRINK": "no"}
     around = {**os.environ, **as_always, "PYTHONPATH": str(folder), "NUMBA_DISABLE_JIT": "1"}
     chosen = [str(LAWS / test) for test in tests]
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]

@@ -12,6 +12,7 @@ from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.api import Api
 from infercast.router.conduct.caller import Caller
 from infercast.router.conduct.endings import Answered
+from infercast.router.conduct.open import UNLIMITED
 from infercast.router.conduct.ports import Received
 from infercast.router.conduct.recorder import Recorder
 from infercast.router.errors import Trouble
@@ -45,8 +46,8 @@ class Entry:
         self.estimates = estimates_at("fra", fleet)
         recorder = Recorder("fra", fleet, self.snapshot, self.log, self.journal)
         parts = (self.snapshot, self.estimates, self.player, recorder, self.journal)
-        more = {} if self.money is None else {"accounts": self.money}
-        self.caller = Caller("fra", self.engine(**self.behaviour), *parts, **more)
+        accounts = UNLIMITED if self.money is None else self.money
+        self.caller = Caller("fra", self.engine(**self.behaviour), *parts, accounts=accounts)
         self.caller.attempts._draw = lambda: self.luck
 
     def engine(self, **behaviour: Any) -> Engine:
@@ -81,7 +82,8 @@ class Entry:
 
     def carry(self, **parts: Any) -> Answered | Trouble:
         """Carry one call on the loop, to its end, and see to it that nothing is left behind."""
-        return self.run(self.call(**parts))
+        ended: Answered | Trouble = self.run(self.call(**parts))
+        return ended
 
     def run(self, work: Awaitable[Any]) -> Any:
         """Run something while signals are exchanged."""

@@ -126,7 +126,7 @@ def test_whoever_cancels_in_the_very_moment_of_the_second_answer_is_heard_and_th
         async def main() -> None:
             ending: Ending[str] = Ending(closed)
             race: Race[str] = Race(second, lambda _: True, outrun, ending)
-            tasks.append(asyncio.create_task(race.run(first(), 0.01)))  # type: ignore[arg-type]
+            tasks.append(asyncio.create_task(race.run(first(), 0.01)))
             with pytest.raises(asyncio.CancelledError):
                 await tasks[0]
             await asyncio.sleep(0.001)
@@ -169,8 +169,9 @@ NAMES = st.sampled_from(["", "-", "!"])
 def test_in_every_order_it_ends_in_one_way_and_nothing_is_left(
     first_ms: float, second_ms: float, first: str, second: str, cancel_ms: float | None, outer_ms: float | None
 ) -> None:
-    names = {"first": f"first{first}", "second": f"second{second}"}
-    met, seen = raced(first_ms, second_ms, **names, cancel_ms=cancel_ms, outer_ms=outer_ms)
+    met, seen = raced(
+        first_ms, second_ms, first=f"first{first}", second=f"second{second}", cancel_ms=cancel_ms, outer_ms=outer_ms
+    )
     if isinstance(met, list):
         good = [name for name in met if "-" not in name]
         assert len(good) <= 1

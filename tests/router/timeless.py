@@ -3,10 +3,10 @@
 import asyncio
 import math
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
 from infercast.policies.fleet import Fleet
@@ -16,8 +16,6 @@ from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
 from infercast.router.upstream.statuses import Broken, Declined, Full
-
-T = TypeVar("T")
 
 
 class _NoWait(selectors.DefaultSelector):
@@ -162,7 +160,7 @@ class Player:
     async def _until(self, at_s: float) -> None:
         """Wait until the next millisecond begins, so that things often happen at the same moment."""
         came = self.loop.create_future()
-        timer = self.loop.call_at(math.ceil(at_s * 1000) / 1000, lambda: came.done() or came.set_result(None))
+        timer = self.loop.call_at(math.ceil(at_s * 1000) / 1000, _wake, came)
         try:
             await came
         finally:
@@ -216,6 +214,6 @@ class Purse:
         self.ends += 1
 
 
-def run(loop: Timeless, work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on a loop."""
-    return loop.run_until_complete(work)
+def _wake(came: "asyncio.Future[None]") -> None:
+    if not came.done():
+        came.set_result(None)

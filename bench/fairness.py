@@ -1,8 +1,8 @@
-"""What a flood does to a calm tenant: `python bench/fairness.py [--rounds 3] [--seconds 12]`.
+"""What a flood does to a calm tenant: `python bench/fairness.py [--rounds 3] [--seconds 12] [--service-ms 200]`.
 
-A real system of one site (`infercast up`: Ray, Serve, HAProxy), and behind it a service of four places that takes 40 ms a call and
+A real system of one site (`infercast up`: Ray, Serve, HAProxy), and behind it a service of four places that takes 200 ms a call and
 no processor time of this machine to speak of: so what is measured is who waits for whom, not who computes. The calm tenant
-makes ten calls a second at random times (a tenth of what the service can take). Beside it, the other tenant is silent, or
+makes a fifth of the calls that the service can take, at random times. Beside it, the other tenant is silent, or
 sends its fair half, or ten and twenty times that, or as fast as 256 callers can that never wait. Every round has all of
 these, in turn, on the same system; what is told is the median over rounds, with the least and the most.
 """
@@ -27,12 +27,12 @@ if str(ROOT) not in sys.path:
 
 from infercast import system  # noqa: E402 - the root had to come first
 from infercast.router.serving.cluster import free_ports  # noqa: E402
+from infercast.router.telemetry.journal import read_journal  # noqa: E402
 from tests.support import TRUSTED, card, link, site  # noqa: E402
 from tests.trouble.service import Service  # noqa: E402
 
-PLACES, SERVICE_MS, QUEUE_MAX = 4, 40.0, 64
-CAPACITY_PER_S = PLACES * 1000 / SERVICE_MS
-CALM_PER_S = CAPACITY_PER_S / 10
+PLACES, SERVICE_MS, QUEUE_MAX = 4, 200.0, 64
+CALM_SHARE = 0.2
 FLOODS = {"alone": 0.0, "fair half": 0.5, "10x": 5.0, "20x": 10.0, "256 callers": -1.0}
 """What the other tenant sends, as a share of the capacity; below 0: as fast as it is answered."""
 CALLERS = 256
@@ -54,7 +54,7 @@ class Ends:
         return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
 
-def write_world(folder: Path, port: int, weights: dict[str, int]) -> tuple[Path, Path]:
+def write_world(folder: Path, port: int, weights: dict[str, int], service_ms: float) -> tuple[Path, Path]:
     """Write fleet, card and policies."""
     here = site("here", "cloud", "DE", operator="me", trust=TRUSTED)
     away = site("away", "cloud", "DE", operator="me", trust=TRUSTED)
@@ -72,7 +72,7 @@ def write_world(folder: Path, port: int, weights: dict[str, int]) -> tuple[Path,
         ],
     }
     folder.mkdir(parents=True)
-    (folder / "scorer.card.json").write_text(json.dumps(card("scorer", None, SERVICE_MS, SERVICE_MS * 1.1)))
+    (folder / "scorer.card.json").write_text(json.dumps(card("scorer", None, service_ms, service_ms * 1.1)))
     (folder / "cluster.yaml").write_text(json.dumps(fleet))
     (folder / "tenants").mkdir()
     for tenant, weight in weights.items():
@@ -179,30 +179,45 @@ def spread(values: list[float], digits: int = 1) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def measure(weights: dict[str, int], rounds: int, seconds: float) -> dict[str, Any]:
+def measure(weights: dict[str, int], rounds: int, seconds: float, service_ms: float) -> dict[str, Any]:
     """Start a system with these weights, and measure every flood in every round."""
     with tempfile.TemporaryDirectory() as temporary, Service.started("away") as service:
-        service.tell(after_ms=SERVICE_MS)
+        service.tell(after_ms=service_ms)
+        capacity_per_s = PLACES * 1000 / service_ms
         folder = Path(temporary)
         state = folder / "state"
-        fleet, policies = write_world(folder / "world", service.port, weights)
+        fleet, policies = write_world(folder / "world", service.port, weights, service_ms)
         running = system.start(fleet, policies, state, free_ports(1)[0], lambda _: None)
         try:
             secrets = {tenant: system.secret_of(state, f"{tenant}.home") for tenant in weights}
-            together(running.port, secrets, {"calm": CALM_PER_S}, SETTLE_S, 0)
+            together(running.port, secrets, {"calm": CALM_SHARE * capacity_per_s}, SETTLE_S, 0)
             found: dict[str, list[dict[str, Ends]]] = {name: [] for name in FLOODS}
             both: list[dict[str, Ends]] = []
             for number in range(rounds):
                 for name, share in FLOODS.items():
-                    rates = {"calm": CALM_PER_S, "flood": share * CAPACITY_PER_S if share >= 0 else -1.0}
+                    rates = {
+                        "calm": CALM_SHARE * capacity_per_s,
+                        "flood": share * capacity_per_s if share >= 0 else -1.0,
+                    }
                     found[name].append(together(running.port, secrets, rates, seconds, 100 * number))
                     time.sleep(SETTLE_S)
-                rates = {"calm": 3 * CAPACITY_PER_S, "flood": 3 * CAPACITY_PER_S}
+            queued = [
+                line["queued_us"] / 1000
+                for line in read_journal(state / "journal")
+                if line["kind"] == "call" and line["tenant"] == "calm" and line["outcome"] == "answered"
+            ]
+            for number in range(rounds):
+                rates = {"calm": 3 * capacity_per_s, "flood": 3 * capacity_per_s}
                 both.append(together(running.port, secrets, rates, seconds, 100 * number))
                 time.sleep(SETTLE_S)
         finally:
             system.stop(state)
-    return {"floods": found, "both": both}
+    return {"floods": found, "both": both, "queued_ms": sorted(queued)}
+
+
+def pooled(rounds: list[dict[str, Ends]], tenant: str) -> Ends:
+    """All of a tenant's calls, whichever round they were made in."""
+    return Ends([ms for ends in rounds for ms in ends[tenant].took_ms], 0, 0)
 
 
 def tell(weights: dict[str, int], measured: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -213,13 +228,13 @@ def tell(weights: dict[str, int], measured: dict[str, Any], seconds: float) -> d
     )
     print("|---|---|---|---|---|---|---|---|")
     floods = measured["floods"]
-    base = {name: median(ends["calm"].quantile(0.95) for ends in floods[name]) for name in ("alone", "fair half")}
+    base = {name: pooled(floods[name], "calm").quantile(0.95) for name in ("alone", "fair half")}
     told = {}
     for name, rounds in floods.items():
         calm = [ends["calm"] for ends in rounds]
         p50, p95 = [ends.quantile(0.5) for ends in calm], [ends.quantile(0.95) for ends in calm]
         other = [ends["flood"] for ends in rounds]
-        ratios = [median(p95) / base[which] - 1 for which in base]
+        ratios = [pooled(rounds, "calm").quantile(0.95) / base[which] - 1 for which in base]
         refused = sum(ends.refused + ends.failed for ends in calm)
         answered = median(len(ends.took_ms) / seconds for ends in other)
         shed = median(ends.refused / seconds for ends in other)
@@ -228,6 +243,11 @@ def tell(weights: dict[str, int], measured: dict[str, Any], seconds: float) -> d
             f"{sum(len(ends.took_ms) for ends in calm) + refused} | {answered:.0f} | {shed:.0f} |"
         )
         told[name] = {"p50_ms": p50, "p95_ms": p95, "refused": refused, "flood_per_s": answered, "shed_per_s": shed}
+    queued = measured["queued_ms"]
+    waited = sum(1 for ms in queued if ms) / len(queued)
+    print(
+        f"\nof calm's calls beside all of these, {waited:.0%} waited for their turn; p95 {queued[int(0.95 * len(queued))]:.1f} ms"
+    )
     shares = [len(ends["calm"].took_ms) / max(1, len(ends["flood"].took_ms)) for ends in measured["both"]]
     print(f"\nboth send three times the capacity: answered calm : flood = {spread(shares, 2)} : 1")
     return {"floods": told, "shares": shares}
@@ -239,6 +259,7 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--seconds", type=float, default=12.0)
     words.add_argument("--weights", default="1:1,3:1")
+    words.add_argument("--service-ms", type=float, default=SERVICE_MS)
     words.add_argument("--json", type=Path)
     given = words.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -246,7 +267,7 @@ def main() -> None:
     for pair in given.weights.split(","):
         calm, flood = (int(weight) for weight in pair.split(":"))
         weights = {"calm": calm, "flood": flood}
-        told[pair] = tell(weights, measure(weights, given.rounds, given.seconds), given.seconds)
+        told[pair] = tell(weights, measure(weights, given.rounds, given.seconds, given.service_ms), given.seconds)
     if given.json:
         given.json.write_text(json.dumps(told, indent=1))
 

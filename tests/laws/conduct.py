@@ -47,7 +47,7 @@ def trials_from(seed: int) -> Trials:
     dice = Random(seed)
     hedge = {"after_quantile": dice.choice(["p50", "p95"]), "budget_share": dice.choice([1.0, 1.0, 0.5])}
     behaviour = {
-        "fallbacks_max": dice.choice([0, 1, 4, 7]),
+        "fallbacks_max": dice.choice([0, 1, 1, 4, 4, 7]),
         "retries_max": dice.choice([0, 1, 2, 7]),
         "hedge": dice.choice([None, hedge, hedge, hedge, hedge]),
     }

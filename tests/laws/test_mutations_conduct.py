@@ -14,6 +14,8 @@ ALLOWED = "test_law_2_conduct.py::test_every_try_is_allowed_at_the_moment_that_i
 ONCE = "test_law_2_conduct.py::test_every_call_ends_once_and_leaves_nothing_behind"
 SETTLED = "test_law_2_conduct.py::test_every_try_is_settled_once"
 NO_MORE = "test_law_2_conduct.py::test_no_more_is_tried_than_the_policy_says"
+TOGETHER = "../router/test_hedging.py::test_of_two_answers_at_the_same_moment_one_counts_and_nobody_leaves_the_others_stream_open"
+CIRCUIT = "../router/test_breaker.py::test_an_open_circuit_is_a_veto_of_the_decision_that_no_report_lifts"
 AGAIN = "test_law_2_conduct.py::test_every_decision_on_the_way_can_be_made_again"
 
 OLDER = """            choice = self.__dict__.setdefault("old", deciding.engine).choose(asked, deciding.snapshot, shut)
@@ -55,7 +57,7 @@ MUTATIONS = {
         "hedging.py",
         "                await closed(met)\n",
         "",
-        ONCE,
+        TOGETHER,
     ),
     "the loser of a race is free": (
         "hedging.py",
@@ -87,11 +89,23 @@ MUTATIONS = {
         "while False:",
         NO_MORE,
     ),
-    "a decision that is written down under the next epoch": (
+    "a decision that is written down without what was shut for it": (
         "attempts.py",
-        "        decision_id = deciding.record(decided.asked, choice, decided.shut)\n",
-        "        deciding.snapshot.refresh()\n        decision_id = deciding.record(decided.asked, choice, ())\n",
+        "deciding.record(decided.asked, choice, decided.shut)",
+        "deciding.record(decided.asked, choice, ())",
         AGAIN,
+    ),
+    "circuits that no decision knows of": (
+        "breaker.py",
+        "            self._snapshot.open_circuit(index, circuit.open_until_us, now_us)\n",
+        "            pass\n",
+        CIRCUIT,
+    ),
+    "a circuit that any report closes": (
+        "../../policies/snapshot.py",
+        " & (self.circuit_us == 0)",
+        "",
+        CIRCUIT,
     ),
 }
 
@@ -105,7 +119,7 @@ def copy_of_floors(folder: Path) -> Path:
 
 def test_the_laws_hold_without_a_fault(tmp_path: Path) -> None:
     copy_of_floors(tmp_path)
-    assert run_laws(tmp_path, [ALLOWED, ONCE, SETTLED, NO_MORE, AGAIN]) == 0
+    assert run_laws(tmp_path, [ALLOWED, ONCE, SETTLED, NO_MORE, AGAIN, TOGETHER, CIRCUIT]) == 0
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

@@ -119,12 +119,13 @@ def test_the_loser_of_a_race_is_not_distrusted_and_what_it_says_of_its_time_is_t
         assert at.estimates._surprise.z_milli(first)[2] > 1000, "it was expected too early"
 
 
-@pytest.mark.parametrize("reason", ["no share", "nobody else", "no money", "a whole text", "no hedge"])
+@pytest.mark.parametrize("reason", ["no fallback", "no share", "nobody else", "no money", "a whole text", "no hedge"])
 def test_where_a_second_may_not_be_there_is_none_and_the_first_is_waited_for(reason: str) -> None:
     only = ONLY if reason == "nobody else" else None
     money = Purse(tries_max=1) if reason == "no money" else None
     hedge = None if reason == "no hedge" else {"budget_share": 0.05 if reason == "no share" else 1.0}
-    with entry(SLOW, only=only, money=money, hedge=hedge) as at:
+    further = 0 if reason == "no fallback" else 4
+    with entry(SLOW, only=only, money=money, hedge=hedge, fallbacks_max=further) as at:
         answered = at.carry(api=Api.CHAT if reason == "a whole text" else Api.INFER)
         assert isinstance(answered, Answered)
         assert len(at.player.made) == 1
@@ -180,7 +181,7 @@ def test_a_second_that_fails_does_not_end_the_first() -> None:
 
 
 def test_the_deadline_ends_both() -> None:
-    with entry(Play("ok", 10_000), Play("ok", 10_000), Play("ok", 10_000), **ALWAYS, fallbacks_max=0) as at:
+    with entry(Play("ok", 10_000), Play("ok", 10_000), Play("ok", 10_000), **ALWAYS, fallbacks_max=1) as at:
         trouble = at.carry(deadline_us=200_000)
         assert isinstance(trouble, Trouble)
         assert trouble.kind is Kind.DEADLINE

@@ -23,7 +23,7 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Rule
 from infercast.policies.snapshot import Report, Snapshot
 
-from ..conduct.caller import Caller
+from ..conduct.caller import Caller, series_of
 from ..conduct.ports import Lost
 from ..conduct.recorder import Recorder
 from ..drains import Drained
@@ -34,6 +34,8 @@ from ..ingress.rpc import Rpc
 from ..keys import Keys
 from ..ledger.background import Background
 from ..policy_folder import Policies
+from ..quota.accounts import Ledgered
+from ..quota.reaching import reaching
 from ..runtime.host import Host
 from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
@@ -91,7 +93,10 @@ class SiteWorker(Visitors):
         self._runner = ClusterRunner(
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
-        self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        series = series_of(site)
+        self._accounts = Ledgered(fleet, self._policies.live, reaching(ledger), series, self._journal)
+        parts = (self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series)
         self._caller.install(engine, shadow)
         self._caller.drained = self._drained
         self._ingress = Ingress(
@@ -106,7 +111,13 @@ class SiteWorker(Visitors):
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
                 settle()
-                for keep in (self._exchange(), self._look_after_own(), self._probe(), *self._checks()):
+                for keep in (
+                    self._exchange(),
+                    self._look_after_own(),
+                    self._probe(),
+                    self._accounts.run(),
+                    *self._checks(),
+                ):
                     self._background.add(asyncio.get_running_loop().create_task(keep))
             await self._ingress(scope, receive, send)
 
@@ -189,6 +200,7 @@ class SiteWorker(Visitors):
         """Put new policies in place of the old ones: compiled on a thread, then swapped between two calls."""
         engine, shadow = await asyncio.to_thread(self._engines, newer)
         self._policies = newer
+        self._accounts.install(newer.live)
         try:
             self._caller.install(engine, shadow)
         except (BadInput, OSError) as error:  # they are in force; what is missing is their text beside the log
@@ -255,13 +267,14 @@ class SiteWorker(Visitors):
         ]
 
     def _here(self) -> dict[str, Any]:
-        """Return what the platform team may know of this site: what it decides by, and how old its news is."""
+        """Return what the platform team may know of this site: what it decides by, how old its news is, how much is under way."""
         return {
             "policies": self._policies.digest,
             "keys": self._keys.digest,
             "heard_ago_us": _now_us() - self._heard_us,
             "drained": self._site in self._drained,
             "under_way": self._caller.under_way,
+            "tasks": len(asyncio.all_tasks()),
             "signals": self._signals(),
         }
 

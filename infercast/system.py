@@ -32,6 +32,8 @@ from infercast.router.upstream.hops import cluster_id
 from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
+END_S = 75
+"""How long a system may take to end: calls under way end first."""
 
 
 class NotRunning(Exception):  # noqa: N818 - a state, not an error
@@ -191,7 +193,7 @@ def stop(state: Path) -> int:
         if pid and alive(pid):
             os.kill(pid, 15)
             left += 1
-            wait_gone(pid, 40)
+            wait_gone(pid, END_S)
         left += end_run(facts["run"], facts.get("temp", ""))
         if facts.get("temp", "").startswith("/tmp/ic-"):  # noqa: S108 - the supervisor's own folder
             shutil.rmtree(facts["temp"], ignore_errors=True)

@@ -10,7 +10,7 @@ from . import kernel
 from .compiled import Compiled
 from .fleet import Fleet
 from .model import Preference, Rule, Verdict
-from .snapshot import NEVER_US, TRIED_OUT_US, Snapshot
+from .snapshot import DRAINED_US, NEVER_US, TRIED_OUT_US, Snapshot
 from .tables import Table
 from .units import ms, usd
 
@@ -134,6 +134,8 @@ class _Words:
         if rule is Rule.CAPACITY:
             return f"full: there is room for {queue_max} calls"
         if rule is Rule.HEALTH:
+            if age_us == DRAINED_US:
+                return "not healthy: drained by its operator"
             heard = f"last heard of {age_us / 1e6:.1f} s ago, or it says so itself"
             return f"not healthy: {'never heard of' if age_us == NEVER_US else heard}"
         if rule is Rule.VERSION:

@@ -24,6 +24,7 @@ Said = Annotated[str, Field(max_length=DESCRIPTION_MAX)]
 Flag = Annotated[bool, Field(strict=True)]
 Days = Annotated[int, Field(strict=True, ge=0, le=100_000)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+Weight = Annotated[int, Field(strict=True, ge=1, le=100)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Usd = Annotated[float, Field(strict=True, ge=0, le=USD_MAX)]
 BudgetUsd = Annotated[float, Field(strict=True, ge=0, le=1_000_000_000)]
@@ -198,6 +199,9 @@ class Limits(ModelLimits):
 
     budget_usd_per_day: BudgetUsd | None = Field(default=None, description="Most money in a UTC day.")
     budget_usd_per_month: BudgetUsd | None = Field(default=None, description="Most money in a UTC month.")
+    weight: Weight | None = Field(
+        default=None, description="Share of a place that more calls want than it has room for; left out: 1."
+    )
     budgets: tuple[Budget, ...] = Field(
         default=(), max_length=BUDGETS_MAX, description="Further budgets: by model, or such as only tell."
     )
@@ -209,7 +213,7 @@ class Limits(ModelLimits):
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what an older policy could not say: its digest, by which its decisions are filed, stays as it was."""
         said: dict[str, Any] = dump(self)
-        for part in ("completion_tokens_max", "budgets", "per_model"):
+        for part in ("completion_tokens_max", "budgets", "per_model", "weight"):
             if part in said and not said[part]:
                 del said[part]
         return said

@@ -35,6 +35,8 @@ RTT_FRESH_US = 60_000_000
 IN_FLIGHT_MAX = 10_000_000
 """Ten times the largest `queue_max`: a report above it is vetoed the same, and bounds the kernel's products."""
 NEVER_US = -1
+DRAINED_US = -2
+"""In place of an age: its operator takes it out of service, so nothing new goes there, however well it is."""
 TRIED_OUT_US = -1
 """In place of the time that a circuit stays open for: one call is trying out whether it may close."""
 _VIEWS = count(1)
@@ -56,6 +58,8 @@ class Report:
     p95_us: int
     healthy: bool = True
     sizes: tuple[tuple[int, int], ...] = ()
+    drained: bool = False
+    """Whether its operator takes it out of service: what it has it ends, and nothing new goes there."""
 
     def times_us(self) -> list[tuple[int, int]]:
         """Return (p50, p95) for each payload size."""
@@ -66,14 +70,16 @@ class Snapshot:
     """Signals of every deployment of a fleet, seen from anywhere. Arrays only; the caller brings the clock.
 
     `live` is what is believed, one row per deployment. `age_us[d]` is the age of the signal that row d stands on,
-    NEVER_US before the first; `circuit_us[d]` for how long yet its circuit is open as of this epoch, 0 where it is not;
-    `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
+    NEVER_US before the first, DRAINED_US where that says that it is drained; `circuit_us[d]` for how long yet its circuit is
+    open as of this epoch, 0 where it is not; `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         count = len(fleet.deployments)
         self.fleet = fleet
         self.epoch = 0
+        self.counted = 0
+        """How often calls in flight have changed. With the epoch: what decisions depend on is the same while both are."""
         self.live: Table = fleet.tables.live.copy()
         self.age_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self.circuit_us: Table = np.zeros(count, dtype=np.int64)
@@ -81,6 +87,7 @@ class Snapshot:
         self._heard_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self._said: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._healthy: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        self._drained: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._sent: Table = np.zeros(count, dtype=np.int64)
         self._in_flight: Table = np.zeros(count, dtype=np.int64)
         self._p50_us: Table = np.zeros((count, kernel.SIZES), dtype=np.int64)
@@ -139,6 +146,7 @@ class Snapshot:
         self._heard_us[index] = heard_us
         self._said[index] = True
         self._healthy[index] = report.healthy
+        self._drained[index] = report.drained
         self._in_flight[index] = min(max(0, report.in_flight), IN_FLIGHT_MAX)
         for size, (p50_us, p95_us) in enumerate(report.times_us()):
             self._p50_us[index, size] = min(max(1, p50_us), LATENCY_MAX_US)
@@ -178,7 +186,7 @@ class Snapshot:
         """Believe again what a deployment says of itself: at once as it was believed in this epoch's signals."""
         self._open_until_us.pop(index, None)
         self.circuit_us[index] = 0
-        fresh = self.age_us[index] <= DEAD_US
+        fresh = self.age_us[index] <= DEAD_US and self.age_us[index] != DRAINED_US
         self.live[index, kernel.L_HEALTHY] = self._said[index] & self._healthy[index] & fresh
         self._begin()
 
@@ -208,7 +216,9 @@ class Snapshot:
         live[:, P50] = np.where(said[:, None], p50_us, live[:, P50])
         live[:, SPREAD] = np.where(said[:, None], spread_us, live[:, SPREAD])
         self._cool(now_us)
-        live[:, kernel.L_HEALTHY] = said & self._healthy & (self.age_us <= DEAD_US) & (self.circuit_us == 0)
+        fresh = self.age_us <= DEAD_US
+        live[:, kernel.L_HEALTHY] = said & self._healthy & ~self._drained & fresh & (self.circuit_us == 0)
+        self.age_us[said & self._drained & fresh] = DRAINED_US
         self._believe_rtt(now_us)
         for entry, heard_z in self._z_heard.items():
             for index, z_milli in heard_z.items():
@@ -238,6 +248,7 @@ class Snapshot:
 
     def count(self, index: int, calls: int) -> None:
         """Count calls of this process that began (or, below 0, ended) at a deployment, at once and in every view."""
+        self.counted += 1
         now = int(self.live[index, kernel.L_IN_FLIGHT]) + calls
         self.live[index, kernel.L_IN_FLIGHT] = now
         self._changed[index] = now

@@ -55,6 +55,7 @@ def merged(deployment: str, told: list[tuple[Report, int]]) -> Heard:
         p95_us=max(report.p95_us for report in reports),
         healthy=any(report.healthy for report in reports),
         sizes=_slowest([report.sizes for report in reports if report.sizes]),
+        drained=any(report.drained for report in reports),
     )
     return Heard(deployment, whole, youngest_us)
 

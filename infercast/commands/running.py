@@ -158,6 +158,10 @@ def status(state: StatePath = STATE, json: AsJson = False) -> None:
         table.add_column(column)
     for row in rows:
         answers = "[green]yes[/]" if row["answers"] else "[red]no[/]"
+        if row["site"] in told["drained"]["sites"]:
+            answers = "[yellow]drained[/]"
+            if row.get("under_way"):
+                answers += f", {row['under_way']} calls under way"
         if row["lags"]:
             answers += ", by older files"
         table.add_row(str(row["site"]), str(row["tier"]), str(row["country"]), answers, str(row["heard"]))
@@ -182,6 +186,7 @@ def _in_force(state: Path) -> dict[str, Any]:
     told: dict[str, Any] = {
         "policies": {"version": 0, "tenants": [], "shadow": [], "refused": []},
         "keys": {"digest": "", "refused": []},
+        "drained": {"sites": [], "refused": []},
     }
     for name, into in ((IN_FORCE, None), (CERTIFICATE_TOLD, "certificate")):
         try:
@@ -207,7 +212,8 @@ def _found(asked: dict[str, Any], here: dict[str, Any]) -> dict[str, object]:
     """Return a site's row. It lags while it decides by other policies or keys than the ones in force."""
     lags = any(here[what] != asked[what]["digest"] for what in ("policies", "keys") if what in here)
     heard = sum(1 for signal in here.get("signals", []) if signal["healthy"])
-    return {"answers": asked["ready"], "heard": heard, "lags": lags}
+    under_way = {"under_way": here["under_way"]} if "under_way" in here else {}
+    return {"answers": asked["ready"], "heard": heard, "lags": lags, **under_way}
 
 
 def _found_upstream(asked: dict[str, Any], site: str) -> dict[str, object]:

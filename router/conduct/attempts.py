@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from infercast.policies.estimates import Estimates
-from infercast.policies.model import Choice
+from infercast.policies.model import Choice, Request
 from infercast.policies.patience import NOTHING_BEHIND, patience_us
 from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S
@@ -25,6 +25,7 @@ from .ports import Carried, Hold, Runner
 from .retrying import NEWS_US, Budget, backoff_us
 from .tries import Course, Decided, Failed, Try
 from .troubles import too_late, within
+from .waiting import Turns
 
 
 @dataclass(slots=True)
@@ -47,9 +48,10 @@ class Attempts:
         self.runner = runner
         self.prices = Prices(deciding.fleet)
         self._draw = draw
+        self.turns = Turns(deciding)
         self.circuits = Circuits(deciding.snapshot, draw)
         self.judging = Judging(deciding, estimates, self.circuits)
-        self.hedging = Hedging(deciding, self.circuits, self._next, self._run)
+        self.hedging = Hedging(deciding, self.circuits, self._beside, self._run)
         self.counts = Counts()
         self._budgets: dict[str, Budget] = {}
 
@@ -74,7 +76,13 @@ class Attempts:
                 return met
             await self._go_on(course, met)
 
-    async def _next(self, course: Course, tried: Sequence[int], still: Choice | None = None) -> Try | None:
+    async def _beside(self, course: Course, tried: Sequence[int]) -> Try | None:
+        """Decide on a hedge, and begin it. None where it would have to wait for its turn: that takes a place from nobody."""
+        return await self._next(course, tried, waits=False)
+
+    async def _next(
+        self, course: Course, tried: Sequence[int], still: Choice | None = None, *, waits: bool = True
+    ) -> Try | None:
         """Decide on a call's next try, set its price aside, and begin it. None where nothing is left to try.
 
         Raises Trouble where the call is refused, has no money or no time.
@@ -84,6 +92,11 @@ class Attempts:
             still = None
             if decided is None:
                 return None
+            turn = await self._turn(course, decided, waits=waits)
+            if turn is not True:
+                if turn is False:
+                    return None
+                continue
             stake = self._stake(course.call, decided.choice)
             setting_aside = course.hold.reserve(stake.aside_nusd)
             if setting_aside is not None:
@@ -99,6 +112,27 @@ class Attempts:
             if one is not None:
                 return one
             course.carrying.lost(stake, ran=False)
+
+    async def _turn(self, course: Course, decided: Decided, *, waits: bool) -> bool | None:
+        """Wait for a try's turn, where it has to. True: it may go on; None: it has waited, and is decided again; False: no turn for it.
+
+        Raises Trouble(SATURATED) where a call that has not been tried yet cannot have its turn in time.
+        """
+        index, turns = decided.choice.deployment, self.turns
+        if not waits:
+            return turns.is_free(index, course.call.request.tenant)
+        try:
+            turn = turns.turn(index, course.carrying, decided.left_us)
+            if turn is None:
+                return True
+            await turns.wait(turn, course.carrying, decided.left_us)
+        except Trouble as trouble:
+            if not course.carrying.attempts:
+                raise
+            course.refused = trouble
+            return False
+        course.waited = True
+        return None
 
     def _stake(self, call: Carried, choice: Choice) -> Stake:
         index, price_nusd = choice.deployment, choice.price_nusd[0]
@@ -118,6 +152,8 @@ class Attempts:
         """Decide on a call: at first as it came, later for the time that is left. None where nothing is left to try."""
         deciding, request, left_us = self._deciding, course.call.request, self._left_us(course)
         if not course.carrying.attempts:
+            if course.waited:
+                return self._at_its_turn(request, left_us)
             return Decided(request, still or deciding.choose(request, ()), (), left_us)
         fallbacks_max = deciding.behaviour(request).fallbacks_max
         course.refused = None
@@ -134,6 +170,15 @@ class Attempts:
             course.refused = trouble
             return None
         return Decided(asked, choice, shut, left_us)
+
+    def _at_its_turn(self, request: Request, left_us: int) -> Decided:
+        """Decide on a call that has only waited. What the policy refuses now is refused; else its turn came too late."""
+        asked = replace(request, deadline_us=left_us)
+        try:
+            return Decided(asked, self._deciding.choose(asked, ()), (), left_us)
+        except Trouble as trouble:
+            index = self._deciding.choose(request, ()).deployment
+            raise self.turns.shed(index, f"its turn came with {left_us / 1000:.0f} ms left") from trouble
 
     def _begin(self, course: Course, decided: Decided, stake: Stake) -> Try | None:
         """Begin a try; None where its candidate's circuit has opened since, or is being tried out: that is decided again."""
@@ -159,7 +204,7 @@ class Attempts:
         course.carrying.tries.append(one)
         one.sent_us = clock.now_us()
         try:
-            answer = await self.runner.run(one.index, course.call, one.wait_us / US_PER_S)
+            answer = await self.turns.run(self.runner, one.index, course.call, one.wait_us / US_PER_S, course.carrying)
         except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
             one.ended_us, one.met = clock.now_us(), met
             return self.judging.failed(course, one, met)

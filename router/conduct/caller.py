@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 
-from infercast.policies.engine import Engine
+from infercast.policies.engine import Engine, Unknown
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Request, Tier
@@ -26,10 +26,11 @@ from .attempts import Attempts
 from .deciding import Deciding
 from .endings import Answered, Carrying, write
 from .open import KEEPS_NOTHING, SEES_NOTHING, UNLIMITED
+from .pacing import HELD_MAX, Pacing
 from .ports import Accounts, Cache, Carried, Journal, Lost, Receive, Received, Runner, Sight
 from .prompt import Begun
 from .recorder import Recorder
-from .troubles import too_late, within
+from .troubles import too_late, unknown, within
 
 
 class Caller:
@@ -59,6 +60,12 @@ class Caller:
         self._cache = cache
         self._sight = sight
         self.series = series or series_of(entry)
+        self.drained: frozenset[str] = frozenset()
+        """The sites that their operator has drained."""
+        self._pacing = Pacing()
+        self._held = 0
+        self.under_way = 0
+        """How many calls are being carried."""
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
         self._numbers = itertools.count(1)
 
@@ -80,6 +87,11 @@ class Caller:
     def install(self, engine: Engine, shadow: Engine | None) -> None:
         """Decide by another engine from now on (see `Deciding.install`)."""
         self.deciding.install(engine, shadow)
+        self.attempts.turns.wake_all()
+
+    def heard(self) -> None:
+        """Take in that the snapshot's signals have changed: who waits may have a place now, or none any more."""
+        self.attempts.turns.heard()
 
     def admit(self, request: Request) -> Choice | None:
         """Decide from metadata alone (see `Deciding.admit`). Raises Trouble."""
@@ -110,7 +122,9 @@ class Caller:
         carrying.arrived_us = arrived_us
         if self._sight.traces:
             self._sight.began(carrying, traceparent)
+        self.under_way += 1
         try:
+            self._open(request)
             choice = self.admit(request)
             carrying.admitted_us = clock.now_us()
             self._accounts.look(request)
@@ -130,6 +144,8 @@ class Caller:
                 answered = await self._run(call, carrying, still)
         except BaseException as error:
             self._ended(carrying, None, error)
+            if isinstance(error, Trouble) and error.kind is Kind.SATURATED:
+                await self._hold_back(request)
             raise
         stream = answered.answer.stream
         if stream is not None:
@@ -160,6 +176,29 @@ class Caller:
         carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 
+    def _open(self, request: Request) -> None:
+        """Raise Trouble where this entry is drained: it says where the call may enter instead."""
+        if self.entry not in self.drained:
+            return
+        try:
+            model = request.model or next(iter(self.engine.models_of(request.tenant)), "")
+            entries = [site for site in self.engine.entries(replace(request, model=model)) if site not in self.drained]
+        except Unknown as error:
+            raise unknown(error) from error
+        remedy = f"enter at {', '.join(entries)}" if entries else "no other site takes it now: come again later"
+        message = f"{self.entry} is drained by its operator and takes no new calls"
+        raise Trouble(Kind.UNAVAILABLE, message, remedy, {"entries": entries})
+
+    async def _hold_back(self, request: Request) -> None:
+        """Answer a flood's refusals more slowly than they are asked for; the call has ended, and nothing is held for it."""
+        delay_us = self._pacing.delay_us(request.tenant, clock.now_us())
+        if delay_us and self._held < HELD_MAX:
+            self._held += 1
+            try:
+                await asyncio.sleep(delay_us / US_PER_S)
+            finally:
+                self._held -= 1
+
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
         """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""
         limit_us = self.deciding.limit_us(request) if request.model else request.deadline_us or DEADLINE_DEFAULT_US
@@ -172,6 +211,9 @@ class Caller:
 
     def _ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
         """Settle a call and write it down, once."""
+        self.under_way -= 1
+        if carrying.turn is not None:
+            self.attempts.turns.leave(carrying)
         cost_nusd = carrying.settle(self.attempts.prices)
         if answered is not None:
             answered.cost_usd = usd(cost_nusd)

@@ -1,6 +1,7 @@
 """What is decided at one place, and written down of it: the engine in force, on the newest snapshot."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from infercast.policies.engine import Engine, Unknown, tighter
 from infercast.policies.fleet import Fleet
@@ -15,6 +16,12 @@ from .recorder import Recorder
 from .troubles import unknown
 
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
+if TYPE_CHECKING:
+    from .waiting import Turns
+
+REFUSED_MAX = 256
+"""Refusals whose words are kept."""
+Kept = tuple[str, str, str, str, tuple[str, ...], int, int, int]
 NO_BEHAVIOUR = Behaviour(fallbacks_max=0)
 
 
@@ -27,6 +34,9 @@ class Deciding:
         self._recorder = recorder
         self._z_epoch = -1
         self._z_milli: dict[int, list[int]] = {}
+        self._refused: dict[Kept, tuple[int, int, int, Choice, str, str, dict[str, Any]]] = {}
+        self.turns: Turns | None = None
+        """Where calls of this entry wait for a place."""
         self.install(engine, None)
 
     def install(self, engine: Engine, shadow: Engine | None) -> None:
@@ -34,6 +44,7 @@ class Deciding:
         self.engine = engine
         self.tiers = [str(engine.fleet.site_by_id[deployment.site].tier) for deployment in engine.fleet.deployments]
         self._recorder.install(engine, shadow)
+        self._refused.clear()
 
     @property
     def fleet(self) -> Fleet:
@@ -57,6 +68,14 @@ class Deciding:
 
     def choose(self, request: Request, tried: Sequence[int]) -> Choice:
         """Decide, with `tried` shut for the length of the decision only. Raises Trouble where nothing passes."""
+        if self._refused and not tried and (trouble := self._as_before(request)) is not None:
+            raise trouble
+        if self.turns is not None and self.turns.any:
+            with self.turns.counted(request):
+                return self._choose(request, tried)
+        return self._choose(request, tried)
+
+    def _choose(self, request: Request, tried: Sequence[int]) -> Choice:
         try:
             choice = self.engine.choose(request, self.snapshot, tried)
             if choice.outcome is not Outcome.CHOSEN:
@@ -67,6 +86,12 @@ class Deciding:
 
     def record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
+        if self.turns is not None and self.turns.any:  # as it was decided: what is written down decides the same again
+            with self.turns.counted(request):
+                return self._record(request, choice, tried)
+        return self._record(request, choice, tried)
+
+    def _record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         decision_id = self.engine.decision_id(request, self.snapshot, tried)
         self._recorder.decided(self.engine, decision_id, request, choice, tried)
         return decision_id
@@ -96,9 +121,9 @@ class Deciding:
         return [max(0, median_us + z * spread_us // 1000) for z in z_milli]
 
     def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
-        self.record(request, choice, tried)
+        self._record(request, choice, tried)
         decision = self.engine.explain(request, self.snapshot, tried)
-        facts = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
+        facts: dict[str, Any] = {"outcome": str(choice.outcome), "decision": decision.id, "reasons": reasons(decision)}
         gate = self.engine.compiled(request).gate
         if gate is not None:
             entries = list(decision.entries)
@@ -111,4 +136,37 @@ class Deciding:
             return Trouble(Kind.WRONG_ENTRY, message, remedy, {**facts, "rule": gate.rule.word, "entries": entries})
         message = f"0/{len(decision.verdicts)} candidates pass: {facts['reasons']}"
         remedy = "POST /v1/decide shows each candidate's verdict"
-        return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "rule": choice.rule.word})
+        facts["rule"] = choice.rule.word
+        if choice.outcome is Outcome.SATURATED and self.turns is not None:
+            facts["retry_after_s"] = self.turns.retry_after_s(request)
+            if not tried:
+                self._keep(request, choice, message, remedy, facts)
+        return Trouble(KIND_OF[choice.outcome], message, remedy, facts)
+
+    def _keep(self, request: Request, choice: Choice, message: str, remedy: str, facts: dict[str, Any]) -> None:
+        """Keep in what words a call was refused for want of room: of a flood, many more will be, of the very same reason."""
+        if len(self._refused) >= REFUSED_MAX:
+            self._refused.clear()
+        self._refused[_kind_of(request)] = (*self._now(), choice, message, remedy, facts)
+
+    def _now(self) -> tuple[int, int, int]:
+        """Return what stays the same for as long as nothing changes that a decision depends on."""
+        return self.snapshot.epoch, self.snapshot.counted, self.turns.changes if self.turns is not None else 0
+
+    def _as_before(self, request: Request) -> Trouble | None:
+        """Return the refusal of a call that differs from one that was refused in its name only, with nothing changed since.
+
+        It is decided, named and recorded as any other; what is spared is to find the words anew, four fifths of its cost.
+        """
+        kept = self._refused.get(_kind_of(request))
+        if kept is None or kept[:3] != self._now():
+            return None
+        choice, message, remedy, facts = kept[3:]
+        decision_id = self.record(request, choice, ())
+        return Trouble(KIND_OF[choice.outcome], message, remedy, {**facts, "decision": decision_id})
+
+
+def _kind_of(request: Request) -> Kept:
+    """Return all of a call that decides whether anything passes: its draw among near-ties is of what does."""
+    what = (request.tenant, request.model, request.variant, request.origin, request.classes)
+    return (*what, request.payload_bytes, request.deadline_us, request.at_s)

@@ -16,6 +16,7 @@ from .ports import Hold, Journal, Lost
 
 if TYPE_CHECKING:
     from .tries import Try
+    from .waiting import Waits
 
 
 @dataclass(slots=True)
@@ -72,6 +73,12 @@ class Carrying:
     ended_us: int = 0
     traced: object | None = None
     """What `Sight` keeps of a call that it traces."""
+    turn: "Waits | None" = None
+    """Where it waits, or has been promised a place."""
+    turn_number: int = -1
+    """Its place among those of its tenant that wait: kept when it is decided again."""
+    queued_us: int = 0
+    """How long it has waited for its turn."""
     won: Stake | None = None
     """The try that brought the answer: none where there is none, or it is one that was kept."""
     spent: list[tuple[str, int]] = field(default_factory=list)
@@ -167,6 +174,7 @@ def write(
         service_us=answered.answer.service_us if answered else None,
         tokens=list(usage) if usage else None,
         attempts=carrying.attempts,
+        queued_us=carrying.queued_us,
         took_us=carrying.ended_us - carrying.began_us,
     )
 

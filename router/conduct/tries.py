@@ -89,6 +89,7 @@ class Course:
         "resting_us",
         "running",
         "tried",
+        "waited",
         "whole_text",
         "won",
     )
@@ -101,6 +102,8 @@ class Course:
         self.whole_text = not call.stream and call.api in TEXTS
         self.asked_us = 0
         """When it was last asked how much time is left: just before each decision."""
+        self.waited = False
+        """Whether it has had to wait for its turn, so that less time is left than it came with."""
         self.tried: tuple[int, ...] = ()
         """What is shut for its next decision."""
         self.failures: Mapping[int, int] = NOTHING

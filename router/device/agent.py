@@ -71,7 +71,7 @@ async def serve(
         limit_concurrency=CONNECTIONS_MAX,
     )
     background = [
-        asyncio.create_task(runner.listen(nearest(fleet, site))),
+        asyncio.create_task(runner.listen(nearest(fleet, site), caller.heard)),
         asyncio.create_task(_watch(folder, caller, tenant)),
         asyncio.create_task(trust.follow()),
         asyncio.create_task(_watch_keys(bundle, ingress, runner, nearest(fleet, site))),

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -161,10 +162,11 @@ class DeviceRunner:
             for name, report in self._loads.reports(self._lives).items()
         ]
 
-    async def listen(self, nearest: str) -> None:
-        """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives."""
+    async def listen(self, nearest: str, heard: Callable[[], None] = lambda: None) -> None:
+        """Hear what the nearest site knows of the others, twice a second, for as long as the agent lives; then call `heard`."""
         while True:
             await self.hear_once(nearest)
+            heard()
             await self.probe()
             await asyncio.sleep(SIGNALS_S)
 
@@ -214,6 +216,7 @@ class DeviceRunner:
                 sizes = tuple((int(p50_us), int(p95_us)) for p50_us, p95_us in signal.get("sizes", ()))
                 times_us = (int(signal["p50_us"]), int(signal["p95_us"]))
                 report = Report(int(signal["in_flight"]), *times_us, healthy=bool(signal["healthy"]), sizes=sizes)
+                report = replace(report, drained=bool(signal.get("drained", False)))
                 self._snapshot.hear(index, report, at_us - int(signal["age_us"]))
 
 

@@ -68,6 +68,10 @@ class Office(Protocol):
         """End a key."""
         ...
 
+    async def drain(self, site: str, *, on: bool) -> None:
+        """Let a site take no new calls, anywhere in the cluster; or let it take them again."""
+        ...
+
 
 class Admin:
     """Answers the platform team at one entry."""
@@ -84,6 +88,8 @@ class Admin:
         yield Route("POST", "/admin/v1/keys", self._issue)
         yield Route("POST", "/admin/v1/keys/{id}/rotate", self._rotate)
         yield Route("POST", "/admin/v1/keys/{id}/revoke", self._revoke)
+        yield Route("POST", "/admin/v1/sites/{id}/drain", self._drain)
+        yield Route("POST", "/admin/v1/sites/{id}/undrain", self._undrain)
 
     async def _status(self, ask: Ask) -> Reply:
         self._desk.admin(ask)
@@ -138,6 +144,18 @@ class Admin:
             raise Trouble(Kind.BAD_REQUEST, f"{key_id!r} is the key of this very call", "revoke it with another one")
         await self._office.revoke(key_id)
         return self._done(who, "revoked", key_id)
+
+    async def _drain(self, ask: Ask) -> Reply:
+        return await self._set_drained(ask, on=True)
+
+    async def _undrain(self, ask: Ask) -> Reply:
+        return await self._set_drained(ask, on=False)
+
+    async def _set_drained(self, ask: Ask, *, on: bool) -> Reply:
+        who, site = self._desk.admin(ask), ask.names["id"]
+        await self._office.drain(site, on=on)
+        self._desk.journal.write("admin", by=who.id, what="drained" if on else "undrained", site=site)
+        return Reply.json({"site": site, "drained": on}, cache_control="no-store")
 
     def _done(self, who: Key, what: str, key_id: str, secret: str = "") -> Reply:
         """Write down who did what to which key, and return the answer: a secret stands in this one place."""

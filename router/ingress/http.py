@@ -68,9 +68,15 @@ class Ask:
         return int(text)
 
     def leaves_a_body(self) -> bool:
-        """Return whether an answer now would leave a part of the body unread, and with it the connection spoilt."""
-        return self.unread and (
-            b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
+        """Return whether an answer now would leave a part of the body unread, and with it the connection spoilt.
+
+        A body that has come whole is no such part, though nobody reads it: uvicorn drops it with the call. To open a connection
+        anew costs as much as to refuse a call, and of a flood most are refused.
+        """
+        return (
+            self.unread
+            and (b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0")
+            and getattr(getattr(self.receive, "__self__", None), "more_body", True)
         )
 
     async def small_body(self, most_bytes: int) -> bytes:

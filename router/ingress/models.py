@@ -34,8 +34,10 @@ def metadata_of(caller: Caller, tenant: str, model: str, version: str = "") -> d
 
 
 def ready(caller: Caller, model: str = "", version: str = "") -> bool:
-    """Return whether a deployment that this entry holds for healthy can run a model, or any model where none is named."""
+    """Return whether a deployment that this entry holds for healthy can run a model, or any model where none is named; none where it is drained itself."""
     fleet, live = caller.fleet, caller.snapshot.live
+    if caller.entry in caller.drained:
+        return False
     return any(
         live[index, kernel.L_HEALTHY] != 0
         for index, deployment in enumerate(fleet.deployments)

@@ -18,8 +18,9 @@ import ray
 
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
-from infercast.policies.snapshot import Report
+from infercast.policies.snapshot import DEAD_US, Report
 
+from ..drains import DRAINED, Drained, DrainFile, drain
 from ..followed import IN_FORCE, WATCH_S
 from ..ingress.admin import NewKey
 from ..key_binding import binding_faults
@@ -50,27 +51,63 @@ class Board:
         self._state = Path(state)
         self._folder = PolicyFolder(Path(policies), fleet)
         self._keys = KeyFile(self._state / KEYS)
+        self._drains = DrainFile(self._state / DRAINED)
+        self._ending = False
+        self._under_way: dict[str, tuple[int, bool, int]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._say()
         self._ledger_url = ledger
         self._settling = Background(self._state / "journal", ledger, stand_by=False)
 
     async def exchange(
-        self, source: str, reports: dict[str, Report], policies: str, keys: str
-    ) -> tuple[list[Heard], Policies | None, Keys | None]:
-        """Tell and hear in one go; with it come policies and keys, where those of the caller have other digests.
+        self,
+        source: str,
+        reports: dict[str, Report],
+        policies: str,
+        keys: str,
+        under_way: tuple[int, bool] = (0, False),
+    ) -> tuple[list[Heard], Policies | None, Keys | None, Drained]:
+        """Tell and hear in one go; with it come the drained sites, and policies and keys that have other digests than the caller's.
 
-        They are told apart by digest: a board that was started anew counts its versions from 1 again.
+        They are told apart by digest: a board that was started anew counts its versions from 1 again. `under_way` is how
+        many calls the caller carries, and whether it takes no new ones.
         """
         self._keep_watching()
         now_us = time.monotonic_ns() // 1000
+        if source:
+            self._under_way[source] = (*under_way, now_us)
         self._ledger.tell(source, reports, now_us)
         newer, others = self._folder.current, self._keys.current
         return (
             self._ledger.hear(now_us),
             newer if policies != newer.digest else None,
             others if keys != others.digest else None,
+            self._drained(),
         )
+
+    def _drained(self) -> Drained:
+        """Return the sites that take no new calls: all of them, once the system ends."""
+        return Drained(site.id for site in self._fleet.sites) if self._ending else self._drains.current
+
+    async def end(self) -> int:
+        """Let no site take new calls from now on. Returns how many are under way, those of sites that have not heard of it included.
+
+        A site counts as one call until it has. What nobody has heard of for a while carries none.
+        """
+        self._ending = True
+        now_us = time.monotonic_ns() // 1000
+        told = [(calls, closed) for calls, closed, at_us in self._under_way.values() if now_us - at_us <= DEAD_US]
+        return sum(calls if closed else max(1, calls) for calls, closed in told)
+
+    async def drain(self, site: str, on: bool) -> Done:
+        """Drain a site, or take it back; all sites hear of it with their next exchange."""
+        try:
+            await asyncio.to_thread(drain, self._state, self._fleet, site, on=on)
+        except BadInput as error:
+            return Done(faults=error.faults)
+        if await asyncio.to_thread(self._drains.look):
+            self._say()
+        return Done()
 
     def _keep_watching(self) -> None:
         """See to it that the files are followed, whatever may have ended that: else no key is ever revoked again."""
@@ -81,14 +118,14 @@ class Board:
             log.error("policies and keys were followed no longer, and are again", exc_info=ended.exception())
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
-    async def in_force(self) -> tuple[Policies, Keys]:
-        """Return the policies and keys in force."""
-        return self._folder.current, self._keys.current
+    async def in_force(self) -> tuple[Policies, Keys, Drained]:
+        """Return the policies and keys in force, and which sites are drained."""
+        return self._folder.current, self._keys.current, self._drained()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            for followed in (self._folder, self._keys):
+            for followed in (self._folder, self._keys, self._drains):
                 refused = followed.refused
                 if await asyncio.to_thread(followed.look) or followed.refused is not refused:
                     self._say()
@@ -143,6 +180,7 @@ class Board:
                 "refused": _faults(folder.refused),
             },
             "keys": {"digest": keys.current.digest, "refused": _faults(keys.refused)},
+            "drained": {"sites": sorted(self._drains.current), "refused": _faults(self._drains.refused)},
         }
 
     def _say(self) -> None:

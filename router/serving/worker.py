@@ -26,6 +26,7 @@ from infercast.policies.snapshot import Report, Snapshot
 from ..conduct.caller import Caller, series_of
 from ..conduct.ports import Lost
 from ..conduct.recorder import Recorder
+from ..drains import Drained
 from ..errors import Kind
 from ..ingress.app import Ingress
 from ..ingress.http import Receive, Scope, Send
@@ -78,8 +79,8 @@ class SiteWorker(Visitors):
         self._source = f"{site}/{os.getpid()}"
         in_worker = [d for d in fleet.deployments if d.site == site and d.hosted is Hosting.IN_WORKER]
         # The board's, not those that the application was deployed with: a worker that starts late starts up to date.
-        in_force: tuple[Policies, Keys] = ray.get(board.in_force.remote())
-        self._policies, self._keys = in_force
+        in_force: tuple[Policies, Keys, Drained] = ray.get(board.in_force.remote())
+        self._policies, self._keys, self._drained = in_force
         engine, shadow = self._engines(self._policies)
         self._snapshot = Snapshot(fleet)
         mine = [index for index, deployment in enumerate(fleet.deployments) if deployment.site == site]
@@ -100,6 +101,7 @@ class SiteWorker(Visitors):
         self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series, sight=self._eyes.seeing)
         self._eyes.watch(self._caller.attempts, lambda: self._journal.kept_lines)
         self._caller.install(engine, shadow)
+        self._caller.drained = self._drained
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster
         )
@@ -171,13 +173,16 @@ class SiteWorker(Visitors):
     async def _exchange(self) -> None:
         """Tell and hear, four times a second, for as long as the worker lives."""
         while True:
-            told = self._runner.reports()
+            told = self._reports()
             newer: Policies | None = None
             keys: Keys | None = None
             try:
-                asked = self._board.exchange.remote(self._source, told, self._policies.digest, self._keys.digest)
-                self._heard, newer, keys = await asyncio.wait_for(asked, 1.0)
+                under_way = (self._caller.under_way, self._site in self._drained)
+                known = (self._policies.digest, self._keys.digest)
+                asked = self._board.exchange.remote(self._source, told, *known, under_way)
+                self._heard, newer, keys, self._drained = await asyncio.wait_for(asked, 1.0)
                 self._heard_us = _now_us()
+                self._caller.drained = self._drained
             except (RayError, TimeoutError):
                 pass  # The board is away: what was heard grows older, and the engine acts on its age.
             self._believe(told)
@@ -217,6 +222,16 @@ class SiteWorker(Visitors):
         """Say that the site is there: another site measures the way here."""
         return True
 
+    def _reports(self) -> dict[str, Report]:
+        """Return what this worker knows of its own deployments, and of those at upstreams: drained ones, too."""
+        reports = self._runner.reports()
+        if self._drained:
+            of = self._fleet.deployments
+            for name, report in reports.items():
+                drained = of[self._fleet.deployment_index[name]].site in self._drained
+                reports[name] = replace(report, drained=drained) if drained else report
+        return reports
+
     def _believe(self, told: dict[str, Report]) -> None:
         """Take in what was heard of other sites, and our own load exactly: our own calls now, other workers' as heard."""
         index_of = self._fleet.deployment_index
@@ -227,11 +242,12 @@ class SiteWorker(Visitors):
                 beside_us[heard.deployment] = max(0, heard.report.in_flight - told[heard.deployment].in_flight)
             else:
                 self._snapshot.hear(index_of[heard.deployment], heard.report, self._heard_us - heard.age_us)
-        for name, report in self._runner.reports().items():
+        for name, report in self._reports().items():
             whole = replace(report, in_flight=report.in_flight + beside_us.get(name, 0))
             self._snapshot.hear(index_of[name], whole, now_us)
         self._estimates.tell(self._snapshot)
         self._snapshot.believe(now_us)
+        self._caller.heard()
 
     async def _look_after_own(self) -> None:
         while True:
@@ -260,6 +276,8 @@ class SiteWorker(Visitors):
             "policies": self._policies.digest,
             "keys": self._keys.digest,
             "heard_ago_us": _now_us() - self._heard_us,
+            "drained": self._site in self._drained,
+            "under_way": self._caller.under_way,
             "tasks": len(asyncio.all_tasks()),
             "signals": self._signals(),
         }

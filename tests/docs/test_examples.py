@@ -19,7 +19,7 @@ from infercast.policies.policy_schema import tenant_schema
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS_A_CLUSTER = ("status", "call", "up", "down", "demo")
+NEEDS_A_CLUSTER = ("status", "call", "up", "down", "demo", "drain", "undrain")
 NEEDS_A_LEDGER = ("usage",)
 """Shown on a page of their own, which another test runs."""
 

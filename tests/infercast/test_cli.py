@@ -21,6 +21,8 @@ COMMANDS = {
     "up": ["--fleet", "--policies", "--state", "--port", "--tls-cert", "--tls-key", "half a minute"],
     "keys": ["list", "issue", "rotate", "revoke"],
     "down": ["--state", "whatever a crash left"],
+    "drain": ["--state", "--wait", "no new calls", "Exit code 1"],
+    "undrain": ["--state", "take calls again"],
     "status": ["--state", "--json", "whether it answers"],
     "call": ["--tenant", "--class", "--from", "--deadline-ms", "Exit code 1"],
     "explain": ["--tenant", "--class", "--down", "--json", "no cluster running", "Exit code 1"],

@@ -163,6 +163,7 @@ MEANT: list[Raw] = [
     {"behaviour": {"retries_max": 1}},
     {"behaviour": {"cache": {"ttl_s": 5}}},
     {"limits": {"requests_per_minute": 1}},
+    {"limits": {"weight": 2}},
 ]
 UNMEANT: list[Raw] = [
     {"description": "x"},

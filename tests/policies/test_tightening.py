@@ -194,6 +194,7 @@ LIMITS = st.builds(
     Limits,
     requests_per_minute=st.none() | st.integers(0, 3),
     budget_usd_per_day=st.none() | st.sampled_from([0.0, 0.5, 1.0]),
+    weight=st.none() | st.integers(1, 3),
     completion_tokens_max=st.none() | st.integers(1, 3),
     per_model=st.dictionaries(
         st.sampled_from(["a", "b"]), st.builds(ModelLimits, concurrent_max=st.none() | st.integers(0, 3))

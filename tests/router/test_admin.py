@@ -19,6 +19,7 @@ CALLS = [
     ("GET", "/admin/v1/status"), ("GET", "/admin/v1/keys"), ("POST", "/admin/v1/keys"),
     ("POST", "/admin/v1/usage"),
     ("POST", "/admin/v1/keys/clinic/rotate"), ("POST", "/admin/v1/keys/clinic/revoke"),
+    ("POST", "/admin/v1/sites/fra/drain"), ("POST", "/admin/v1/sites/fra/undrain"),
 ]  # fmt: skip
 INFER = "/v2/models/digits/infer"
 
@@ -54,6 +55,10 @@ class FakeOffice:
     async def revoke(self, key_id: str) -> None:
         """Note it."""
         self._do(("revoke", key_id))
+
+    async def drain(self, site: str, *, on: bool) -> None:
+        """Note it."""
+        self._do(("drain" if on else "undrain", site))
 
     def _do(self, what: Any) -> str:
         if self.trouble is not None:
@@ -160,6 +165,15 @@ def test_a_key_is_revoked_though_not_the_one_that_asks() -> None:
     refused = at.say("POST", "/admin/v1/keys/ops/revoke")
     assert (refused.status, "the key of this very call" in refused.error) == (400, True)
     assert at.office.done == [("revoke", "night")]
+
+
+def test_a_site_is_drained_and_taken_back_and_it_is_written_down_who_did() -> None:
+    at = staffed()
+    assert at.say("POST", "/admin/v1/sites/iad/drain").value == {"site": "iad", "drained": True}
+    assert at.say("POST", "/admin/v1/sites/iad/undrain", key="night").value == {"site": "iad", "drained": False}
+    assert at.office.done == [("drain", "iad"), ("undrain", "iad")]
+    lines = [(line["by"], line["what"], line["site"]) for line in at.door.scene.journal.of("admin")]
+    assert lines == [("ops", "drained", "iad"), ("night", "undrained", "iad")]
 
 
 def test_who_changed_which_key_is_written_down_and_no_secret() -> None:

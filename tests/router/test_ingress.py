@@ -10,7 +10,7 @@ import pytest
 from infercast.policies import kernel
 from infercast.router import VERSION
 from infercast.router.errors import Kind
-from infercast.router.ingress.http import BODY_BYTES_MAX
+from infercast.router.ingress.http import BODY_BYTES_MAX, Ask
 from tests.router.fakes import Exchange, door, example_fleet, without_deadline
 
 INFER = "/v2/models/digits/infer"
@@ -369,3 +369,20 @@ def test_who_names_no_class_is_told_so() -> None:
     found = door(entry="iad").say("POST", INFER, b"{}", "hospital")
     assert found.status == 421
     assert "no class is named, so all count: name one in infercast-class (" in found.error
+
+
+class Cycle:
+    """Where uvicorn keeps what has come of a body."""
+
+    def __init__(self, *, more_body: bool) -> None:
+        self.more_body = more_body
+
+    async def receive(self) -> dict[str, object]:
+        """Nobody asks."""
+        raise AssertionError
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_connection_whose_body_has_come_whole_serves_other_calls_though_it_was_left_unread(more: bool) -> None:
+    headers = {b"content-length": b"5"}
+    assert Ask("POST", "/v2", headers, Cycle(more_body=more).receive).leaves_a_body() is more

@@ -1,0 +1,104 @@
+"""A flood and a drain upon the running system: who is calm is neither refused nor queued behind a flood; a drained site ends what it has."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+
+from infercast import system
+from tests.trouble.rig import Raw, Rig, until
+
+FLOOD_CALLERS = 24
+"""Three times the room that a replica of `vision` and its queue have."""
+CALM_CALLS = 25
+IMAGE = b'{"inputs":[{"name":"image","datatype":"FP32","shape":[1,3,224,224],"data":[%s]}]}' % b",".join(
+    [b"0"] * 150528
+)
+"""A picture of zeros, as `vision` takes it."""
+AHEAD_MAX = 2
+"""Calls of a flood that may begin while one of a calm tenant's waits: the tie with one, and one more for luck."""
+
+
+@contextmanager
+def flooding(rig: Rig, model: str = "vision") -> Iterator[None]:
+    """Let one tenant send more calls than there is room for, each caller its next one as soon as the last has ended."""
+    over = Event()
+
+    def flood() -> None:
+        while not over.is_set():
+            rig.floods.append(rig.infer("flooder", model, body=IMAGE))
+
+    with ThreadPoolExecutor(FLOOD_CALLERS) as callers:
+        for _ in range(FLOOD_CALLERS):
+            callers.submit(flood)
+        try:
+            until(lambda: any(answer.status_code == 503 for answer in rig.floods), "the flood finds no room")
+            yield
+        finally:
+            over.set()
+
+
+def test_a_flood_is_refused_its_own_calls_and_a_calm_tenant_s_are_not_queued_behind_it(rig: Rig) -> None:
+    with flooding(rig):
+        for number in range(CALM_CALLS):
+            answer = rig.infer("calm", "vision", body=IMAGE, infercast_id=f"calm-{number}")
+            assert answer.status_code == 200, answer.text
+    statuses = {answer.status_code for answer in rig.floods}
+    assert statuses == {200, 503}
+    refused = next(answer for answer in rig.floods if answer.status_code == 503)
+    assert refused.headers["infercast-outcome"] == "saturated"
+    assert int(refused.headers["retry-after"]) >= 1
+    calm = [rig.ended(f"calm-{number}") for number in range(CALM_CALLS)]
+    began = [
+        (line["deployment"], line["at"] - line["ran_us"] / 1e6)
+        for line in rig.lines(tenant="flooder", outcome="answered", entry="fra")
+    ]
+    waited = [line for line in calm if line["queued_us"]]
+    assert waited, "nobody had to wait: it was no flood"
+    for line in waited:
+        came = line["at"] - line["took_us"] / 1e6
+        turn = came + line["queued_us"] / 1e6
+        before = sum(1 for deployment, at in began if deployment == line["deployment"] and came < at < turn)
+        assert before <= AHEAD_MAX, line
+
+
+def drain(rig: Rig, site: str, what: str = "drain") -> Raw:
+    """Do as the platform team does."""
+    secret = system.secret_of(rig.state, "admin")
+    url = f"{rig.url('fra')}/admin/v1/sites/{site}/{what}"
+    told = rig.client.post(url, headers={"authorization": f"Bearer {secret}"})
+    assert told.status_code == 200, told.text
+    return dict(told.json())
+
+
+def verdict(rig: Rig, deployment: str) -> Raw:
+    """What an entry thinks of a deployment."""
+    verdicts = rig.decide("calm", "digits")["verdicts"]
+    (found,) = (verdict for verdict in verdicts if verdict["deployment"] == deployment)
+    return dict(found)
+
+
+def test_a_drained_site_ends_its_calls_takes_no_new_ones_and_stays_so_when_its_worker_is_killed(rig: Rig) -> None:
+    def refuses() -> bool:
+        return rig.infer("calm", entry="ams").status_code == 503
+
+    with ThreadPoolExecutor(1) as caller, rig.north.told(after_ms=4000):
+        slow = caller.submit(rig.infer, "calm", "score", "ams", mark="slow")
+        until(lambda: rig.north.times("slow"), "a call is under way")
+        try:
+            assert drain(rig, "ams") == {"site": "ams", "drained": True}
+            until(refuses, "ams has heard of it")
+            assert slow.result().status_code == 200  # begun before, and ended
+            refused = rig.infer("calm", entry="ams")
+            assert refused.headers["infercast-outcome"] == "unavailable"
+            assert set(refused.json()["infercast"]["entries"]) == {"fra", "dub"}
+            until(lambda: verdict(rig, "digits-small@ams")["rule"] == "health", "fra has heard of it")
+            assert verdict(rig, "digits-small@ams")["detail"] == "not healthy: drained by its operator"
+            assert rig.infer("calm").headers["infercast-site"] != "ams"
+            rig.kill("ams")
+            until(lambda: rig.client.get(f"{rig.url('ams')}/v2/health/live").status_code == 200, "ams is back")
+            assert refuses()
+        finally:
+            drain(rig, "ams", "undrain")
+    rig.well()
+    assert rig.infer("calm", entry="ams").status_code == 200

@@ -3,6 +3,8 @@
 So a fallback can go nowhere that the policy does not allow.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from infercast.policies.estimates import Estimates
@@ -83,6 +85,25 @@ class Attempts:
             self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
             facts = (len(attempts), usd(choice.price_nusd[0]), expected_us, ran_us)
             return Answered(answer, deployment.id, deciding.tiers[index], decision_id, *facts)
+
+    async def once(
+        self, call: Carried, carrying: Carrying, hold: Hold, shut: Sequence[int], timeout_s: float
+    ) -> Answered:
+        """Try a call once, on none of the deployments that are `shut`. Raises Trouble, Lost or TimeoutError."""
+        deciding = self._deciding
+        choice = deciding.choose(call.request, shut)
+        index = choice.deployment
+        deployment = deciding.fleet.deployments[index]
+        reserving = hold.reserve(index, choice.price_nusd[0])
+        if reserving is not None:
+            await reserving
+        carrying.attempts.append(deployment.id)
+        decision_id = deciding.record(call.request, choice, shut)
+        sent_us = clock.now_us()
+        async with asyncio.timeout(timeout_s):
+            answer = await self.runner.run(index, call, timeout_s)
+        facts = (1, usd(choice.price_nusd[0]), deciding.expected_us(choice), clock.now_us() - sent_us)
+        return Answered(answer, deployment.id, deciding.tiers[index], decision_id, *facts)
 
     def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
         """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -53,7 +53,8 @@ class Caller:
         self.attempts = Attempts(self.deciding, estimates, runner)
         self._journal = journal
         self._accounts = accounts
-        self._cache = cache
+        self.cache = cache
+        """Answers that were given before; whoever makes one needs `deciding`, and puts it here."""
         self._sight = sight
         # In a container every process has the same number: what is settled under it must not repeat after a restart.
         self.series = f"{entry}-{os.getpid()}-{secrets.token_hex(4)}-"
@@ -78,6 +79,7 @@ class Caller:
     def install(self, engine: Engine, shadow: Engine | None) -> None:
         """Decide by another engine from now on (see `Deciding.install`)."""
         self.deciding.install(engine, shadow)
+        self.cache.judge()
 
     def admit(self, request: Request) -> Choice | None:
         """Decide from metadata alone (see `Deciding.admit`). Raises Trouble."""
@@ -88,11 +90,18 @@ class Caller:
         if self._journal.full and not self._journal.retry():
             raise Trouble(Kind.UNAVAILABLE, f"the journal of {self.entry} has no room", "its operator makes some")
 
-    async def call(self, request: Request, receive: Receive, hops: tuple[str, ...] = ()) -> Answered:
+    async def call(
+        self,
+        request: Request,
+        receive: Receive,
+        hops: tuple[str, ...] = (),
+        holder: str = "",
+        control: str | None = None,
+    ) -> Answered:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
-        whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it.
+        whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it. `holder` and `control`: see `Carried`.
         """
         self.ready()
         carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us(), hops)
@@ -102,11 +111,14 @@ class Caller:
             begun = Begun(receive())
             received = begun.value or await self._within(request, carrying.began_us, begun)
             call = received.carried(request, hops, carrying.number)
+            call.holder, call.control = holder, control
             carrying.request, carrying.received_bytes = call.request, len(call.body)
             # What was decided for the same metadata stands, where nothing else has run since.
             still = choice if begun.done and call.request is request else None
-            run = partial(self._run, call, carrying, still)
-            answered = await (self._cache.through(call, carrying, run) if self._cache.covers(call) else run())
+            if self.cache.covers(call):
+                answered = await self.cache.through(call, carrying, still, partial(self._run, call, carrying))
+            else:
+                answered = await self._run(call, carrying, still)
         except BaseException as error:
             self._ended(carrying, None, error)
             raise
@@ -130,6 +142,27 @@ class Caller:
         opened = self._accounts.open(call, carrying)
         carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
         return await self.attempts.carry(call, carrying, hold, still)
+
+    async def beside(self, request: Request, received: Received, shut: Sequence[int], timeout_s: float) -> Answered:
+        """Carry a call that this place itself makes on behalf of a tenant's, on none of the deployments that are `shut`.
+
+        It is decided, counted in the tenant's limits, settled and written down as any; it is tried once, and not kept.
+        Raises Trouble, Lost or TimeoutError.
+        """
+        carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us())
+        answered = None
+        try:
+            call = received.carried(request, (), carrying.number)
+            carrying.request = call.request
+            opened = self._accounts.open(call, carrying)
+            carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
+            answered = await self.attempts.once(call, carrying, hold, shut, timeout_s)
+            carrying.usage = answered.answer.usage
+        except BaseException as error:
+            self._ended(carrying, None, error)
+            raise
+        self._ended(carrying, answered, None)
+        return answered
 
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
         """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from infercast.policies.model import Request
 
@@ -10,6 +11,21 @@ from ..errors import Gone, Kind, Trouble
 from ..runtime.host import Answer
 from . import clock
 from .ports import Hold, Journal, Lost
+
+
+class Freshness(NamedTuple):
+    """What the cache of an entry says of an answer: a hit, an answer to a similar question, or one that was just made.
+
+    `age_s` is how long ago it was made, `lifetime_s` how long it is kept in all; 0 where it is not.
+    """
+
+    how: Literal["hit", "similar", "miss"]
+    age_s: int = 0
+    lifetime_s: int = 0
+
+
+CACHED = {"hit": "exact", "similar": "similar", "miss": None}
+"""What the journal says of them."""
 
 
 @dataclass(slots=True)
@@ -25,6 +41,8 @@ class Answered:
     expected_us: list[int]
     """p50, p90, p95 and p99 of what the last attempt was expected to take, and what it took."""
     ran_us: int
+    freshness: Freshness | None = None
+    """What the entry's cache says of it, where the tenant has one. A kept answer took no attempts and costs nothing."""
 
 
 @dataclass(slots=True)
@@ -49,6 +67,8 @@ def write(
     request = carrying.request
     kind, reason = ending(error)
     usage = carrying.usage
+    cached = CACHED[answered.freshness.how] if answered and answered.freshness else None
+    ran = None if cached else answered
     journal.write(
         "call",
         number=carrying.number,
@@ -66,10 +86,11 @@ def write(
         deployment=answered.deployment if answered else None,
         decision=answered.decision_id if answered else None,
         cost_usd=answered.cost_usd if answered else 0.0,
-        expected_us=answered.expected_us if answered else None,
-        ran_us=answered.ran_us if answered else None,
-        at_site_us=answered.answer.at_site_us if answered else None,
-        service_us=answered.answer.service_us if answered else None,
+        cached=cached,
+        expected_us=ran.expected_us if ran else None,
+        ran_us=ran.ran_us if ran else None,
+        at_site_us=ran.answer.at_site_us if ran else None,
+        service_us=ran.answer.service_us if ran else None,
         tokens=list(usage) if usage else None,
         attempts=carrying.attempts,
         took_us=clock.now_us() - carrying.began_us,

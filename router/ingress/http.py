@@ -50,6 +50,8 @@ class Ask:
     """Whether more of the body may be on its way."""
     call_id: str = ""
     """The call's id where its body names one."""
+    holder: str = ""
+    """A digest of the key, once that is known."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value, None where it is missing."""

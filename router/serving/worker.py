@@ -23,6 +23,8 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Rule
 from infercast.policies.snapshot import Report, Snapshot
 
+from ..cache.answers import AnswerCache
+from ..cache.embedding import Embedding
 from ..conduct.caller import Caller
 from ..conduct.ports import Lost
 from ..conduct.recorder import Recorder
@@ -89,6 +91,8 @@ class SiteWorker(Visitors):
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
         self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        embedding = Embedding(site, fleet, self._caller.beside)
+        self._caller.cache = self._answers = AnswerCache(self._caller.deciding, embedding=embedding)
         self._caller.install(engine, shadow)
         self._ingress = Ingress(
             self._caller, self._keys, self._journal, self._signals, emulate, BoardOffice(board, self._here), cluster
@@ -192,6 +196,7 @@ class SiteWorker(Visitors):
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
             self._journal.retry()  # also where nobody calls any more
+            self._answers.sweep()
             await self._runner.probe()
 
     async def ping(self) -> bool:

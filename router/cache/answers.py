@@ -212,8 +212,9 @@ class AnswerCache:
         if answered is not None:
             until_us = clock.now_us() - kept.made_us + standing.until_us
             lifetime_us = min(kept.lifetime_us, standing.lifetime_us, until_us)
-            alike = {"similar": similar, "beside_bytes": 0, "lifetime_us": lifetime_us}
-            self.store.put(replace(kept, key=key, request=call.request, **alike))
+            alias = replace(kept, key=key, request=call.request, similar=similar, beside_bytes=0)
+            alias.lifetime_us = lifetime_us
+            self.store.put(alias)
         return answered
 
 

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test fuzz abuse lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
+.PHONY: help setup models up down demo test fuzz abuse trouble lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ fuzz: $(STAMP)   ## Property tests and fuzzed loaders, ROUNDS=3 times with more 
 abuse: setup     ## Abuse the front door: ten thousand connections, schemathesis, fuzzed parsers, the running system
 	@INFERCAST_CONNECTIONS=10000 INFERCAST_SCHEMATHESIS=30 $(BIN)/python -m pytest tests/abuse tests/cluster/test_x_abuse.py --timeout 1200
 	@INFERCAST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/abuse/test_parsers.py --timeout 1200
+
+trouble: setup   ## Real faults upon one running system: SEED=7 repeats a run, TROUBLE_S=120 is how long it is troubled at random
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	echo "SEED=$$seed (again: make trouble SEED=$$seed)"; \
+	SEED=$$seed INFERCAST_TROUBLE_S=$(or $(TROUBLE_S),120) $(BIN)/python -m pytest tests/trouble --timeout 1200 || \
+		{ echo "again: make trouble SEED=$$seed"; exit 1; }
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -20,6 +20,8 @@ class Watched:
         self._stream = stream
         self._end: End | None = end
         self.usage: Usage | None = None
+        self.events = 0
+        """How many have come, what was used aside."""
 
     def __aiter__(self) -> Self:
         return self
@@ -35,6 +37,8 @@ class Watched:
             raise
         if isinstance(event, Usage):
             self.usage = event
+        else:
+            self.events += 1
         return event
 
     async def aclose(self) -> None:

@@ -10,15 +10,16 @@ from dataclasses import replace
 from infercast.policies.estimates import Estimates
 from infercast.policies.model import Choice
 from infercast.policies.patience import NOTHING_BEHIND, PATIENCE_FLOOR_US, patience_us
+from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S, usd
 
 from ..api import Api
 from ..errors import Kind, Trouble
 from . import clock
 from .deciding import Deciding
-from .endings import Answered, Carrying
+from .endings import Answered, Carrying, Stake
 from .ports import Carried, Hold, Lost, Runner, lost_in
-from .troubles import no_room, too_late
+from .troubles import no_room, too_late, within
 
 TEXTS = (Api.CHAT, Api.COMPLETION)
 
@@ -30,6 +31,7 @@ class Attempts:
         self._deciding = deciding
         self._estimates = estimates
         self.runner = runner
+        self.prices = Prices(deciding.fleet)
 
     async def carry(self, call: Carried, carrying: Carrying, hold: Hold, still: Choice | None) -> Answered:
         """Carry a call until it is answered; `still` is what a decision on it, made just now, would say. Raises Trouble."""
@@ -47,9 +49,10 @@ class Attempts:
                 choice = still or deciding.choose(call.request, ())
             index = choice.deployment
             deployment = deciding.fleet.deployments[index]
-            reserving = hold.reserve(index, choice.price_nusd[0])
+            stake = self._stake(call, choice)
+            reserving = hold.reserve(stake.aside_nusd)
             if reserving is not None:
-                await reserving
+                await within(reserving, left_us, too_late(limit_us, attempts))
             attempts.append(deployment.id)
             asked = replace(call.request, deadline_us=left_us) if tried else call.request
             decision_id = deciding.record(asked, choice, tried)
@@ -63,7 +66,10 @@ class Attempts:
             sent_us = clock.now_us()
             try:
                 answer = await self.runner.run(index, call, wait_us / US_PER_S)
-            except (Lost, TimeoutError, Trouble) as met:
+            except BaseException as met:
+                carrying.lost(stake, ran=may_have_run(met))
+                if not isinstance(met, (Lost, TimeoutError, Trouble)):
+                    raise
                 error = lost_in(met)
                 if whole_text and isinstance(
                     error, TimeoutError
@@ -79,6 +85,7 @@ class Attempts:
                 if len(tried) > fallbacks_max:
                     raise no_room(full_s, attempts) if full_s else too_late(limit_us, attempts) from None
                 continue
+            carrying.won = stake
             ran_us = clock.now_us() - sent_us
             if whole_text:
                 ran_us -= max(0, answer.at_site_us - answer.service_us)
@@ -93,17 +100,27 @@ class Attempts:
         deciding = self._deciding
         choice = deciding.choose(call.request, shut)
         index = choice.deployment
-        deployment = deciding.fleet.deployments[index]
-        reserving = hold.reserve(index, choice.price_nusd[0])
+        stake = self._stake(call, choice)
+        reserving = hold.reserve(stake.aside_nusd)
         if reserving is not None:
             await reserving
-        carrying.attempts.append(deployment.id)
+        carrying.attempts.append(stake.deployment)
         decision_id = deciding.record(call.request, choice, shut)
         sent_us = clock.now_us()
-        async with asyncio.timeout(timeout_s):
-            answer = await self.runner.run(index, call, timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self.runner.run(index, call, timeout_s)
+        except BaseException as met:
+            carrying.lost(stake, ran=may_have_run(met))
+            raise
+        carrying.won = stake
         facts = (1, usd(choice.price_nusd[0]), deciding.expected_us(choice), clock.now_us() - sent_us)
-        return Answered(answer, deployment.id, deciding.tiers[index], decision_id, *facts)
+        return Answered(answer, stake.deployment, deciding.tiers[index], decision_id, *facts)
+
+    def _stake(self, call: Carried, choice: Choice) -> Stake:
+        index, price_nusd = choice.deployment, choice.price_nusd[0]
+        aside_nusd = self.prices.most_nusd(index, price_nusd, len(call.body), call.tokens_max)
+        return Stake(index, self._deciding.fleet.deployments[index].id, price_nusd, aside_nusd)
 
     def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
         """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.
@@ -125,3 +142,8 @@ class Attempts:
         for other, deployment in enumerate(deciding.fleet.deployments):
             if other == index or (deployment.site == site and site != deciding.entry):
                 deciding.snapshot.distrust(other, clock.now_us())
+
+
+def may_have_run(error: BaseException) -> bool:
+    """Return whether a try that ended so may have run all the same, and is paid for: also one that was cut off under way."""
+    return error.ran if isinstance(error, Lost) else not isinstance(error, Trouble)

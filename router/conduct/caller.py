@@ -17,7 +17,7 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Choice, Request
 from infercast.policies.patience import DEADLINE_DEFAULT_US
 from infercast.policies.snapshot import Snapshot
-from infercast.policies.units import US_PER_S
+from infercast.policies.units import US_PER_S, usd
 
 from ..errors import Kind, Trouble
 from ..streams import Watched
@@ -29,6 +29,7 @@ from .open import KEEPS_NOTHING, SEES_NOTHING, UNLIMITED
 from .ports import Accounts, Cache, Carried, Journal, Lost, Receive, Received, Runner, Sight
 from .prompt import Begun
 from .recorder import Recorder
+from .troubles import too_late, within
 
 
 class Caller:
@@ -47,6 +48,7 @@ class Caller:
         accounts: Accounts = UNLIMITED,
         cache: Cache = KEEPS_NOTHING,
         sight: Sight = SEES_NOTHING,
+        series: str = "",
     ) -> None:
         self.entry = entry
         self.deciding = Deciding(entry, engine, snapshot, recorder)
@@ -56,8 +58,7 @@ class Caller:
         self.cache = cache
         """Answers that were given before; whoever makes one needs `deciding`, and puts it here."""
         self._sight = sight
-        # In a container every process has the same number: what is settled under it must not repeat after a restart.
-        self.series = f"{entry}-{os.getpid()}-{secrets.token_hex(4)}-"
+        self.series = series or series_of(entry)
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
         self._numbers = itertools.count(1)
 
@@ -130,6 +131,7 @@ class Caller:
 
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
+            carrying.events = told.events
             if isinstance(error, Lost) and not error.alive:
                 self.attempts.give_up(self.fleet.deployment_index[answered.deployment])
             self._ended(carrying, answered, error)
@@ -140,7 +142,11 @@ class Caller:
     async def _run(self, call: Carried, carrying: Carrying, still: Choice | None) -> Answered:
         """Carry a call that no kept answer ends, inside its tenant's limits."""
         opened = self._accounts.open(call, carrying)
-        carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
+        if isinstance(opened, Awaitable):
+            limit_us = self.deciding.limit_us(call.request)
+            left_us = limit_us - (clock.now_us() - carrying.began_us)
+            opened = await within(opened, left_us, too_late(limit_us, []))
+        carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 
     async def beside(self, request: Request, received: Received, shut: Sequence[int], timeout_s: float) -> Answered:
@@ -176,7 +182,16 @@ class Caller:
 
     def _ended(self, carrying: Carrying, answered: Answered | None, error: BaseException | None) -> None:
         """Settle a call and write it down, once."""
-        if carrying.hold is not None:
-            carrying.hold.end(answered)
-        write(self._journal, self.entry, carrying, answered, error)
+        cost_nusd = carrying.settle(self.attempts.prices)
+        if answered is not None:
+            answered.cost_usd = usd(cost_nusd)
+        write(self._journal, self.entry, carrying, answered, error, cost_nusd)
         self._sight.ended(carrying, answered, error)
+
+
+def series_of(entry: str) -> str:
+    """Return a new beginning of the numbers that one process settles calls under.
+
+    In a container every process has the same number: what is settled under it must not repeat after a restart.
+    """
+    return f"{entry}-{os.getpid()}-{secrets.token_hex(4)}-"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from infercast.policies.model import Request
+from infercast.policies.prices import Prices
+from infercast.policies.units import usd
 
 from ..api import Usage
 from ..errors import Gone, Kind, Trouble
@@ -38,11 +40,22 @@ class Answered:
     decision_id: str
     attempts: int
     cost_usd: float
+    """What the call has cost in all; as foretold, until the last of a streamed answer has come."""
     expected_us: list[int]
     """p50, p90, p95 and p99 of what the last attempt was expected to take, and what it took."""
     ran_us: int
     freshness: Freshness | None = None
     """What the entry's cache says of it, where the tenant has one. A kept answer took no attempts and costs nothing."""
+
+
+@dataclass(slots=True)
+class Stake:
+    """A try that has been paid for in advance: what it was foretold to cost, and the most that it may."""
+
+    index: int
+    deployment: str
+    price_nusd: int
+    aside_nusd: int
 
 
 @dataclass(slots=True)
@@ -56,14 +69,70 @@ class Carrying:
     received_bytes: int = 0
     attempts: list[str] = field(default_factory=list)
     usage: Usage | None = None
+    events: int = 0
+    """How many events of a streamed answer have been sent on."""
     hold: Hold | None = None
     """What it may use of its tenant's limits, once it has been counted in them."""
+    won: Stake | None = None
+    """The try that brought the answer: none where there is none, or it is one that was kept."""
+    spent: list[tuple[str, int]] = field(default_factory=list)
+    """Each try that was paid for, with its cost in nano-USD: the answer's first, once the call is settled."""
+
+    def lost(self, stake: Stake, *, ran: bool) -> None:
+        """A try brought no answer. One that may have run is paid as foretold; of one that surely did not, all is free again.
+
+        What was set aside is the most that it may cost: less than foretold, where it was to be shorter than is usual.
+        """
+        cost_nusd = min(stake.price_nusd, stake.aside_nusd) if ran else 0
+        if ran:
+            self.spent.append((stake.deployment, cost_nusd))
+        if self.hold is not None:
+            self.hold.lost(stake.aside_nusd, cost_nusd)
+
+    def settle(self, prices: Prices) -> int:
+        """Settle what the call has cost, once it has ended; return that in nano-USD. Must be called once.
+
+        A streamed answer that was cut short says nothing of its tokens: then each of its events counts as one, and
+        four bytes of the body as one of the prompt.
+        """
+        won, usage = self.won, self.usage
+        tokens = None if usage is None else usage.prompt_tokens + usage.completion_tokens
+        if won is not None:
+            if usage is not None:
+                cost_nusd = prices.settled_nusd(won.index, won.price_nusd, *usage)
+            elif self.events:
+                prompt = prompt_tokens(self.received_bytes)
+                tokens = prompt + self.events
+                cost_nusd = prices.settled_nusd(won.index, won.price_nusd, prompt, self.events)
+            else:
+                cost_nusd = min(won.price_nusd, won.aside_nusd)
+            self.spent.insert(0, (won.deployment, cost_nusd))
+        elif not self.spent:
+            tokens = 0
+        total_nusd = sum(cost_nusd for _, cost_nusd in self.spent)
+        if self.hold is not None:
+            self.hold.end(total_nusd, tokens)
+        return total_nusd
+
+
+BYTES_PER_TOKEN = 4
+"""Of a prompt whose tokens nobody has counted: about what English text has in the usual vocabularies."""
+
+
+def prompt_tokens(body_bytes: int) -> int:
+    """Return about how many tokens a body's prompt has."""
+    return -(-body_bytes // BYTES_PER_TOKEN)
 
 
 def write(
-    journal: Journal, entry: str, carrying: Carrying, answered: Answered | None, error: BaseException | None
+    journal: Journal,
+    entry: str,
+    carrying: Carrying,
+    answered: Answered | None,
+    error: BaseException | None,
+    cost_nusd: int,
 ) -> None:
-    """Write down how a call ended."""
+    """Write down how a call ended. `at_s` is when it began: the day and month that its cost belongs to."""
     request = carrying.request
     kind, reason = ending(error)
     usage = carrying.usage
@@ -75,6 +144,7 @@ def write(
         hops=list(carrying.hops),
         settled=not carrying.hops,
         request=request.id,
+        at_s=request.at_s,
         tenant=request.tenant,
         model=request.model,
         entry=entry,
@@ -85,7 +155,8 @@ def write(
         reason=reason,
         deployment=answered.deployment if answered else None,
         decision=answered.decision_id if answered else None,
-        cost_usd=answered.cost_usd if answered else 0.0,
+        cost_usd=usd(cost_nusd),
+        spent=carrying.spent,
         cached=cached,
         expected_us=ran.expected_us if ran else None,
         ran_us=ran.ran_us if ran else None,

@@ -22,10 +22,13 @@ class Unlimited:
         """Return itself."""
         return self
 
-    def reserve(self, index: int, price_nusd: int) -> None:
+    def reserve(self, aside_nusd: int) -> None:
         """Do nothing."""
 
-    def end(self, answered: Answered | None) -> None:
+    def lost(self, aside_nusd: int, cost_nusd: int) -> None:
+        """Do nothing."""
+
+    def end(self, cost_nusd: int, tokens: int | None) -> None:
         """Do nothing."""
 
 

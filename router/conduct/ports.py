@@ -20,10 +20,12 @@ BUSY_S = 1
 class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallback
     """A replica or site could not be reached, or died with the call; the call may be tried elsewhere.
 
-    `alive` says that the site itself is well, so that other calls may go there; `retry_after_s` that it has no room for so long.
+    `alive` says that the site itself is well, so that other calls may go there; `retry_after_s` that it has no room for so long;
+    `ran` that it may have run there all the same: then it is paid for.
     """
 
     alive = False
+    ran = True
     retry_after_s = 0
 
 
@@ -31,6 +33,7 @@ class Passed(Lost):
     """The place answered that it cannot take this call now: it is well, or tells itself that it is not."""
 
     alive = True
+    ran = False
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(str(trouble))
@@ -59,6 +62,8 @@ class Carried:
     """Which clusters it has come through, and under which numbers (see `upstream.hops`)."""
     number: str = ""
     """The number that this cluster settles it under."""
+    tokens_max: int | None = None
+    """Of a text: the most completion tokens that it asks for, over all of its answers; None where it does not say."""
     holder: str = ""
     """A digest of the key that it came with."""
     control: str | None = None
@@ -74,13 +79,14 @@ class Received:
     api: Api = Api.INFER
     stream: bool = False
     request: Request | None = None
+    tokens_max: int | None = None
 
     def carried(self, request: Request, hops: tuple[str, ...] = (), number: str = "") -> Carried:
         """Return the call as it is carried, with the size that it has."""
         told = self.request or request
         if told.payload_bytes != len(self.body):
             told = replace(told, payload_bytes=len(self.body))
-        return Carried(told, self.body, self.header_bytes, self.api, self.stream, hops, number)
+        return Carried(told, self.body, self.header_bytes, self.api, self.stream, hops, number, self.tokens_max)
 
 
 Receive = Callable[[], Coroutine[Any, Any, Received]]
@@ -97,15 +103,23 @@ class Runner(Protocol):
 class Hold(Protocol):
     """What one call may use of its tenant's limits, from when it has been let through until it has ended."""
 
-    def reserve(self, index: int, price_nusd: int) -> Awaitable[None] | None:
-        """Set aside what a try on a deployment is foretold to cost; None when that is done, else it is to be awaited.
+    def reserve(self, aside_nusd: int) -> Awaitable[None] | None:
+        """Set aside the most that a try may cost; None when that is done, else it is to be awaited.
 
-        Raises Trouble(OVER_BUDGET), at once or when awaited, where the money is not there: then that try is not made.
+        Raises Trouble(OVER_BUDGET, or UNAVAILABLE where the ledger is out of reach), at once or when awaited, where the
+        money is not there: then that try is not made.
         """
         ...
 
-    def end(self, answered: "Answered | None") -> None:
-        """Settle what the tries have cost; whatever else was set aside is free again. Called exactly once."""
+    def lost(self, aside_nusd: int, cost_nusd: int) -> None:
+        """A try that was reserved for brought no answer, and cost so much (0 where it surely did not run): the rest is free."""
+        ...
+
+    def end(self, cost_nusd: int, tokens: int | None) -> None:
+        """Settle what the call has cost in all, and its tokens (None: as many as were set aside). Called exactly once.
+
+        Whatever else was set aside is free again.
+        """
         ...
 
 
@@ -120,7 +134,10 @@ class Accounts(Protocol):
         ...
 
     def open(self, call: "Carried", carrying: "Carrying") -> Hold | Awaitable[Hold]:
-        """Count a call in its tenant's limits. Raises Trouble(LIMITED or OVER_BUDGET), at once or when awaited."""
+        """Count a call in its tenant's limits. Raises Trouble(LIMITED, OVER_BUDGET or UNAVAILABLE), at once or when awaited.
+
+        Waits for the ledger no longer than a moment, where it waits at all; whoever cancels it has counted nothing.
+        """
         ...
 
 

@@ -1,9 +1,16 @@
 """The troubles that a call on its way may end in, in words."""
 
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from infercast.policies.engine import Unknown
 from infercast.policies.faults import did_you_mean
+from infercast.policies.units import US_PER_S
 
 from ..errors import Kind, Trouble
+
+T = TypeVar("T")
 
 
 def unknown(error: Unknown) -> Trouble:
@@ -30,3 +37,12 @@ def too_late(limit_us: int, attempts: list[str]) -> Trouble:
     return Trouble(
         Kind.DEADLINE, f"no answer within {limit_us / 1000:.0f} ms; tried {tried}", "the call may be repeated"
     )
+
+
+async def within(waiting: Awaitable[T], left_us: int, late: Trouble) -> T:
+    """Wait for something as long as time is left. Raises `late` then."""
+    try:
+        async with asyncio.timeout(max(0, left_us) / US_PER_S):
+            return await waiting
+    except TimeoutError:
+        raise late from None

@@ -18,7 +18,7 @@ from ..streams import begun
 from . import hops
 from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, usage_in
 from .standing import Standing
-from .statuses import Broken, Declined, Full, Misset, judge
+from .statuses import Broken, Declined, Full, Misset, Unreached, judge
 from .streaming import Streamed
 from .target import Target, name_of, target_of
 
@@ -72,7 +72,7 @@ class Upstreams:
         said = str(error) if isinstance(error, Lost) else f"{standing.site}: {error}"
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             standing.lives = False
-            return Lost(said)
+            return Unreached(said)
         return Lost(said) if standing.broke() else Broken(said)
 
     def _renew(self, target: Target) -> None:

@@ -20,22 +20,31 @@ class Full(Lost):
     """The upstream has no room; it says when to come back, or nothing of it."""
 
     alive = True
+    ran = False
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
+class Unreached(Lost):
+    """No connection to the upstream was to be had: nothing of the call is there."""
+
+    ran = False
+
+
 class Misset(Lost):
     """The upstream cannot be called as the fleet file says."""
 
     alive = True
+    ran = False
 
 
 class Declined(Lost):
     """A peer's own policy says no, or all that it has is busy elsewhere: it is well, and not for this call."""
 
     alive = True
+    ran = False
 
 
 class Broken(Lost):

@@ -11,6 +11,7 @@ from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Request
 from infercast.policies.patience import DEADLINE_DEFAULT_US
+from infercast.policies.units import usd
 from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
 from tests.laws.oracle import may_enter, may_run
@@ -19,6 +20,8 @@ from tests.router.fakes import Clock, Scene, ask, example_engine, scene
 
 WORDS = ["ok", "lost", "hang", "trouble", "fault", "broken", "cancelled", "saturated", "unavailable"]
 LOSSES = ("lost", "hang", "saturated", "unavailable")
+PAID = ("lost", "hang", "broken", "cancelled")
+"""What a try may end in that has perhaps run: the place said nothing of it."""
 scripts = st.lists(st.sampled_from([*WORDS, "lost", "lost", "hang"]), max_size=9)
 # How much of its patience a lost attempt takes: nothing, some, nearly all of it.
 slowness = st.sampled_from([0, 0, 300, 990, 1000])
@@ -56,18 +59,29 @@ def ended(at: Scene, error: BaseException | None) -> None:
     assert line["kind"] == "call"
     assert line["attempts"] == at.runner.tried
     assert at.body.reads == int(bool(at.runner.tried) or line["received_bytes"] > 0)
+    paid_for(at, line)
     if error is None:
         assert (line["outcome"], line["reason"]) == ("answered", "")
         assert line["deployment"] == at.runner.tried[-1]
         return
     assert line["deployment"] is None
-    assert line["cost_usd"] == 0.0
     if not isinstance(error, Trouble):
         expected = ("failed", "cancelled" if isinstance(error, asyncio.CancelledError) else "fault")
     else:
         ours = error.kind in (Kind.FAULT, Kind.DEADLINE)
         expected = ("failed" if ours else "refused", str(error.kind))
     assert (line["outcome"], line["reason"]) == expected
+
+
+def paid_for(at: Scene, line: dict[str, Any]) -> None:
+    """Each try that may have run is paid for once, the answer first; what surely did not run costs nothing."""
+    script = at.runner.script
+    words = [script[turn] if turn < len(script) else "ok" for turn in range(len(at.runner.tried))]
+    tries = list(zip(words, at.runner.tried, strict=True))
+    answer = [place for word, place in tries if word == "ok"]
+    assert [place for place, _ in line["spent"]] == [*answer, *(place for word, place in tries if word in PAID)]
+    assert line["cost_usd"] == usd(sum(cost_nusd for _, cost_nusd in line["spent"]))
+    assert all(cost_nusd >= 0 for _, cost_nusd in line["spent"])
 
 
 def in_time(at: Scene, clock: Clock, request: Request) -> None:

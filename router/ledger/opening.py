@@ -1,0 +1,144 @@
+"""Opening a ledger by its URL: `sqlite:////var/lib/infercast/ledger.db`, `postgresql://user@host/infercast`.
+
+Whatever is wrong with it is one fault, said before anything else starts, and nothing is left half made. A password is in none.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, create_engine, insert, inspect, make_url, select, update
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from infercast.policies.faults import BadInput, Fault
+
+from .dialects import BUSY_S, follow_sqlite
+from .store import SqlStore
+from .tables import METADATA, SCHEMA, SCHEMAS
+
+FILE = "ledger.db"
+"""The ledger of a state folder that was given no other."""
+OPTION = "--ledger"
+CONNECT_S = 5
+POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
+KINDS = "sqlite:///path/to/ledger.db or postgresql://user@host/database"
+
+
+def ledger_url(state: Path) -> str:
+    """Return the URL of a state folder's own ledger."""
+    return f"sqlite:///{quote(str(state.resolve() / FILE))}"
+
+
+def open_store(url: str, *, write: bool = True) -> SqlStore:
+    """Open a ledger, and make its tables where there are none. With `write` False it is only read, and must be there.
+
+    Raises BadInput for a URL that means no ledger, one that cannot be reached or written, or one of a newer infercast.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise _fault("the ledger's URL", "cannot be read", KINDS) from error
+    if parsed.drivername == "sqlite":
+        return _open_sqlite(parsed, write)
+    if parsed.drivername in POSTGRES:
+        return _open_postgres(parsed, write)
+    raise _fault("the ledger's URL", f"no ledger is kept in {parsed.drivername!r}", KINDS)
+
+
+def shown(url: URL) -> str:
+    """Return a URL as people and logs may see it: its password left out, and its options, which may hold one."""
+    return url.set(query={}, password=None).render_as_string()
+
+
+def _open_sqlite(url: URL, write: bool) -> SqlStore:
+    if not url.database or url.database == ":memory:" or url.query:
+        raise _fault(shown(url), "names no file", KINDS)
+    path = Path(url.database)
+    if not write and not path.is_file():
+        raise _fault(str(path), "no ledger is here", "`infercast up` makes one")
+    made = write and _make_private(path)
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_S})
+    follow_sqlite(engine, reads_only=not write)
+    store = SqlStore(engine, str(path))
+    try:
+        _look(store, write, "make it writable for the user that infercast runs as, or give another --ledger")
+    except BaseException:
+        store.close()
+        if made:
+            for name in ("", "-wal", "-shm"):
+                path.with_name(path.name + name).unlink(missing_ok=True)
+        raise
+    return store
+
+
+def _make_private(path: Path) -> bool:
+    """Make an empty file that only its owner can read, unless there is one. Raises BadInput."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _fault(str(path), f"cannot be made: {error.strerror}", "give a file in a folder that is there") from error
+
+
+def _open_postgres(url: URL, write: bool) -> SqlStore:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        said = "no driver for Postgres is installed"
+        raise _fault(shown(url), said, "pip install 'infercast[postgres]'") from error
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,  # a server that was started anew is one failed look, not a failed transaction
+        connect_args={
+            "connect_timeout": CONNECT_S,
+            "application_name": "infercast",
+            "options": f"-c statement_timeout={int(BUSY_S * 1000)}",
+        },
+    )
+    store = SqlStore(engine, shown(url))
+    try:
+        _look(store, write, "check that the server runs, and the user, the database and their rights")
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _look(store: SqlStore, write: bool, remedy: str) -> None:
+    """See that a store can be used, and make its tables in one transaction, if it may. Raises BadInput."""
+    try:
+        version = store.write(_version_made) if write else store.read(_version)
+    except OSError as error:
+        said = str(error.__cause__.orig).strip() if isinstance(error.__cause__, DBAPIError) else str(error)
+        raise _fault(store.name, f"cannot be opened: {said}", remedy) from error
+    except DBAPIError as error:
+        raise _fault(store.name, f"cannot be used: {str(error.orig).strip()}", remedy) from error
+    if version == 0:
+        raise _fault(store.name, "is no ledger", "`infercast up --ledger` makes one of an empty database")
+    if version > SCHEMA:
+        said = f"was written by a newer infercast (tables of version {version}; this one knows {SCHEMA})"
+        raise _fault(store.name, said, "use that one")
+
+
+def _version(db: Connection) -> int:
+    if not inspect(db).has_table(SCHEMAS.name):
+        return 0
+    return db.execute(select(SCHEMAS.c.version)).scalar_one_or_none() or 0
+
+
+def _version_made(db: Connection) -> int:
+    """Return the version of the tables, which are made where there are none. Two who open at once make them once."""
+    if db.dialect.name == "postgresql":
+        db.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('infercast schema', 0))")
+    if version := _version(db):
+        db.execute(update(SCHEMAS).values(version=SCHEMAS.c.version))  # says whether it may be written at all
+        return version
+    METADATA.create_all(db)
+    db.execute(insert(SCHEMAS).values(version=SCHEMA))
+    return SCHEMA
+
+
+def _fault(what: str, message: str, remedy: str) -> BadInput:
+    return BadInput([Fault(what, 0, OPTION, message, remedy)])

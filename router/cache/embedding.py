@@ -31,7 +31,7 @@ class Beside(Protocol):
     def __call__(
         self, request: Any, received: Received, shut: Sequence[int], timeout_s: float
     ) -> Coroutine[Any, Any, Answered]:
-        """Return its answer. Raises Trouble, Lost or TimeoutError."""
+        """Return its answer. Raises Trouble or Lost."""
         ...
 
 
@@ -62,7 +62,7 @@ class Embedding:
         )
         try:
             answered = await self._beside(request, Received(body, api=Api.EMBEDDING), self._elsewhere, TIMEOUT_S)
-        except (Trouble, Lost, TimeoutError):
+        except (Trouble, Lost):
             return None
         return _read(answered)
 

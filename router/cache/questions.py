@@ -15,6 +15,7 @@ from ..api import Api
 from ..conduct.ports import Carried
 from ..errors import Trouble
 from ..oip import blob_of, header_of, infer_of
+from ..openai.fields import read_object
 from ..runtime.session import DATATYPES
 
 BODY_BYTES_MAX = 256 * 1024
@@ -107,7 +108,7 @@ def _beside(of: dict[str, Any], read: tuple[str, ...], travels: str) -> dict[str
 
 
 def _openai(call: Carried) -> Question:
-    value = orjson.loads(call.body)
+    value = read_object(call.body)
     meant = {name: one for name, one in value.items() if one is not None and name not in UNMEANT}
     messages = meant.get("messages")
     if isinstance(messages, list):

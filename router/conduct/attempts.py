@@ -3,7 +3,6 @@
 So a fallback can go nowhere that the policy does not allow.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -108,8 +107,7 @@ class Attempts:
         decision_id = deciding.record(call.request, choice, shut)
         sent_us = clock.now_us()
         try:
-            async with asyncio.timeout(timeout_s):
-                answer = await self.runner.run(index, call, timeout_s)
+            answer = await self.runner.run(index, call, timeout_s)
         except BaseException as met:
             carrying.lost(stake, ran=may_have_run(met))
             raise

@@ -153,21 +153,30 @@ class Caller:
         """Carry a call that this place itself makes on behalf of a tenant's, on none of the deployments that are `shut`.
 
         It is decided, counted in the tenant's limits, settled and written down as any; it is tried once, and not kept.
-        Raises Trouble, Lost or TimeoutError.
+        Raises Trouble or Lost.
         """
         carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us())
-        answered = None
         try:
-            call = received.carried(request, (), carrying.number)
-            carrying.request = call.request
-            opened = self._accounts.open(call, carrying)
-            carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
-            answered = await self.attempts.once(call, carrying, hold, shut, timeout_s)
-            carrying.usage = answered.answer.usage
+            try:
+                async with asyncio.timeout(timeout_s):
+                    answered = await self._once(request, received, carrying, shut, timeout_s)
+            except TimeoutError:
+                raise too_late(int(timeout_s * US_PER_S), carrying.attempts) from None
         except BaseException as error:
             self._ended(carrying, None, error)
             raise
         self._ended(carrying, answered, None)
+        return answered
+
+    async def _once(
+        self, request: Request, received: Received, carrying: Carrying, shut: Sequence[int], timeout_s: float
+    ) -> Answered:
+        call = received.carried(request, (), carrying.number)
+        carrying.request, carrying.received_bytes = call.request, len(call.body)
+        opened = self._accounts.open(call, carrying)
+        carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
+        answered = await self.attempts.once(call, carrying, hold, shut, timeout_s)
+        carrying.usage = answered.answer.usage
         return answered
 
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:

@@ -15,6 +15,7 @@ from infercast.commands import (
     sim,
     sim_calibrate,
     sim_sweep,
+    usage,
 )
 from infercast.commands.app import app
 
@@ -35,6 +36,7 @@ __all__ = [
     "sim",
     "sim_calibrate",
     "sim_sweep",
+    "usage",
 ]
 
 

@@ -24,6 +24,8 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
+from infercast.router.ledger import opening
+from infercast.router.ledger.retiring import retire
 from infercast.router.processes import alive, end_run, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
@@ -84,10 +86,11 @@ def start(
     step: Callable[[str], None],
     grpc_port: int = 0,
     tls: TlsFiles | None = None,
+    ledger: str = "",
 ) -> Running:
     """Start a system and wait until it answers. Raises BadInput, with nothing left running, when it cannot.
 
-    `grpc_port` 0 means any that is free.
+    `grpc_port` 0 means any that is free; `ledger` is the URL of what its calls are booked in, its own file if empty.
     """
     if tls is not None:
         read_certificate(tls)
@@ -100,7 +103,12 @@ def start(
     _check_port(port, "--port")
     if grpc_port:
         _check_port(grpc_port, "--grpc-port")
+    ledger = opening.absolute(ledger)
+    if ledger:
+        opening.open_store(ledger).close()
     prepare(state, fleet, policies)
+    ledger = ledger or opening.ledger_url(state)
+    _retire(state, ledger)
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
     (state / "progress.jsonl").unlink(missing_ok=True)
@@ -121,7 +129,7 @@ def start(
             stderr=log,
             start_new_session=True,
             cwd=state,
-            env={**os.environ, "INFERCAST_RUN": run_id},
+            env={**os.environ, "INFERCAST_RUN": run_id, opening.ENVIRONMENT: ledger},
         )
     try:
         _wait_ready(state, process, step)
@@ -201,9 +209,17 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
     for folder in (state, state / "journal", state / "devices"):
         folder.mkdir(parents=True, exist_ok=True)
     cluster_id(state)
-    for old in (state / "journal").glob("*.jsonl"):
-        old.unlink()
     issue_missing(state, fleet, policies)
+
+
+def _retire(state: Path, ledger: str) -> None:
+    """Take over into a ledger what an earlier run has left, and clear its journals away. Raises BadInput."""
+    store = opening.open_store(ledger)
+    try:
+        retire(state / "journal", store)
+        opening.note(state, ledger)
+    finally:
+        store.close()
 
 
 def secret_of(state: Path, key_id: str) -> str:

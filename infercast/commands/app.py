@@ -36,6 +36,17 @@ StatePath = Annotated[
     Path, typer.Option("--state", help="Folder of the running system's state.", envvar="INFERCAST_STATE")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+LedgerUrl = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        help="Where calls are booked: sqlite:///FILE or postgresql://USER@HOST/DATABASE; STATE/ledger.db if left out. "
+        "One with a password belongs into the environment: a command line is anybody's to read.",
+        envvar="INFERCAST_LEDGER",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
 FLEET = Path("cluster.yaml")
 POLICIES = Path("policies/tenants")
 STATE = Path(".infercast")

@@ -75,8 +75,8 @@ def list_decisions(
     _say_rest(listing)
 
 
-def since_s(text: str, now_s: float) -> int:
-    """Return the instant that `--since` means, s since 1970 UTC. Raises BadInput."""
+def since_s(text: str, now_s: float, option: str = "--since") -> int:
+    """Return the instant that an option means, s since 1970 UTC. Raises BadInput."""
     number, unit = text[:-1], text[-1:]
     try:
         if unit in _UNITS_S and number.isascii() and number.isdigit():
@@ -85,7 +85,7 @@ def since_s(text: str, now_s: float) -> int:
         return int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError) as error:
         remedy = "90s, 15m, 6h, 7d, 2026-01-31 or 2026-01-31T12:00"
-        raise BadInput([Fault("command line", 0, "--since", f"{text!r} is no time", remedy)]) from error
+        raise BadInput([Fault("command line", 0, option, f"{text!r} is no time", remedy)]) from error
 
 
 def _time(at_s: int) -> str:

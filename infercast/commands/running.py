@@ -18,7 +18,21 @@ from infercast.router.followed import CERTIFICATE_TOLD, IN_FORCE
 from infercast.router.key_changes import read_credentials
 from infercast.router.serving.certificate import TlsFiles
 
-from .app import FLEET, POLICIES, STATE, AsJson, FleetPath, PoliciesPath, StatePath, app, err, out, print_json, refusing
+from .app import (
+    FLEET,
+    POLICIES,
+    STATE,
+    AsJson,
+    FleetPath,
+    LedgerUrl,
+    PoliciesPath,
+    StatePath,
+    app,
+    err,
+    out,
+    print_json,
+    refusing,
+)
 
 GrpcPort = Annotated[
     int, typer.Option("--grpc-port", help="Where they are reached by gRPC, on loopback.", min=1, max=65535)
@@ -49,6 +63,7 @@ def up(
     grpc_port: GrpcPort = 8001,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    ledger: LedgerUrl = "",
 ) -> None:
     """Start the whole fleet on this machine: one raylet per edge and cloud site, one agent per device site.
 
@@ -56,7 +71,7 @@ def up(
     issued for this state folder stay; what is missing is issued.
     """
     with refusing():
-        running = start_with_progress(fleet, policies, state, port, grpc_port, _tls(tls_cert, tls_key))
+        running = start_with_progress(fleet, policies, state, port, grpc_port, _tls(tls_cert, tls_key), ledger)
     out.print(f"[green]✓[/] up at {running.url}/SITE/v2 (distances between sites are emulated)", highlight=False)
     grpc = f"127.0.0.1:{running.grpc_port}"
     out.print(f"  gRPC at {grpc}, the site in the metadata: `application: SITE`", highlight=False)
@@ -83,6 +98,7 @@ def start_with_progress(
     port: int,
     grpc_port: int = 0,
     tls: TlsFiles | None = None,
+    ledger: str = "",
 ) -> system.Running:
     """Start a system, saying on standard error what it is at."""
     with err.status("starting…") as status:
@@ -92,7 +108,7 @@ def start_with_progress(
             if not err.is_terminal:
                 err.print(f"starting: {name}", highlight=False)
 
-        return system.start(fleet, policies, state, port, step, grpc_port, tls)
+        return system.start(fleet, policies, state, port, step, grpc_port, tls, ledger)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from functools import partial
 from infercast.policies.engine import Engine
 from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Choice, Request
+from infercast.policies.model import Choice, Request, Tier
 from infercast.policies.patience import DEADLINE_DEFAULT_US
 from infercast.policies.snapshot import Snapshot
 from infercast.policies.units import US_PER_S, usd
@@ -51,6 +51,7 @@ class Caller:
         series: str = "",
     ) -> None:
         self.entry = entry
+        self._at_device = engine.fleet.site_by_id[entry].tier is Tier.DEVICE
         self.deciding = Deciding(entry, engine, snapshot, recorder)
         self.attempts = Attempts(self.deciding, estimates, runner)
         self._journal = journal
@@ -194,7 +195,7 @@ class Caller:
         cost_nusd = carrying.settle(self.attempts.prices)
         if answered is not None:
             answered.cost_usd = usd(cost_nusd)
-        write(self._journal, self.entry, carrying, answered, error, cost_nusd)
+        write(self._journal, self.entry, carrying, answered, error, cost_nusd, device=self._at_device)
         self._sight.ended(carrying, answered, error)
 
 

@@ -131,8 +131,13 @@ def write(
     answered: Answered | None,
     error: BaseException | None,
     cost_nusd: int,
+    *,
+    device: bool,
 ) -> None:
-    """Write down how a call ended. `at_s` is when it began: the day and month that its cost belongs to."""
+    """Write down how a call ended. `at_s` is when it began: the day and month that its cost belongs to.
+
+    `device` says that it was carried on a device: tries that went to a site's ingress are settled there.
+    """
     request = carrying.request
     kind, reason = ending(error)
     usage = carrying.usage
@@ -143,6 +148,7 @@ def write(
         number=carrying.number,
         hops=list(carrying.hops),
         settled=not carrying.hops,
+        device=device,
         request=request.id,
         at_s=request.at_s,
         tenant=request.tenant,

@@ -12,13 +12,18 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from infercast.policies.faults import BadInput, Fault
 
+from ..keys import write_private
 from .dialects import BUSY_S, follow_sqlite
 from .store import SqlStore
 from .tables import METADATA, SCHEMA, SCHEMAS
 
 FILE = "ledger.db"
 """The ledger of a state folder that was given no other."""
+NOTED = "ledger.url"
+"""The file in a state folder that says where its ledger is."""
 OPTION = "--ledger"
+ENVIRONMENT = "INFERCAST_LEDGER"
+"""The environment variable that a URL with a password is given in: command lines are anybody's to read."""
 CONNECT_S = 5
 POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 KINDS = "sqlite:///path/to/ledger.db or postgresql://user@host/database"
@@ -27,6 +32,32 @@ KINDS = "sqlite:///path/to/ledger.db or postgresql://user@host/database"
 def ledger_url(state: Path) -> str:
     """Return the URL of a state folder's own ledger."""
     return f"sqlite:///{quote(str(state.resolve() / FILE))}"
+
+
+def absolute(url: str) -> str:
+    """Return a URL that means the same ledger in whichever folder a process runs. One that cannot be read stays as it is."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return url
+    if parsed.drivername != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return url
+    return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
+
+
+def note(state: Path, url: str) -> None:
+    """Remember which ledger a state folder's calls are booked in, for who looks later. A password is not kept."""
+    parsed = make_url(url)
+    options = {name: value for name, value in parsed.query.items() if "password" not in name}
+    write_private(state / NOTED, parsed.set(password=None, query=options).render_as_string() + "\n")
+
+
+def noted(state: Path) -> str:
+    """Return the URL of a state folder's ledger: the one that its calls were booked in last, else its own."""
+    try:
+        return (state / NOTED).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ledger_url(state)
 
 
 def open_store(url: str, *, write: bool = True) -> SqlStore:
@@ -113,8 +144,6 @@ def _look(store: SqlStore, write: bool, remedy: str) -> None:
     except OSError as error:
         said = str(error.__cause__.orig).strip() if isinstance(error.__cause__, DBAPIError) else str(error)
         raise _fault(store.name, f"cannot be opened: {said}", remedy) from error
-    except DBAPIError as error:
-        raise _fault(store.name, f"cannot be used: {str(error.orig).strip()}", remedy) from error
     if version == 0:
         raise _fault(store.name, "is no ledger", "`infercast up --ledger` makes one of an empty database")
     if version > SCHEMA:

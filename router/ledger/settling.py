@@ -34,6 +34,9 @@ def book(db: Connection, journal: str, entries: Sequence[Entry], reserved: Seque
     _sum_up(db, new)
     ended = {entry.number for entry in entries}
     began = [one for one in reserved if one.number not in ended]
+    if began:  # an end may stand in a file that was settled before: journals are moved and copied
+        over = {number for number, _ in _states(db, {one.number for one in began})}
+        began = [one for one in began if one.number not in over]
     if began:
         rows = [{**one._asdict(), "journal": journal} for one in began]
         db.execute(upsert(db, RESERVED).on_conflict_do_nothing(), rows)

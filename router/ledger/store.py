@@ -1,12 +1,13 @@
 """The ledger's store on SQL: SQLite or Postgres, the same statements in both."""
 
 import errno
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from . import leasing, settling
@@ -76,8 +77,15 @@ class SqlStore:
     def flush(self) -> None:
         """Bring all that was committed to the disk, so that a power cut cannot undo it. Raises OSError."""
         if self._engine.dialect.name == "sqlite":
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-                _reaching(self.name, lambda: db.exec_driver_sql("PRAGMA wal_checkpoint(FULL)").fetchall())
+            connection = self._engine.raw_connection()  # in no transaction
+            try:
+                ((busy, *_),) = connection.cursor().execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+            except sqlite3.Error as error:
+                raise OSError(errno.EIO, f"the ledger {self.name} cannot be written: {error}") from error
+            finally:
+                connection.close()
+            if busy:
+                raise OSError(errno.EBUSY, f"the ledger {self.name} is in use all the time")
 
     def close(self) -> None:
         """Close all connections."""
@@ -111,13 +119,11 @@ def _reaching(name: str, work: Callable[[], T]) -> T:
     for tries in range(1, TRIES_MAX + 1):
         try:
             return work()
-        except (IntegrityError, ProgrammingError, DataError):
-            raise  # nothing that waiting mends
         except DBAPIError as error:
             if may_be_retried(error.orig) and tries < TRIES_MAX:
                 continue
             code = errno.ENOSPC if is_full(error.orig) else errno.EIO
-            raise OSError(code, f"the ledger {name} is out of reach: {str(error.orig).strip()}") from error
+            raise OSError(code, f"the ledger {name} does not take it: {str(error.orig).strip()}") from error
         except NoConnection as error:
             raise OSError(errno.EIO, f"the ledger {name} is out of reach: {error}") from error
     raise AssertionError

@@ -2,6 +2,8 @@
 
 It also reads the tenants' policies and keys, for all sites alike, and hands a new state of them to each worker that asks
 with an old one. A worker that starts gets the newest from here, never what an earlier one was started with.
+
+And it settles the journals of the state folder into the ledger, those of devices and of dead workers with them.
 """
 
 import asyncio
@@ -24,6 +26,7 @@ from ..key_binding import binding_faults
 from ..key_changes import issue_key, revoke_key, rotate_key
 from ..key_file import KEYS, KeyFile
 from ..keys import Holder, Keys, write_private
+from ..ledger.background import Background
 from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
 from .office import Done
@@ -35,7 +38,7 @@ log = logging.getLogger("infercast.board")
 class Board:
     """Keeps the latest reports of all workers, and the policies and keys in force. Raises BadInput for unreadable ones."""
 
-    def __init__(self, fleet: Fleet, policies: str, state: str) -> None:
+    def __init__(self, fleet: Fleet, policies: str, state: str, ledger: str) -> None:
         self._ledger = Ledger()
         self._fleet = fleet
         self._state = Path(state)
@@ -43,6 +46,7 @@ class Board:
         self._keys = KeyFile(self._state / KEYS)
         self._watching: asyncio.Task[None] | None = None
         self._say()
+        self._settling = Background(self._state / "journal", ledger, stand_by=False)
 
     async def exchange(
         self, source: str, reports: dict[str, Report], policies: str, keys: str

@@ -60,8 +60,16 @@ class Cluster:
     """The running cluster of one fleet."""
 
     def __init__(
-        self, fleet: Fleet, policies: Path, state: Path, temp: Path, run_id: str, tls: TlsFiles | None = None
+        self,
+        fleet: Fleet,
+        policies: Path,
+        state: Path,
+        temp: Path,
+        run_id: str,
+        ledger: str,
+        tls: TlsFiles | None = None,
     ) -> None:
+        self._ledger = ledger
         self._fleet = fleet
         self._policies = policies.resolve()
         self._state = state.resolve()
@@ -129,7 +137,7 @@ class Cluster:
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board = Board.options(scheduling_strategy=here, max_restarts=-1).remote(  # type: ignore[attr-defined]
-            self._fleet, str(self._policies), str(self._state)
+            self._fleet, str(self._policies), str(self._state), self._ledger
         )
         targets = [
             serve.RunTarget(
@@ -175,7 +183,7 @@ class Cluster:
             num_replicas=1,
             max_ongoing_requests=10_000,
             ray_actor_options={"num_cpus": 1, **here},
-        ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate)
+        ).bind(site.id, self._fleet, self._board, own, str(self._state), emulate, self._ledger)
 
     @property
     def address(self) -> str:

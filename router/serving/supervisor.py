@@ -26,6 +26,8 @@ from infercast.policies.policy_file import load_policies
 
 from ..followed import CERTIFICATE_TOLD, WATCH_S
 from ..keys import write_private
+from ..ledger.opening import ENVIRONMENT, ledger_url
+from ..ledger.retiring import settle_left
 from ..processes import end_run
 from .certificate import KeptCertificate, TlsFiles
 from .cluster import Cluster, free_ports
@@ -54,7 +56,8 @@ def main() -> None:
         signal.signal(name, _stop)
     tls = TlsFiles(given.tls_cert, given.tls_key) if given.tls_cert else None
     ports = (given.port, given.grpc_port)
-    run = Run(given.fleet, given.policies, given.state, ports, given.run, given.temp, tls)
+    ledger = os.environ.get(ENVIRONMENT) or ledger_url(given.state)
+    run = Run(given.fleet, given.policies, given.state, ports, given.run, given.temp, tls, ledger)
     code = 0
     try:
         run.start()
@@ -89,7 +92,9 @@ class Run:
         run_id: str,
         temp: Path,
         tls: TlsFiles | None,
+        ledger: str,
     ) -> None:
+        self._ledger = ledger
         self._fleet_path, self._policies_path = fleet, policies
         self._state = state
         self._port, self._grpc_port = ports
@@ -114,7 +119,8 @@ class Run:
         self.say("start", "the engine's kernel")
         # Compiled here once, the first time on a machine, so that the workers find it in the cache.
         Engine(fleet, policies).warm(fleet.sites[0].id, [fleet.sites[0].id])
-        self._cluster = Cluster(fleet, self._policies_path, self._state, self._temp, self._run_id, self._tls)
+        places = (self._policies_path, self._state, self._temp)
+        self._cluster = Cluster(fleet, *places, self._run_id, self._ledger, self._tls)
         self._cluster.start(self._port, self._grpc_port, emulate=True, progress=lambda step: self.say("start", step))
         if self._cluster.certificate is not None:
             threading.Thread(target=self._keep_certificate, args=[self._cluster.certificate], daemon=True).start()
@@ -206,6 +212,8 @@ class Run:
         if self._cluster is not None:
             self._cluster.stop()
         end_run(self._run_id, str(self._temp), keep=os.getpid())
+        if self._cluster is not None:
+            settle_left(self._state / "journal", self._ledger)
         for name in ("run.json", CERTIFICATE_TOLD):
             (self._state / name).unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"

@@ -33,6 +33,7 @@ from ..ingress.app import Ingress
 from ..ingress.http import Receive, Scope, Send
 from ..ingress.rpc import Rpc
 from ..keys import Keys
+from ..ledger.background import Background
 from ..policy_folder import Policies
 from ..runtime.host import Host
 from ..signals import EXCHANGE_S, Heard
@@ -65,6 +66,7 @@ class SiteWorker(Visitors):
         own: dict[str, DeploymentHandle],
         state: str,
         emulate: bool,
+        ledger: str,
     ) -> None:
         narrow_replica()
         self._site = site
@@ -100,6 +102,7 @@ class SiteWorker(Visitors):
         self._ingress.proxied = True
         Site.rpc = Rpc(self._ingress.desk)
         self._background: set[asyncio.Task[None]] = set()
+        self._settling = Background(Path(state) / "journal", ledger, stand_by=True)
 
     def __serve_build_asgi_app__(self) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -81,13 +81,16 @@ def clock(rig: Rig) -> Clock:
     return rig.clock
 
 
-@pytest.fixture
-def seed(capfd: pytest.CaptureFixture[str]) -> int:
-    """What random draws begin with, printed: SEED, or a fixed one; `make trouble` sets a new one each time."""
-    found = int(os.environ.get("SEED", FIXED_SEED))
-    with capfd.disabled():
-        print(f"\nSEED={found} (again: make trouble SEED={found})")
-    return found
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """What random draws begin with: SEED, or a fixed one; `make trouble` sets a new one each time."""
+    return int(os.environ.get("SEED", FIXED_SEED))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was drawn from, however it ended."""
+    found = os.environ.get("SEED", FIXED_SEED)
+    terminalreporter.write_line(f"trouble was drawn from SEED={found} (again: make trouble SEED={found})")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class Rig:
     upstreams: dict[str, Service]
     clock: Clock | None
     client: httpx.Client
+    floods: list[Any] = field(default_factory=list)
+    """How the calls of floods ended."""
 
     @classmethod
     def of(cls, running: system.Running, state: Path, upstreams: dict[str, Service], clock: Clock | None,

@@ -1,0 +1,98 @@
+"""Callers of all kinds, faults of all kinds, both drawn from a printed seed: afterwards the books and the laws hold."""
+
+import os
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from infercast.policies.units import nusd
+from tests.trouble import world
+from tests.trouble.callers import Crowd, Ended
+from tests.trouble.faults import Trouble
+from tests.trouble.rig import Raw, Rig
+
+FOR_S = float(os.environ.get("INFERCAST_TROUBLE_S", "45"))
+CALLERS, PAUSE_S = 6, 0.08
+OURS = {200, 402, 403, 429, 503, 504}
+"""How a call of theirs may end, whatever befalls: answered, refused, over a limit, no room or nobody there, too late. Never 500."""
+NOT_OURS = {0, 502, 503, 504}
+"""What a caller sees of a call whose entry was killed or stood still: the connection ended, or the proxy says so."""
+
+NO_ROOM = "the journal of"
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """What was done, and what came of it."""
+
+    ended: list[Ended]
+    lines: dict[str, list[Raw]]
+    """The journals' `call` lines, by the id that the caller gave."""
+    south: set[str]
+    """The calls that came to the upstream which classes `named` and `european` forbid."""
+
+
+@pytest.fixture(scope="module")
+def troubled(running: Rig, seed: int) -> Troubled:
+    """The system, troubled for a while and well again."""
+    rig = running
+    rig.well()
+    with Crowd(rig, seed, CALLERS, PAUSE_S) as crowd, Trouble(rig, random.Random(f"{seed} faults")) as trouble:
+        time.sleep(FOR_S)
+    rig.recover()
+    rig.well()
+    print(f"SEED={seed}:", *trouble.befell, sep="\n  ")
+    lines: dict[str, list[Raw]] = {}
+    for line in rig.lines():
+        lines.setdefault(line["request"], []).append(line)
+    marks = {mark for _, mark in rig.south.seen().marks}
+    return Troubled([*crowd.ended, *rig.floods], lines, marks)
+
+
+@pytest.mark.timeout(600 + FOR_S)
+def test_most_calls_are_answered_all_end_and_none_as_a_fault_of_ours(troubled: Troubled) -> None:
+    ended = Counter((end.ours, end.status) for end in troubled.ended)
+    assert len(troubled.ended) > FOR_S
+    assert {status for ours, status in ended if ours} <= OURS, ended
+    assert {status for ours, status in ended if not ours} <= NOT_OURS, ended
+    assert ended[True, 200] >= 0.5 * len(troubled.ended), ended
+
+
+def test_each_call_has_one_ending_in_the_journals(troubled: Troubled) -> None:
+    for end in troubled.ended:
+        found = troubled.lines.get(end.id, [])
+        if NO_ROOM in end.said:  # where a call could not be written down, it is not begun
+            assert (end.status, found) == (503, [])
+        else:  # an entry that was killed with the call may have written nothing; one that answered has written
+            assert len(found) == 1 if end.ours else len(found) <= 1, (end, found)
+
+
+def test_each_call_costs_what_its_answer_said(troubled: Troubled) -> None:
+    answered = [end for end in troubled.ended if end.ours and end.status == 200 and not end.streamed]
+    for end in answered:
+        (line,) = troubled.lines[end.id]
+        assert nusd(line["cost_usd"]) == end.cost_nusd, (end, line)
+    assert sum(end.cost_nusd for end in answered) > 0
+
+
+def test_the_journals_hold_to_the_policies(running: Rig, troubled: Troubled) -> None:
+    found = running.audit()
+    assert found.calls >= len(troubled.lines)
+    assert (found.off_policy, found.misplaced, found.ended_twice) == ((), (), ())
+
+
+def test_what_may_not_come_to_south_did_not(troubled: Troubled) -> None:
+    """As the upstream itself saw it, whatever our own journals say: on no path, not by a retry, a fallback or a hedge."""
+    forbidden = {end.id for end in troubled.ended if end.data_class in {"named", "european"}}
+    assert forbidden
+    assert troubled.south
+    assert not forbidden & troubled.south
+
+
+def test_nothing_is_left_behind(running: Rig, troubled: Troubled) -> None:
+    """Every site has one worker, every upstream is idle."""
+    assert [len(running.replicas(site)) for site in world.OWN] == [1, 1, 1]
+    assert {service.seen().open for service in running.upstreams.values()} == {0}

@@ -97,6 +97,13 @@ class Store:
         """Return all that is kept, as of now."""
         return iter([kept for shelf in self._shelves.values() for kept in shelf.kept.values()])
 
+    def told(self) -> dict[str, dict[str, int]]:
+        """Return how much is kept of each tenant: numbers only."""
+        return {
+            tenant: {"answers": len(shelf.kept), "bytes": shelf.size_bytes}
+            for tenant, shelf in sorted(self._shelves.items())
+        }
+
     def get(self, key: Key, now_us: int) -> Kept | None:
         """Return what is kept under a key, now the most recently used."""
         shelf = self._shelves.get(key.tenant)

@@ -250,6 +250,7 @@ class SiteWorker(Visitors):
             "keys": self._keys.digest,
             "heard_ago_us": _now_us() - self._heard_us,
             "signals": self._signals(),
+            "kept": self._answers.store.told(),
         }
 
 

@@ -68,7 +68,7 @@ class Story:
     def tell(self) -> None:
         """Play it."""
         self.clock = Clock(BEGAN_S * 1_000_000)
-        self.began_s = self.world.call["at_s"]
+        self.began_s = int(self.world.call["at_s"])
         engine = self._engine(self.policies[0])
         self.at = scene(entry=self.world.call["entry"], engine=engine, snapshot=self.world.snapshot(engine.fleet))
         caller = self.at.caller
@@ -76,7 +76,7 @@ class Story:
         caller.attempts.runner = self.runner
         caller.cache = self.cache = AnswerCache(caller.deciding)
         self.made: dict[bytes, Made] = {}
-        with self.clock.rules(), patch.object(answers.time, "time", lambda: float(self._now_s)):
+        with self.clock.rules(), patch("time.time", lambda: float(self._now_s)):
             for _ in range(STEPS):
                 self._step()
                 self._look_at_the_store()

@@ -5,6 +5,7 @@ each asked of the newest policy, for that very call; a hit is a decision, record
 neither looked for nor kept, and not even its digest is made.
 """
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -29,6 +30,8 @@ from .store import SIZE_BYTES, Kept, Key, Store
 from .streams import Collected, Replayed
 from .vectors import SpaceKey, Vectors, bytes_of
 
+INLINE_BYTES_MAX = 16 * 1024
+"""Larger bodies are read on a thread: others do not wait for that."""
 WAIT_MIN_US = 1_000
 """A call with less time than this waits for no other."""
 
@@ -45,10 +48,14 @@ class AnswerCache:
         self._keeping = Keeping(deciding)
         self._embedding = embedding
 
+    def serves(self, tenant: str) -> bool:
+        """Return whether a tenant has a cache."""
+        policy = self._deciding.engine.policies.get(tenant)
+        return policy is not None and policy.behaviour.cache is not None
+
     def covers(self, call: Carried) -> bool:
         """Return whether a call's tenant has a cache, or the call wants to know of one."""
-        policy = self._deciding.engine.policies.get(call.request.tenant)
-        return (policy is not None and policy.behaviour.cache is not None) or wants_kept(call)
+        return self.serves(call.request.tenant) or wants_kept(call)
 
     async def through(self, call: Carried, carrying: Carrying, still: Choice | None, run: Run) -> Answered:
         """Answer a call from what is kept; else run it, or wait for one that asks the same. See `conduct.ports.Cache`."""
@@ -59,6 +66,11 @@ class AnswerCache:
             standing = self._keeping.standing(call.request)
             if standing is None:
                 break
+            if question is None and len(call.body) > INLINE_BYTES_MAX:
+                still, question = None, await asyncio.to_thread(question_of, call)
+                if question is None:
+                    break
+                continue  # the policy may be another by now
             question = question or question_of(call)
             if question is None:
                 break

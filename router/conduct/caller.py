@@ -109,7 +109,8 @@ class Caller:
         carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us(), hops)
         try:
             choice = self.admit(request)
-            self._accounts.look(request)
+            if not self.cache.serves(request.tenant):  # else its limits are asked once no kept answer has ended it
+                self._accounts.look(request)
             begun = Begun(receive())
             received = begun.value or await self._within(request, carrying.began_us, begun)
             call = received.carried(request, hops, carrying.number)

@@ -35,6 +35,10 @@ class Unlimited:
 class KeepsNothing:
     """A cache that has nothing."""
 
+    def serves(self, tenant: str) -> bool:
+        """Return False."""
+        return False
+
     def covers(self, call: Carried) -> bool:
         """Return whether a call asks for a kept answer or none."""
         return wants_kept(call)

@@ -148,6 +148,10 @@ Run = Callable[[Choice | None], Coroutine[Any, Any, "Answered"]]
 class Cache(Protocol):
     """Answers that were given before."""
 
+    def serves(self, tenant: str) -> bool:
+        """Return whether any call of a tenant's may be answered from here: then its limits are asked only after that."""
+        ...
+
     def covers(self, call: "Carried") -> bool:
         """Return whether a call may be answered from here, or its answer kept. Of most it may not, so this is quick."""
         ...

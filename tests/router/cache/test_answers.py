@@ -1,6 +1,7 @@
 """Answers that are kept and given again: only to whom, where and for as long as the policy in force lets them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -8,10 +9,16 @@ import orjson
 import pytest
 
 from infercast.policies import kernel
+from infercast.policies.model import Request
 from infercast.policies.policy import Policy
 from infercast.router.cache.answers import AnswerCache
+from infercast.router.cache.questions import question_of
 from infercast.router.cache.store import Key
+from infercast.router.conduct.endings import Carrying
+from infercast.router.conduct.open import Unlimited
+from infercast.router.conduct.ports import Carried, Hold
 from infercast.router.conduct.recorder import DAY_S
+from infercast.router.errors import Kind, Trouble
 from tests.router.cache.scenes import CLASSES, TTL_S, At, at_entry, engine_with, policy_of, question
 from tests.router.fakes import WALL_S
 
@@ -362,3 +369,42 @@ def test_covers_says_no_at_once() -> None:
     assert isinstance(at.scene.caller.cache, AnswerCache)
     at.infer()
     assert not at.cache.covers(at.runner.ran[0])
+
+
+def test_a_large_body_is_read_beside_the_others_and_judged_after_that() -> None:
+    at = at_entry()
+    long = orjson.dumps({"model": "chat", "messages": [{"role": "user", "content": "x" * 20_000}]})
+    assert [how(at.chat(long)) for _ in range(2)] == ["miss", "hit"]
+
+    def meanwhile(call: Any) -> Any:
+        installed(at, policy_of(classes={"plain": {"residency": {"storage": []}}}))
+        return question_of(call)
+
+    with patch("infercast.router.cache.answers.question_of", meanwhile):
+        assert "infercast-cache" not in at.chat(long).headers
+    assert len(at.cache.store) == 0
+
+
+@dataclass
+class UsedUp(Unlimited):
+    """Limits that leave no room."""
+
+    looked: int = 0
+
+    def look(self, request: Request) -> None:
+        self.looked += 1
+        raise Trouble(Kind.LIMITED, "as told")
+
+    def open(self, call: Carried, carrying: Carrying) -> Hold:
+        raise Trouble(Kind.LIMITED, "as told")
+
+
+def test_a_kept_answer_is_given_when_limits_are_used_up_and_nothing_else_is() -> None:
+    at = at_entry(engine_with(policy_of(), policy_of("u", cache=None)))
+    at.infer()
+    at.scene.caller._accounts = accounts = UsedUp()
+    assert how(at.infer()) == "hit"
+    assert at.infer(question(1.0)).status == 429
+    assert accounts.looked == 0
+    assert at.infer(key="u").status == 429
+    assert (accounts.looked, len(at.runner.ran)) == (1, 1)

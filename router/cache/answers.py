@@ -47,6 +47,9 @@ class AnswerCache:
         self._deciding = deciding
         self._keeping = Keeping(deciding)
         self._embedding = embedding
+        self._judged_by: dict[str, str] = {}
+        """The digest of each tenant's policy that what is kept has been held against."""
+        self.judge()
 
     def serves(self, tenant: str) -> bool:
         """Return whether a tenant has a cache."""
@@ -96,9 +99,22 @@ class AnswerCache:
     def judge(self) -> None:
         """Drop what the policies in force do not let be kept, and shorten the time of the rest to theirs."""
         self._keeping.forget()
+        policies = self._deciding.engine.policies
+        for tenant in self.store.tenants:
+            policy = policies.get(tenant)
+            if policy is None or policy.digest != self._judged_by.get(tenant):
+                self._judge(tenant)
+        self._judged_by = {tenant: policy.digest for tenant, policy in policies.items()}
+
+    def _judge(self, tenant: str) -> None:
         now_us, now_s = clock.now_us(), int(time.time())
-        for kept in self.store:
-            standing = self._keeping.standing(replace(kept.request, at_s=now_s))
+        standings: dict[tuple[object, ...], Standing | None] = {}
+        for kept in self.store.of(tenant):
+            request = kept.request
+            kind = (request.classes, request.origin, request.model)
+            if kind not in standings:
+                standings[kind] = self._keeping.standing(replace(request, at_s=now_s))
+            standing = standings[kind]
             age_us = now_us - kept.made_us
             lifetime_us = 0 if standing is None else min(standing.lifetime_us, age_us + standing.until_us)
             shared = standing is not None and standing.cache.scope == "tenant"

@@ -18,7 +18,7 @@ SIZE_BYTES = 64 * 1024 * 1024
 """What a worker keeps in all."""
 ENTRY_BYTES_MAX = 1024 * 1024
 """Larger answers are not kept."""
-KEPT_BYTES = 1536
+KEPT_BYTES = 1024
 """What an answer takes beside its bytes."""
 
 
@@ -95,7 +95,16 @@ class Store:
 
     def __iter__(self) -> Iterator[Kept]:
         """Return all that is kept, as of now."""
-        return iter([kept for shelf in self._shelves.values() for kept in shelf.kept.values()])
+        return iter([kept for tenant in self.tenants for kept in self.of(tenant)])
+
+    @property
+    def tenants(self) -> list[str]:
+        """Of whom anything is kept."""
+        return list(self._shelves)
+
+    def of(self, tenant: str) -> list[Kept]:
+        """Return what is kept of a tenant, as of now, the least recently used first."""
+        return list(self._shelves[tenant].kept.values()) if tenant in self._shelves else []
 
     def told(self) -> dict[str, dict[str, int]]:
         """Return how much is kept of each tenant: numbers only."""

@@ -296,7 +296,7 @@ def test_of_two_headers_both_count() -> None:
 
 
 def test_an_answer_that_is_too_large_is_not_kept() -> None:
-    at = at_entry(size_bytes=1500)
+    at = at_entry(size_bytes=1000)
     assert "cache-control" not in at.infer().headers
     assert how(at.infer()) == "miss"
     assert len(at.cache.flights) == 0

@@ -7,6 +7,7 @@ import numpy as np
 import openai
 import pytest
 from tritonclient.http import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 
 from infercast.router.cache.answers import AnswerCache
 from infercast.router.cache.embedding import Embedding
@@ -17,7 +18,9 @@ from tests.router.cache.scenes import at_entry, engine_with, policy_of
 from tests.router.digits import VARIANTS, deployment_of, held_out
 from tests.router.fakes import example_fleet
 from tests.router.openai.tiny import Entry, entry, fleet, served
-from tests.router.test_rpc import HostRunner
+from tests.router.test_rpc import Entry as RpcEntry
+from tests.router.test_rpc import HostRunner, image, zeros
+from tests.router.test_rpc import at_entry as rpc_entry
 
 PLAIN = {"infercast-class": "plain"}
 SIMILAR = {"similar": {"model": "embedding", "min_similarity": 0.9}}
@@ -93,15 +96,38 @@ def test_tritons_client_gets_the_same_numbers_again_under_its_own_id(*, as_bytes
     caller.attempts.runner = runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
     key, secret = issue("t", "t", "paris")
     images = held_out()[0][:3].astype(np.float32)
-    image = InferInput("image", list(images.shape), "FP32")
-    image.set_data_from_numpy(images, binary_data=as_bytes)
+    asked = InferInput("image", list(images.shape), "FP32")
+    asked.set_data_from_numpy(images, binary_data=as_bytes)
     headers = {"authorization": f"Bearer {secret}", **PLAIN}
     with served(Ingress(caller, Keys([key]), at.scene.journal, list, emulated=False)) as url:
         client = InferenceServerClient(url.removeprefix("http://"))
-        answers = [client.infer("digits", [image], headers=headers, request_id=f"r{number}") for number in range(3)]
+        answers = [client.infer("digits", [asked], headers=headers, request_id=f"r{number}") for number in range(3)]
         client.close()
     assert len(runner.calls) == 1
     assert [answer.get_response()["id"] for answer in answers] == ["r0", "r1", "r2"]
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer.as_numpy("label"), answers[0].as_numpy("label"))
     assert [line["cached"] for line in at.scene.journal.of("call")] == [None, "exact", "exact"]
+
+
+def test_over_grpc_it_is_the_same() -> None:
+    async def body(entry: RpcEntry) -> None:
+        caller = entry.door.scene.caller
+        caller.cache = AnswerCache(caller.deciding)
+        caller.install(engine_with(policy_of("studio", classes={"gameplay": {}})), None)
+        found = []
+        async with entry.client() as client:
+            for number, control in enumerate(["", "", "no-store", "only-if-cached"]):
+                said = {"cache_control": control} if control else {}
+                headers = entry.told(infercast_class="gameplay", **said)
+                answer = await client.infer("digits", [zeros()], request_id=f"r{number}", headers=headers)
+                told = answer.get_response()
+                assert told.id == f"r{number}"
+                found.append(told.parameters["infercast-cache"].string_param)
+            asked = image(np.ones((1, 64), np.float32))
+            with pytest.raises(InferenceServerException) as caught:
+                await client.infer("digits", [asked], headers=headers)
+        assert caught.value.status() == "StatusCode.FAILED_PRECONDITION"
+        assert found == ["miss", "hit", "", "hit"]
+
+    rpc_entry(body)

@@ -85,10 +85,11 @@ class AnswerCache:
                 break
             flight = self.flights.get(key) if wish.looks else None
             if flight is None or flight is waited:
-                return await self._lead(key, call, question, wish, still, run)
+                within_s = max(0, self._left_us(call, carrying)) / 4 / US_PER_S
+                return await self._lead(key, call, question, wish, still, run, within_s)
             still, waited = None, flight
             # Half of the time that is left: then there is still the other half to run it in.
-            left_us = self._deciding.limit_us(call.request) - (clock.now_us() - carrying.began_us)
+            left_us = self._left_us(call, carrying)
             landed = left_us >= WAIT_MIN_US and await flight.landed(left_us / 2 / US_PER_S)
             if left_us < WAIT_MIN_US or (landed and flight.unkept):
                 break
@@ -129,6 +130,9 @@ class AnswerCache:
         """Drop what has had its time. Called about once a second, so that nothing stays for longer because nobody asks."""
         self.store.sweep(clock.now_us())
 
+    def _left_us(self, call: Carried, carrying: Carrying) -> int:
+        return self._deciding.limit_us(call.request) - (clock.now_us() - carrying.began_us)
+
     def _found(self, key: Key, call: Carried, question: Question, standing: Standing, wish: Wish) -> Answered | None:
         kept = self.store.get(key, clock.now_us())
         if kept is None or (kept.similar is not None and kept.similar != standing.cache.similar):
@@ -160,12 +164,19 @@ class AnswerCache:
         return Answered(answer, kept.deployment, deciding.tiers[index], decision_id, 0, 0.0, [], 0, told)
 
     async def _lead(
-        self, key: Key, call: Carried, question: Question, wish: Wish, still: Choice | None, run: Run
+        self,
+        key: Key,
+        call: Carried,
+        question: Question,
+        wish: Wish,
+        still: Choice | None,
+        run: Run,
+        within_s: float,
     ) -> Answered:
-        """Run a call that others may wait for, and keep its answer."""
+        """Run a call that others may wait for, and keep its answer. Its vector is to be there `within_s`, or is done without."""
         flight = self.flights.begin(key)
         try:
-            embedded = await self._embedded(call, question)
+            embedded = await self._embedded(call, question, within_s)
             if embedded is not None:
                 still = None
                 near = self._near(key, call, question, wish, embedded) if wish.looks else None
@@ -218,7 +229,7 @@ class AnswerCache:
             self.vectors.add(_space(key, question, embedded), embedded.vector, kept)
         return lifetime_us // US_PER_S
 
-    async def _embedded(self, call: Carried, question: Question) -> Embedded | None:
+    async def _embedded(self, call: Carried, question: Question, within_s: float) -> Embedded | None:
         """Return the vector of a question, where its policy has similar ones answered."""
         standing = self._keeping.standing(call.request)
         similar = None if standing is None else standing.cache.similar
@@ -226,7 +237,7 @@ class AnswerCache:
             return None
         if similar.model == call.request.model and call.api is Api.EMBEDDING:
             return None  # to compare it would take what it takes to answer it
-        return await self._embedding.embedded(call, similar.model, question.text.said)
+        return await self._embedding.embedded(call, similar.model, question.text.said, within_s)
 
     def _near(self, key: Key, call: Carried, question: Question, wish: Wish, embedded: Embedded) -> Answered | None:
         """Return the kept answer to the nearest question, where that is near enough; it is kept for this question too."""

@@ -52,7 +52,7 @@ class Embedding:
         self._elsewhere = tuple(index for index, deployment in deployments if deployment.site != entry)
         self._here = {fleet.model_of[d.variant] for d in fleet.deployments if d.site == entry}
 
-    async def embedded(self, call: Carried, model: str, text: str) -> Embedded | None:
+    async def embedded(self, call: Carried, model: str, text: str, within_s: float) -> Embedded | None:
         """Return the vector of a call's text; None where the policy, the fleet or a limit does not let it be made here now."""
         if model not in self._here or len(text) > CHARS_MAX:
             return None
@@ -61,7 +61,8 @@ class Embedding:
             call.request, id=f"{call.request.id}~similar", model=model, variant="", payload_bytes=len(body)
         )
         try:
-            answered = await self._beside(request, Received(body, api=Api.EMBEDDING), self._elsewhere, TIMEOUT_S)
+            received, within_s = Received(body, api=Api.EMBEDDING), min(within_s, TIMEOUT_S)
+            answered = await self._beside(request, received, self._elsewhere, within_s)
         except (Trouble, Lost):
             return None
         return _read(answered)

@@ -19,6 +19,7 @@ from infercast.router.conduct.open import Unlimited
 from infercast.router.conduct.ports import Carried, Hold
 from infercast.router.conduct.recorder import DAY_S
 from infercast.router.errors import Kind, Trouble
+from infercast.router.keys import Keys, issue
 from tests.router.cache.scenes import CLASSES, TTL_S, At, at_entry, engine_with, policy_of, question
 from tests.router.fakes import WALL_S
 
@@ -96,6 +97,16 @@ def test_the_scope_says_who_may_get_an_answer_again(scope: str, other: str) -> N
     at.infer()
     assert how(at.infer(key="t.other")) == other
     assert how(at.infer()) == "hit"
+
+
+def test_a_key_that_is_issued_anew_under_an_old_id_finds_nothing_of_the_old_ones() -> None:
+    at = at_entry(engine_with(policy_of(cache={"scope": "key"})))
+    at.infer()
+    key, secret = issue("t", "t", "paris")
+    at.door.ingress.take_keys(Keys([key]))
+    assert at.infer().status == 401
+    at.door.secrets["t"] = secret
+    assert how(at.infer()) == "miss"
 
 
 def test_an_answer_is_gone_after_its_time_also_when_nobody_asks() -> None:

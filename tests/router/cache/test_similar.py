@@ -11,7 +11,7 @@ import pytest
 from infercast.policies import kernel
 from infercast.policies.policy import Policy
 from infercast.router.api import Api
-from infercast.router.cache.embedding import CHARS_MAX, Embedding
+from infercast.router.cache.embedding import CHARS_MAX, TIMEOUT_S, Embedding
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.runtime.host import Answer
 from tests.router.cache.scenes import At, Numbering, at_entry, engine_with, policy_of
@@ -27,13 +27,14 @@ class Embeds(Numbering):
     """Makes a vector of what it knows; all else is answered with a number."""
 
     embedded: list[Carried] = field(default_factory=list)
+    waits_s: list[float] = field(default_factory=list)
     breaks_embedding: bool = False
 
     async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
         if call.request.model != "embedding" or call.api is not Api.EMBEDDING:
             return await super().run(deployment, call, timeout_s)
         self.embedded.append(call)
-        self.on.append(deployment)
+        self.waits_s.append(timeout_s)
         if self.breaks_embedding:
             raise Lost("gone")
         place = self.fleet.deployments[deployment]
@@ -198,6 +199,13 @@ def test_an_answer_that_the_policy_would_not_let_be_made_for_this_call_is_not_gi
     there = at.chat(chat("hello there"), key="t.swiss")
     assert (how(there), there.headers["infercast-site"]) == ("miss", "fra")
     assert len(runner.ran) == 2
+
+
+@pytest.mark.parametrize(("deadline_ms", "wait_s"), [("400", 0.1), ("60000", TIMEOUT_S)])
+def test_a_vector_is_waited_for_a_part_of_the_calls_own_time(deadline_ms: str, wait_s: float) -> None:
+    at, runner = similar()
+    at.chat(chat("hello"), infercast_deadline_ms=deadline_ms)
+    assert runner.waits_s == [wait_s]
 
 
 def test_a_long_text_is_not_compared() -> None:

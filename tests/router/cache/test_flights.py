@@ -115,6 +115,19 @@ def test_a_policy_that_forbids_storage_while_a_call_runs_has_nothing_kept() -> N
     asyncio.run(story())
 
 
+def test_an_answer_that_was_to_be_the_whole_tenants_is_not_kept_so_once_it_is_a_keys_only() -> None:
+    async def story() -> None:
+        at, runner = slow()
+        first = asyncio.create_task(call(at))
+        await turns()
+        at.scene.caller.install(engine_with(policy_of(cache={"scope": "key"})), None)
+        runner.go.set()
+        await first
+        assert len(at.cache.store) == 0
+
+    asyncio.run(story())
+
+
 def test_when_the_first_hangs_up_the_next_runs() -> None:
     async def story() -> None:
         at, runner = slow()

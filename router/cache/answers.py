@@ -66,7 +66,7 @@ class AnswerCache:
         question: Question | None = None
         waited: Flight | None = None
         while wish.keeps:
-            standing = self._keeping.standing(call.request)
+            standing = self._standing(call)
             if standing is None:
                 break
             if question is None and len(call.body) > INLINE_BYTES_MAX:
@@ -129,6 +129,13 @@ class AnswerCache:
     def sweep(self) -> None:
         """Drop what has had its time. Called about once a second, so that nothing stays for longer because nobody asks."""
         self.store.sweep(clock.now_us())
+
+    def _standing(self, call: Carried) -> Standing | None:
+        """Return where a call stands; None also for one without a key where answers are a key's own."""
+        standing = self._keeping.standing(call.request)
+        if standing is not None and standing.cache.scope == "key" and not call.holder:
+            return None
+        return standing
 
     def _left_us(self, call: Carried, carrying: Carrying) -> int:
         return self._deciding.limit_us(call.request) - (clock.now_us() - carrying.began_us)
@@ -211,7 +218,7 @@ class AnswerCache:
         events: tuple[bytes, ...] | None = None,
     ) -> int:
         """Keep an answer if the policy in force still lets it be kept; return for how many seconds, 0 for not at all."""
-        standing = self._keeping.standing(call.request)
+        standing = self._standing(call)
         if standing is None or key != _key(call, standing, question):
             return 0
         answer = answered.answer
@@ -231,7 +238,7 @@ class AnswerCache:
 
     async def _embedded(self, call: Carried, question: Question, within_s: float) -> Embedded | None:
         """Return the vector of a question, where its policy has similar ones answered."""
-        standing = self._keeping.standing(call.request)
+        standing = self._standing(call)
         similar = None if standing is None else standing.cache.similar
         if self._embedding is None or similar is None or question.text is None or call.hops:
             return None
@@ -241,7 +248,7 @@ class AnswerCache:
 
     def _near(self, key: Key, call: Carried, question: Question, wish: Wish, embedded: Embedded) -> Answered | None:
         """Return the kept answer to the nearest question, where that is near enough; it is kept for this question too."""
-        standing = self._keeping.standing(call.request)
+        standing = self._standing(call)
         similar = None if standing is None else standing.cache.similar
         found = self.vectors.nearest(_space(key, question, embedded), embedded.vector)
         if standing is None or similar is None or found is None or found[1] < similar.min_similarity:

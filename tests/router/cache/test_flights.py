@@ -57,7 +57,7 @@ async def call(at: At, body: bytes = b"", *, stream: bool = False, **more: Any) 
     async def receive() -> Received:
         return Received(body or question(), None, Api.INFER, stream)
 
-    return await at.scene.caller.call(request, receive)
+    return await at.scene.caller.call(request, receive, holder="k1")
 
 
 def said(answered: Answered) -> str:
@@ -123,6 +123,22 @@ def test_an_answer_that_was_to_be_the_whole_tenants_is_not_kept_so_once_it_is_a_
         at.scene.caller.install(engine_with(policy_of(cache={"scope": "key"})), None)
         runner.go.set()
         await first
+        assert len(at.cache.store) == 0
+        await call(at)
+        assert len(at.cache.store) == 1
+
+    asyncio.run(story())
+
+
+def test_a_call_without_a_key_shares_no_answers_that_are_a_keys_own() -> None:
+    async def receive() -> Received:
+        return Received(question())
+
+    async def story() -> None:
+        at = at_entry(engine_with(policy_of(cache={"scope": "key"})))
+        request = ask(tenant="t", origin="paris", classes=("plain",), at_s=WALL_S)
+        answers = [await at.scene.caller.call(request, receive) for _ in range(2)]
+        assert [answered.freshness for answered in answers] == [None, None]
         assert len(at.cache.store) == 0
 
     asyncio.run(story())

@@ -24,8 +24,6 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
-from infercast.router.ledger import opening
-from infercast.router.ledger.retiring import retire
 from infercast.router.processes import alive, end_run, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
@@ -92,10 +90,15 @@ def start(
 
     `grpc_port` 0 means any that is free; `ledger` is the URL of what its calls are booked in, its own file if empty.
     """
+    from infercast.router.ledger import opening  # a database's library is loaded when a system is started, not before
+
     if tls is not None:
         read_certificate(tls)
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
+    ledger = opening.absolute(ledger)
+    if ledger:
+        opening.open_store(ledger).close()
     _check_artefacts(fleet_path, fleet)
     _check_upstreams(fleet_path, fleet)
     if (state / "run.json").exists():
@@ -103,9 +106,6 @@ def start(
     _check_port(port, "--port")
     if grpc_port:
         _check_port(grpc_port, "--grpc-port")
-    ledger = opening.absolute(ledger)
-    if ledger:
-        opening.open_store(ledger).close()
     prepare(state, fleet, policies)
     ledger = ledger or opening.ledger_url(state)
     _retire(state, ledger)
@@ -214,6 +214,9 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
 
 def _retire(state: Path, ledger: str) -> None:
     """Take over into a ledger what an earlier run has left, and clear its journals away. Raises BadInput."""
+    from infercast.router.ledger import opening
+    from infercast.router.ledger.retiring import retire
+
     store = opening.open_store(ledger)
     try:
         retire(state / "journal", store)

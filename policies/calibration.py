@@ -75,6 +75,31 @@ def track(state: Any, series: int, u_milli: int) -> None:
             state[series, column + 5] = state[series, column]
 
 
+def track_censored(state: Any, series: int, u_milli: int) -> None:
+    """Move a series' tracked quantiles by a call that was cancelled at u: all that is known is that it would have taken longer.
+
+    Quantiles below u step up, as by a call above them. Of one above u it is not known on which side the call would have
+    fallen, so it takes the step that it would have taken on average: of calls that are longer than the highest quantile
+    below u, whose share is F, `(1 - share) / (1 - F)` are above it (Efron 1967: the self-consistent estimate). Counting
+    it as a call of u instead would teach that nothing takes longer than what gets cancelled. Distances stay as they are.
+    """
+    u = min(max(u_milli, -U_MAX_MILLI), U_MAX_MILLI) * FINE
+    median = state[series, C_Z]
+    slow = min(SLOW_CALLS, QUICK_CALLS + state[series, C_HEARD] // 2)
+    below = 0
+    for k in range(4):
+        if u > state[series, C_Z + k]:
+            below = max(below, PERMILLE[k])
+    for k in range(4):
+        step = max(state[series, C_SCALE] * TAILS[k], REACH * abs(state[series, C_Z + k] - median)) // slow + 1
+        share = PERMILLE[k]
+        if u > state[series, C_Z + k]:
+            state[series, C_Z + k] += step * share // 1000
+        elif below < share:
+            state[series, C_Z + k] += step * (1000 - share) * below // (1000 - below) // 1000
+        state[series, C_Z + k] = min(max(state[series, C_Z + k], -Z_MAX_MILLI * FINE), Z_MAX_MILLI * FINE)
+
+
 def step_back(state: Any, series: int) -> None:
     """Return a series to what it knew CHECKPOINT_CALLS to twice as many calls ago.
 
@@ -102,13 +127,19 @@ def relax(state: Any, series: int, normal: Any) -> bool:
 
 
 COMPILED = find_spec("numba") is not None
-interpreted: dict[str, Callable[..., Any]] = {"track": track, "step_back": step_back, "relax": relax}
+interpreted: dict[str, Callable[..., Any]] = {
+    "track": track,
+    "track_censored": track_censored,
+    "step_back": step_back,
+    "relax": relax,
+}
 """The functions as written, for the test that compares compiled with interpreted."""
 
 if COMPILED:
     from numba import njit
 
     track = njit(cache=True)(track)
+    track_censored = njit(cache=True)(track_censored)
     step_back = njit(cache=True)(step_back)
     relax = njit(cache=True)(relax)
 
@@ -138,6 +169,11 @@ class Calibration:
         """Take in a finished call's u; beyond U_MAX_MILLI it counts as that."""
         self._known(series)
         track(self.state, series, min(max(u_milli, -U_MAX_MILLI), U_MAX_MILLI))
+
+    def hear_censored(self, series: int, u_milli: int) -> None:
+        """Take in a call that was cancelled at u: it would have taken longer, nobody knows how much."""
+        self._known(series)
+        track_censored(self.state, series, min(max(u_milli, -U_MAX_MILLI), U_MAX_MILLI))
 
     def step_back(self, series: int) -> None:
         """Forget the latest calls, because the base that they were foretold from was found to have changed."""

@@ -75,6 +75,11 @@ class Estimates:
         """Learn from a call that gave no answer while it was waited for: it would have taken longer than that."""
         self.carried(index, TIMED_OUT_FACTOR * patience_us, median_us, spread_us)
 
+    def outrun(self, index: int, ran_us: int, median_us: int, spread_us: int) -> None:
+        """Learn from a try that was cancelled after `ran_us` since another one answered first: it would have taken longer."""
+        self._surprise.hear_censored(index, 1000 * (ran_us - median_us) // max(1, spread_us))
+        self._new_surprises.add(index)
+
     def reassured(self, index: int) -> None:
         """Learn that all is well with a deployment that nobody here calls: a probe came back as soon as one may expect.
 

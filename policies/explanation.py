@@ -10,7 +10,7 @@ from . import kernel
 from .compiled import Compiled
 from .fleet import Fleet
 from .model import Preference, Rule, Verdict
-from .snapshot import NEVER_US, Snapshot
+from .snapshot import NEVER_US, TRIED_OUT_US, Snapshot
 from .tables import Table
 from .units import ms, usd
 
@@ -97,8 +97,19 @@ def _details(kind: Compiled, rules: list[Rule], out: Table, snapshot: Snapshot, 
     for at in np.flatnonzero(out[:, kernel.O_RULE]).tolist():
         index = kind.deployments[at]
         queue_max = int(snapshot.live[index, kernel.L_QUEUE_MAX])
+        circuit_us = int(snapshot.circuit_us[index])
+        if rules[at] is Rule.HEALTH and circuit_us:
+            details[at] = _broken(circuit_us)
+            continue
         details[at] = said.detail(rules[at], index, out[at].tolist(), int(snapshot.age_us[index]), queue_max)
     return details
+
+
+def _broken(circuit_us: int) -> str:
+    """Return why a deployment is not called whose circuit is open: calls of this entry's own failed there."""
+    if circuit_us == TRIED_OUT_US:
+        return "not healthy: its circuit is half open after calls that failed, and one call is trying it out"
+    return f"not healthy: its circuit is open for {circuit_us / 1e6:.1f} s more, after calls that failed"
 
 
 class _Words:

@@ -4,7 +4,7 @@ from typing import Any
 
 from .fleet import Fleet
 from .model import Quantile
-from .parts import Behaviour, Constraints
+from .parts import BUDGETS_MAX, Behaviour, Constraints
 from .policy import CLAIMS_MAX, CLASSES_MAX, OVERRIDES_MAX, Body, Override
 from .tightening import At, Looser, looser, looser_limits, merge, merge_limits
 
@@ -38,6 +38,7 @@ def too_much(base: Body, own: Body) -> list[Looser]:
         (("classes",), "classes", len({*base.classes, *own.classes}), CLASSES_MAX),
         (("overrides",), "overrides", len(base.overrides) + len(own.overrides), OVERRIDES_MAX),
         (("claims",), "claims", len(base.claims) + len(own.claims), CLAIMS_MAX),
+        (("limits", "budgets"), "budgets", len({*base.limits.budgets, *own.limits.budgets}), BUDGETS_MAX),
     )
     return [(at, f"{n} {what} with those of the base, at most {most}") for at, what, n, most in together if n > most]
 

@@ -5,7 +5,7 @@ Every number is bounded, every list has an end, and a value of another kind is r
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import CoreSchema
 
 from .fleet import Name, Strict
@@ -14,6 +14,8 @@ from .model import Preference, Quantile, Tier
 WORDS_MAX = 512
 MODELS_MAX = 1_000
 USD_MAX = 1_000
+BUDGETS_MAX = 64
+ALERTS_MAX = 16
 DESCRIPTION_MAX = 4_000
 
 Word = Annotated[str, Field(min_length=1, max_length=200)]
@@ -25,6 +27,8 @@ Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Usd = Annotated[float, Field(strict=True, ge=0, le=USD_MAX)]
 BudgetUsd = Annotated[float, Field(strict=True, ge=0, le=1_000_000_000)]
+AlertShare = Annotated[float, Field(strict=True, ge=0.000001, le=1)]
+Completion = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class ListForShort:
@@ -171,11 +175,59 @@ class Behaviour(Strict):
     cache: Cache | None = Field(default=None, description="Answers kept for the same question.")
 
 
-class Limits(Strict):
+class Budget(Strict):
+    """Money for a UTC day or month, and what happens on the way to its end."""
+
+    per: Literal["day", "month"] = Field(description="The UTC day, or the UTC month.")
+    usd: BudgetUsd = Field(description="How much money it is.")
+    models: tuple[Name, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MODELS_MAX,
+        description="Each of these has so much for itself; left out: all models have it together.",
+    )
+    when_spent: Literal["refuse", "alert"] = Field(
+        default="refuse", description="refuse: calls that it leaves no money for; alert: nothing is refused."
+    )
+    alert_at: tuple[AlertShare, ...] = Field(
+        default=(), max_length=ALERTS_MAX, description="Shares of it whose spending is told, once each in a period."
+    )
+
+
+class ModelLimits(Strict):
+    """How much may be used of one model. A part left out sets no limit."""
+
+    requests_per_minute: Count | None = Field(default=None, description="Most calls in a UTC minute.")
+    tokens_per_minute: Count | None = Field(default=None, description="Most tokens in a UTC minute.")
+    concurrent_max: Count | None = Field(default=None, description="Most calls at once.")
+    completion_tokens_max: Completion | None = Field(
+        default=None, description="Most tokens that one answer may have; given to a call that names none."
+    )
+
+
+class Limits(ModelLimits):
     """How much a tenant may use in all. A part left out sets no limit."""
 
-    requests_per_minute: Count | None = Field(default=None, description="Most calls in a minute.")
-    tokens_per_minute: Count | None = Field(default=None, description="Most tokens in a minute.")
-    concurrent_max: Count | None = Field(default=None, description="Most calls at once.")
     budget_usd_per_day: BudgetUsd | None = Field(default=None, description="Most money in a UTC day.")
     budget_usd_per_month: BudgetUsd | None = Field(default=None, description="Most money in a UTC month.")
+    budgets: tuple[Budget, ...] = Field(
+        default=(), max_length=BUDGETS_MAX, description="Further budgets: by model, or such as only tell."
+    )
+    per_model: dict[Name, ModelLimits] = Field(
+        default={}, max_length=MODELS_MAX, description="Limits of single models, beside those of all together."
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what an older policy could not say: its digest, by which its decisions are filed, stays as it was."""
+        said: dict[str, Any] = dump(self)
+        for part in ("completion_tokens_max", "budgets", "per_model"):
+            if part in said and not said[part]:
+                del said[part]
+        return said
+
+    def completion_max(self, model: str) -> int | None:
+        """Return the most tokens that one answer of a model may have."""
+        own = self.per_model.get(model)
+        caps = (self.completion_tokens_max, None if own is None else own.completion_tokens_max)
+        return min((cap for cap in caps if cap is not None), default=None)

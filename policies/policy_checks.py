@@ -19,6 +19,11 @@ def check_names(document: Document, body: Body, fleet: Fleet) -> Iterable[Fault]
         yield from _check_block(document, ("classes", name), block, fleet)
     for index, override in enumerate(body.overrides):
         yield from _check_override(document, ("overrides", index), override, fleet)
+    for model in body.limits.per_model:
+        yield from _model(document, ("limits", "per_model", model), model, fleet)
+    for index, budget in enumerate(body.limits.budgets):
+        for number, model in enumerate(budget.models or ()):
+            yield from _model(document, ("limits", "budgets", index, "models", number), model, fleet)
     cache = body.behaviour.cache
     if cache is not None and cache.similar is not None:
         yield from _check_similar(document, cache.similar.model, body, fleet)

@@ -3,7 +3,10 @@
 Ignorance is not bliss: a signal that has grown old is never taken for better than it was, nor for better than a site
 whose replicas are all busy; one that was never heard, or not for long, says that the site is not healthy.
 
-An *epoch* is what is believed between two calls of `believe` (or `distrust`). Inside one, only the number of calls in
+A *circuit* is this process's own judgement beside all reports: while it is open, a deployment is not healthy, whatever it says
+of itself. It closes by what calls meet there (`router/conduct/breaker.py`), and stands open no longer than it was told to.
+
+An *epoch* is what is believed between two calls of `believe` (or `distrust`, or of what opens and closes circuits). Inside one, only the number of calls in
 flight changes, by this process's own calls: `patch` says how. An epoch's `state` with a patch is all that a decision
 depends on beside the files, so a decision can be made again from them, bit for bit.
 """
@@ -32,6 +35,8 @@ RTT_FRESH_US = 60_000_000
 IN_FLIGHT_MAX = 10_000_000
 """Ten times the largest `queue_max`: a report above it is vetoed the same, and bounds the kernel's products."""
 NEVER_US = -1
+TRIED_OUT_US = -1
+"""In place of the time that a circuit stays open for: one call is trying out whether it may close."""
 _VIEWS = count(1)
 Z_MAX = 100_000
 P50 = slice(kernel.L_P50_US, kernel.L_P50_US + kernel.SIZES)
@@ -61,7 +66,8 @@ class Snapshot:
     """Signals of every deployment of a fleet, seen from anywhere. Arrays only; the caller brings the clock.
 
     `live` is what is believed, one row per deployment. `age_us[d]` is the age of the signal that row d stands on,
-    NEVER_US before the first; `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
+    NEVER_US before the first; `circuit_us[d]` for how long yet its circuit is open as of this epoch, 0 where it is not;
+    `epoch` counts changes. Who writes into `live` directly calls `refresh` after.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -70,6 +76,8 @@ class Snapshot:
         self.epoch = 0
         self.live: Table = fleet.tables.live.copy()
         self.age_us: Table = np.full(count, NEVER_US, dtype=np.int64)
+        self.circuit_us: Table = np.zeros(count, dtype=np.int64)
+        self._open_until_us: dict[int, int] = {}
         self._heard_us: Table = np.full(count, NEVER_US, dtype=np.int64)
         self._said: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._healthy: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
@@ -159,6 +167,29 @@ class Snapshot:
         self.live[index, kernel.L_HEALTHY] = 0
         self._begin()
 
+    def open_circuit(self, index: int, until_us: int, now_us: int) -> None:
+        """Take a deployment for not healthy until `until_us`, whatever is heard of it; TRIED_OUT_US: until told otherwise."""
+        self._open_until_us[index] = until_us
+        self.circuit_us[index] = until_us if until_us == TRIED_OUT_US else max(1, until_us - now_us)
+        self.live[index, kernel.L_HEALTHY] = 0
+        self._begin()
+
+    def close_circuit(self, index: int) -> None:
+        """Believe again what a deployment says of itself: at once as it was believed in this epoch's signals."""
+        self._open_until_us.pop(index, None)
+        self.circuit_us[index] = 0
+        fresh = self.age_us[index] <= DEAD_US
+        self.live[index, kernel.L_HEALTHY] = self._said[index] & self._healthy[index] & fresh
+        self._begin()
+
+    def _cool(self, now_us: int) -> None:
+        """Work out for how long yet circuits are open. One whose time is up no longer stands in the way."""
+        for index, until_us in list(self._open_until_us.items()):
+            if until_us != TRIED_OUT_US:
+                self.circuit_us[index] = max(0, until_us - now_us)
+                if until_us <= now_us:
+                    del self._open_until_us[index]
+
     def believe(self, now_us: int) -> None:
         """Work out `live` and `age_us` for an instant on the caller's clock; a new epoch."""
         heard, said = self._heard_us, self._said
@@ -176,7 +207,8 @@ class Snapshot:
         live[:, kernel.L_IN_FLIGHT] = np.where(said, in_flight, live[:, kernel.L_IN_FLIGHT])
         live[:, P50] = np.where(said[:, None], p50_us, live[:, P50])
         live[:, SPREAD] = np.where(said[:, None], spread_us, live[:, SPREAD])
-        live[:, kernel.L_HEALTHY] = said & self._healthy & (self.age_us <= DEAD_US)
+        self._cool(now_us)
+        live[:, kernel.L_HEALTHY] = said & self._healthy & (self.age_us <= DEAD_US) & (self.circuit_us == 0)
         self._believe_rtt(now_us)
         for entry, heard_z in self._z_heard.items():
             for index, z_milli in heard_z.items():
@@ -279,8 +311,14 @@ class Snapshot:
                 hashed.update(table.astype("<i8", copy=False).tobytes())
             for name, tables in (("rtt", self._learned_rtt()), ("z", self._learned_z())):
                 hashed.update(f"{name}{sorted(tables.items())}".encode())
+            if circuits := self._circuits():
+                hashed.update(f"circuits{sorted(circuits.items())}".encode())
             self._digest = hashed.hexdigest()
         return self._digest
+
+    def _circuits(self) -> dict[int, int]:
+        """Return the circuits that are open, and for how long yet."""
+        return {index: int(self.circuit_us[index]) for index in np.flatnonzero(self.circuit_us).tolist()}
 
     def _learned_rtt(self) -> dict[str, dict[int, list[int]]]:
         """Return the round trips that differ from the declared ones, by entry and site."""
@@ -294,12 +332,14 @@ class Snapshot:
 
     def state(self) -> dict[str, Any]:
         """Return all that this epoch's decisions depend on beside the files and a patch, as plain values."""
+        circuits = {str(index): open_us for index, open_us in self._circuits().items()}
         return {
             "epoch": self.epoch,
             "live": self._base.tolist(),
             "age_us": self.age_us.tolist(),
             "rtt": {entry: {str(k): v for k, v in rows.items()} for entry, rows in self._learned_rtt().items()},
             "z": {entry: {str(k): v for k, v in rows.items()} for entry, rows in self._learned_z().items()},
+            **({"circuits": circuits} if circuits else {}),
         }
 
     @classmethod
@@ -316,6 +356,8 @@ class Snapshot:
         for entry, rows in state["z"].items():
             for index, z_milli in rows.items():
                 snapshot.z(entry)[int(index)] = z_milli
+        for index, open_us in state.get("circuits", {}).items():
+            snapshot.circuit_us[int(index)] = open_us
         snapshot.refresh()
         snapshot.epoch = int(state["epoch"])
         return snapshot

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from .fleet import Fleet
-from .parts import Constraints, Limits, Log, Operators, Places, Privacy, Residency
+from .parts import Constraints, Limits, Log, ModelLimits, Operators, Places, Privacy, Residency
 
 At = tuple[str | int, ...]
 Looser = tuple[At, str]
 SHOWN_MAX = 6
+SINGLE = tuple(part for part in Limits.model_fields if part not in ("budgets", "per_model"))
+"""The limits that are one number."""
 
 
 def _words(words: Iterable[str]) -> str:
@@ -47,11 +49,25 @@ def looser(base: Constraints, tenant: Constraints, fleet: Fleet, *, inherits: bo
 
 
 def looser_limits(base: Limits, tenant: Limits) -> list[Looser]:
-    """Return each limit of a tenant that is above its base's."""
+    """Return each limit of a tenant that is above its base's. Budgets come on top, so only the same one said again can be."""
+    found = _above_limits(("limits",), base, tenant, SINGLE)
+    for model, above in base.per_model.items():
+        if model in tenant.per_model:
+            own = tenant.per_model[model]
+            found += _above_limits(("limits", "per_model", model), above, own, ModelLimits.model_fields)
+    for index, budget in enumerate(tenant.budgets):
+        kind = (budget.per, budget.models, budget.when_spent)
+        for same in (each for each in base.budgets if (each.per, each.models, each.when_spent) == kind):
+            if budget.when_spent == "refuse":
+                found += _above(("limits", "budgets", index, "usd"), same.usd, budget.usd, "", stated=True)
+    return found
+
+
+def _above_limits(at: At, base: ModelLimits, tenant: ModelLimits, parts: Iterable[str]) -> list[Looser]:
     found: list[Looser] = []
-    for part in Limits.model_fields:
+    for part in parts:
         stated = part in tenant.model_fields_set
-        found += _above(("limits", part), getattr(base, part), getattr(tenant, part), "", stated)
+        found += _above((*at, part), getattr(base, part), getattr(tenant, part), "", stated)
     return found
 
 
@@ -200,9 +216,26 @@ def merge_logs(logs: Iterable[Log | None], fleet: Fleet) -> Log:
 
 
 def merge_limits(base: Limits, tenant: Limits) -> Limits:
-    """Return the lower of each limit."""
-    least: dict[str, Any] = {part: _least(getattr(base, part), getattr(tenant, part)) for part in Limits.model_fields}
-    return Limits(**{part: value for part, value in least.items() if value is not None})
+    """Return the lower of each limit, and the budgets of both."""
+    merged = _least_limits(base, tenant, SINGLE)
+    models = sorted({*base.per_model, *tenant.per_model})
+    nothing = ModelLimits()
+    per_model = {
+        model: ModelLimits(
+            **_least_limits(
+                base.per_model.get(model, nothing), tenant.per_model.get(model, nothing), ModelLimits.model_fields
+            )
+        )
+        for model in models
+    }
+    budgets = (*base.budgets, *(budget for budget in tenant.budgets if budget not in base.budgets))
+    more: dict[str, Any] = {"per_model": per_model, "budgets": budgets}
+    return Limits(**merged, **{part: value for part, value in more.items() if value})
+
+
+def _least_limits(one: ModelLimits, other: ModelLimits, parts: Iterable[str]) -> dict[str, Any]:
+    least = {part: _least(getattr(one, part), getattr(other, part)) for part in parts}
+    return {part: value for part, value in least.items() if value is not None}
 
 
 def _least(one: float | None, other: float | None) -> float | None:

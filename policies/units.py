@@ -35,6 +35,12 @@ def usd(value_nusd: int) -> float:
     return value_nusd / NUSD_PER_USD
 
 
+def usd_text(value_nusd: int) -> str:
+    """Return USD for nano-USD to the last of them: `0.000001234`."""
+    sign, whole = "-" if value_nusd < 0 else "", abs(value_nusd)
+    return f"{sign}{whole // NUSD_PER_USD}.{whole % NUSD_PER_USD:09d}"
+
+
 def ms(value_us: int) -> float:
     """Return milliseconds for microseconds, for showing to people."""
     return value_us / US_PER_MS

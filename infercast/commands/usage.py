@@ -6,23 +6,23 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from infercast.policies.faults import BadInput, Fault, did_you_mean
-from infercast.policies.units import NUSD_PER_USD
-from infercast.router.ledger import opening
-from infercast.router.ledger.checking import Report, check
+from infercast.policies.units import usd_text
+from infercast.router.ledger.asking import DIMENSIONS, Wanted
 from infercast.router.ledger.ports import Entry
-from infercast.router.ledger.reading import DIMENSIONS, SUMS, Line, Wanted, orphans, sums_by, unsettled_calls
-from infercast.router.ledger.settler import Settler
-from infercast.router.ledger.store import SqlStore
 
 from .app import FAILED, STATE, AsJson, LedgerUrl, StatePath, app, err, out, print_json, refusing
 from .log import since_s
+
+if TYPE_CHECKING:  # what needs a database is loaded when one is asked: other commands do not wait for it
+    from infercast.router.ledger.checking import Report
+    from infercast.router.ledger.store import SqlStore
 
 By = Annotated[str, typer.Option("--by", help=f"Comma-separated: {', '.join(DIMENSIONS)}; empty for one sum.")]
 Since = Annotated[
@@ -74,6 +74,8 @@ def usage(
 
     [bold]infercast usage --check[/]  whether the books are what the journals say
     """
+    from infercast.router.ledger import opening
+
     with refusing():
         names = _dimensions(by)
         now_s = time.time()
@@ -94,7 +96,7 @@ def usage(
 
 
 def _show(
-    store: SqlStore,
+    store: "SqlStore",
     folder: Path,
     names: list[str],
     wanted: Wanted,
@@ -103,6 +105,10 @@ def _show(
     check_books: bool,
     settle: bool,
 ) -> None:
+    from infercast.router.ledger.checking import check
+    from infercast.router.ledger.reading import SUMS, orphans, sums_by, unsettled_calls
+    from infercast.router.ledger.settler import Settler
+
     json, as_csv, output = form
     if settle:
         Settler(folder, store).round()
@@ -118,7 +124,7 @@ def _show(
         columns = ["at", "number", "tenant", "model", "entry", "reserved_usd"]
     else:
         lines = sums_by(store, names, wanted)
-        rows = [_row(names, line) for line in lines]
+        rows = [line.told(names) for line in lines]
         columns = [*names, *(name for name in SUMS if name != "cost_nusd"), "cost_usd"]
     if json:
         kind = "orphans" if list_orphans else "usage"
@@ -133,12 +139,6 @@ def _show(
             out.print(f"in all {calls} calls, {usd_text(total)} USD", highlight=False)
     if waiting:
         err.print(f"[yellow]![/] {waiting} calls stand in the journals and are not settled yet", highlight=False)
-
-
-def usd_text(value_nusd: int) -> str:
-    """Return nano-USD as USD, exactly: `0.000001234`."""
-    sign, whole = "-" if value_nusd < 0 else "", abs(value_nusd)
-    return f"{sign}{whole // NUSD_PER_USD}.{whole % NUSD_PER_USD:09d}"
 
 
 def _dimensions(by: str) -> list[str]:
@@ -157,10 +157,6 @@ def _alone(**forms: bool) -> None:
     given = [f"--{name}" for name, on in forms.items() if on]
     if len(given) > 1:
         raise BadInput([Fault("command line", 0, " ".join(given), "are two forms at once", "give one of them")])
-
-
-def _row(names: list[str], line: Line) -> dict[str, Any]:
-    return {**dict(zip(names, line.by, strict=True)), **line.sums, "cost_usd": usd_text(line.sums["cost_nusd"])}
 
 
 def _orphan_row(entry: Entry) -> dict[str, Any]:
@@ -213,7 +209,7 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def _say_check(report: Report, name: str, json: bool) -> None:
+def _say_check(report: "Report", name: str, json: bool) -> None:
     if json:
         facts = {slot: getattr(report, slot) for slot in report.__slots__}
         print_json({"ledger": name, "agree": not report.differing, **facts})

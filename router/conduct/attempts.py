@@ -1,96 +1,78 @@
-"""The attempts of one call: each is a new decision on the newest snapshot, with what was tried marked as tried.
+"""The tries of one call: each is a new decision on the newest snapshot and policy, with what has failed shut for it.
 
-So a fallback can go nowhere that the policy does not allow.
+So a retry, a fallback or a hedge can go nowhere that the policy does not allow at the moment that it is made.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from infercast.policies.estimates import Estimates
 from infercast.policies.model import Choice
-from infercast.policies.patience import NOTHING_BEHIND, PATIENCE_FLOOR_US, patience_us
+from infercast.policies.patience import NOTHING_BEHIND, patience_us
 from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S, usd
 
-from ..api import Api
-from ..errors import Kind, Trouble
+from ..errors import Trouble
 from . import clock
+from .breaker import Circuits, Pass
 from .deciding import Deciding
 from .endings import Answered, Carrying, Stake
-from .ports import Carried, Hold, Lost, Runner, lost_in
+from .hedging import Hedging
+from .judging import Judging
+from .ports import Carried, Hold, Lost, Runner
+from .retrying import NEWS_US, Budget, backoff_us
+from .tries import Course, Decided, Failed, Try
 from .troubles import no_room, too_late, within
 
-TEXTS = (Api.CHAT, Api.COMPLETION)
+
+@dataclass(slots=True)
+class Counts:
+    """What was done so far, for whoever looks; hedges count themselves, and so do circuits."""
+
+    retries: int = 0
+    retries_denied: int = 0
+    """For want of budget."""
+    fallbacks: int = 0
 
 
 class Attempts:
-    """Tries calls on one candidate after the other."""
+    """Tries calls, on one candidate after the other, or on two side by side."""
 
-    def __init__(self, deciding: Deciding, estimates: Estimates, runner: Runner) -> None:
+    def __init__(
+        self, deciding: Deciding, estimates: Estimates, runner: Runner, draw: Callable[[], float] = random.random
+    ) -> None:
         self._deciding = deciding
-        self._estimates = estimates
         self.runner = runner
         self.prices = Prices(deciding.fleet)
+        self._draw = draw
+        self.circuits = Circuits(deciding.snapshot, draw)
+        self.judging = Judging(deciding, estimates, self.circuits)
+        self.hedging = Hedging(deciding, self.circuits, self._next, self._run)
+        self.counts = Counts()
+        self._budgets: dict[str, Budget] = {}
 
     async def carry(self, call: Carried, carrying: Carrying, hold: Hold, still: Choice | None) -> Answered:
         """Carry a call until it is answered; `still` is what a decision on it, made just now, would say. Raises Trouble."""
-        deciding, attempts = self._deciding, carrying.attempts
-        tried: list[int] = []
-        full_s = 0
+        course = Course(call, carrying, hold)
+        tenant, behaviour = call.request.tenant, self._deciding.behaviour(call.request)
+        if behaviour.retries_max:
+            self._budget(tenant).called()
+        if behaviour.hedge is not None:
+            self.hedging.called(tenant)
         while True:
-            limit_us = deciding.limit_us(call.request)  # the policy may be another by now
-            left_us = limit_us - (clock.now_us() - carrying.began_us)
-            if left_us <= 0:
-                raise too_late(limit_us, attempts)
-            if tried:
-                choice = self._again(call, left_us, tried, attempts, full_s)
-            else:
-                choice = still or deciding.choose(call.request, ())
-            index = choice.deployment
-            deployment = deciding.fleet.deployments[index]
-            stake = self._stake(call, choice)
-            reserving = hold.reserve(stake.aside_nusd)
-            if reserving is not None:
-                await within(reserving, left_us, too_late(limit_us, attempts))
-            attempts.append(deployment.id)
-            asked = replace(call.request, deadline_us=left_us) if tried else call.request
-            decision_id = deciding.record(asked, choice, tried)
-            expected_us = deciding.expected_us(choice)
-            fallbacks_max = deciding.behaviour(call.request).fallbacks_max
-            last = len(choice.deployments) == 1 or len(tried) >= fallbacks_max
-            # What is expected of a text is its beginning; one that is asked for whole takes as long as it is long.
-            whole_text = call.api in TEXTS and not call.stream
-            behind_us = NOTHING_BEHIND if last else choice.latency_us[1]
-            wait_us = left_us if whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
-            sent_us = clock.now_us()
-            try:
-                answer = await self.runner.run(index, call, wait_us / US_PER_S)
-            except BaseException as met:
-                carrying.lost(stake, ran=may_have_run(met))
-                if not isinstance(met, (Lost, TimeoutError, Trouble)):
-                    raise
-                error = lost_in(met)
-                if whole_text and isinstance(
-                    error, TimeoutError
-                ):  # too long a text for its deadline says nothing of who makes it
-                    raise too_late(limit_us, attempts) from None
-                if isinstance(error, TimeoutError):
-                    self._estimates.gave_up(index, wait_us, choice.median_us[0], choice.spread_us[0])
-                # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all.
-                if not error.alive if isinstance(error, Lost) else wait_us >= PATIENCE_FLOOR_US:
-                    self.give_up(index)
-                tried.append(index)
-                full_s = error.retry_after_s if isinstance(error, Lost) else 0
-                if len(tried) > fallbacks_max:
-                    raise no_room(full_s, attempts) if full_s else too_late(limit_us, attempts) from None
+            one = await self._next(course, course.tried, still)
+            still = None
+            if one is None:
+                await self._rest(course)
                 continue
-            carrying.won = stake
-            ran_us = clock.now_us() - sent_us
-            if whole_text:
-                ran_us -= max(0, answer.at_site_us - answer.service_us)
-            self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
-            facts = (len(attempts), usd(choice.price_nusd[0]), expected_us, ran_us)
-            return Answered(answer, deployment.id, deciding.tiers[index], decision_id, *facts)
+            after_us = self.hedging.after_us(course, one) if one.hedge is not None else None
+            met = await (self._run(course, one) if after_us is None else self.hedging.run(course, one, after_us))
+            if isinstance(met, Answered):
+                carrying.won = (course.won or one).stake
+                return met
+            await self._go_on(course, met)
 
     async def once(
         self, call: Carried, carrying: Carrying, hold: Hold, shut: Sequence[int], timeout_s: float
@@ -98,50 +80,145 @@ class Attempts:
         """Try a call once, on none of the deployments that are `shut`. Raises Trouble, Lost or TimeoutError."""
         deciding = self._deciding
         choice = deciding.choose(call.request, shut)
-        index = choice.deployment
         stake = self._stake(call, choice)
-        reserving = hold.reserve(stake.aside_nusd)
-        if reserving is not None:
-            await reserving
+        setting_aside = hold.reserve(stake.aside_nusd)
+        if setting_aside is not None:
+            await setting_aside
+            choice = deciding.choose(call.request, shut)
+            if choice.deployment != stake.index:
+                carrying.lost(stake, ran=False)
+                raise no_room(0, [stake.deployment])
         carrying.attempts.append(stake.deployment)
         decision_id = deciding.record(call.request, choice, shut)
         sent_us = clock.now_us()
         try:
-            answer = await self.runner.run(index, call, timeout_s)
+            answer = await self.runner.run(stake.index, call, timeout_s)
         except BaseException as met:
-            carrying.lost(stake, ran=may_have_run(met))
+            carrying.lost(stake, ran=met.ran if isinstance(met, Lost) else not isinstance(met, Trouble))
             raise
         carrying.won = stake
         facts = (1, usd(choice.price_nusd[0]), deciding.expected_us(choice), clock.now_us() - sent_us)
-        return Answered(answer, stake.deployment, deciding.tiers[index], decision_id, *facts)
+        return Answered(answer, stake.deployment, deciding.tiers[stake.index], decision_id, *facts)
+
+    async def _next(self, course: Course, tried: Sequence[int], still: Choice | None = None) -> Try | None:
+        """Decide on a call's next try, set its price aside, and begin it. None where nothing is left to try.
+
+        Raises Trouble where the call is refused, has no money or no time.
+        """
+        while True:
+            decided = self._decide(course, tried, still)
+            still = None
+            if decided is None:
+                return None
+            stake = self._stake(course.call, decided.choice)
+            setting_aside = course.hold.reserve(stake.aside_nusd)
+            if setting_aside is not None:
+                limit_us = self._deciding.limit_us(course.call.request)
+                await within(setting_aside, decided.left_us, too_late(limit_us, course.carrying.attempts))
+                # The policy may be another by now, or the place full: what was decided before the wait is decided again.
+                later = self._decide(course, tried)
+                if later is None or later.choice.deployment != decided.choice.deployment:
+                    course.carrying.lost(stake, ran=False)
+                    continue
+                decided = later
+            one = self._begin(course, decided, stake)
+            if one is not None:
+                return one
+            course.carrying.lost(stake, ran=False)
 
     def _stake(self, call: Carried, choice: Choice) -> Stake:
         index, price_nusd = choice.deployment, choice.price_nusd[0]
         aside_nusd = self.prices.most_nusd(index, price_nusd, len(call.body), call.tokens_max)
         return Stake(index, self._deciding.fleet.deployments[index].id, price_nusd, aside_nusd)
 
-    def _again(self, call: Carried, left_us: int, tried: list[int], attempts: list[str], full_s: int) -> Choice:
-        """Decide anew for what time is left. That nothing passes now is no refusal: the call was accepted, and lost.
+    def _left_us(self, course: Course) -> int:
+        """Return the time that a call has left, by the policy in force now. Raises Trouble where there is none."""
+        limit_us = self._deciding.limit_us(course.call.request)
+        left_us = limit_us - (clock.now_us() - course.carrying.began_us)
+        if left_us <= 0:
+            raise too_late(limit_us, course.carrying.attempts)
+        return left_us
 
-        Where the last that was tried had no room for `full_s`, that is said.
-        """
+    def _decide(self, course: Course, tried: Sequence[int], still: Choice | None = None) -> Decided | None:
+        """Decide on a call: at first as it came, later for the time that is left. None where nothing is left to try."""
+        deciding, request, left_us = self._deciding, course.call.request, self._left_us(course)
+        if not course.carrying.attempts:
+            return Decided(request, still or deciding.choose(request, ()), (), left_us)
+        fallbacks_max = deciding.behaviour(request).fallbacks_max
+        course.refused = None
+        if course.is_over(fallbacks_max):
+            return None
+        asked, shut = replace(request, deadline_us=left_us), list(tried)
         try:
-            return self._deciding.choose(replace(call.request, deadline_us=left_us), tried)
+            choice = deciding.choose(asked, shut)
+            # A call that may be tried on nothing new is retried where it was, though something else may be better by now.
+            while len(course.failures) > fallbacks_max and choice.deployment not in course.failures:
+                shut.append(choice.deployment)
+                choice = deciding.choose(asked, shut)
         except Trouble as trouble:
-            if full_s:
-                raise no_room(full_s, attempts) from trouble
-            message = f"{', '.join(attempts)} gave no answer, and nothing else can in the {left_us / 1000:.0f} ms left"
-            raise Trouble(Kind.DEADLINE, f"{message}: {trouble.message}", "the call may be repeated") from trouble
+            course.refused = trouble
+            return None
+        return Decided(asked, choice, shut, left_us)
 
-    def give_up(self, index: int) -> None:
-        """A lost call says that its whole site may be gone: distrust all of it until it is heard of again."""
-        deciding = self._deciding
-        site = deciding.fleet.deployments[index].site
-        for other, deployment in enumerate(deciding.fleet.deployments):
-            if other == index or (deployment.site == site and site != deciding.entry):
-                deciding.snapshot.distrust(other, clock.now_us())
+    def _begin(self, course: Course, decided: Decided, stake: Stake) -> Try | None:
+        """Begin a try; None where its candidate's circuit has opened since, or is being tried out: that is decided again."""
+        deciding, choice, index = self._deciding, decided.choice, decided.choice.deployment
+        decision_id = deciding.record(decided.asked, choice, decided.shut)
+        expected_us = deciding.expected_us(choice)
+        may = self.circuits.enter(index)
+        if may is Pass.NO:
+            return None
+        attempts = course.carrying.attempts
+        again = index in course.failures
+        self.counts.fallbacks += bool(course.failures) and not again
+        attempts.append(stake.deployment)
+        behaviour, others = deciding.behaviour(course.call.request), len(course.failures) + len(course.running) - again
+        last = len(choice.deployments) == 1 or others >= behaviour.fallbacks_max
+        behind_us, left_us = NOTHING_BEHIND if last else choice.latency_us[1], decided.left_us
+        wait_us = left_us if course.whole_text else patience_us(choice.latency_us[0], behind_us, left_us)
+        return Try(index, choice, stake, decision_id, expected_us, wait_us, behaviour.hedge, may is Pass.TRIAL)
 
+    async def _run(self, course: Course, one: Try) -> Answered | Failed:
+        """Run a try to its end, and take in what it says. Raises what the call ends in, where it ends with it."""
+        one.sent_us = clock.now_us()
+        try:
+            answer = await self.runner.run(one.index, course.call, one.wait_us / US_PER_S)
+        except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
+            return self.judging.failed(course, one, met)
+        return self.judging.answered(course, one, answer)
 
-def may_have_run(error: BaseException) -> bool:
-    """Return whether a try that ended so may have run all the same, and is paid for: also one that was cut off under way."""
-    return error.ran if isinstance(error, Lost) else not isinstance(error, Trouble)
+    async def _go_on(self, course: Course, failed: Failed) -> None:
+        """Take in a try that has failed. One that may be made once more at once is waited for a moment; else others come first."""
+        behaviour = self._deciding.behaviour(course.call.request)
+        again = course.take(failed, clock.now_us(), behaviour.retries_max)
+        if again and not failed.retry_after_s:
+            await self._pause(course, failed.index, 0)
+
+    async def _rest(self, course: Course) -> None:
+        """Wait until a candidate that had no room may have some. Raises the call's trouble where none is worth waiting for."""
+        soonest = min(course.resting_us, key=course.resting_us.__getitem__, default=None)
+        if soonest is not None:
+            rest_us = max(0, course.resting_us[soonest] - clock.now_us()) + NEWS_US
+            if await self._pause(course, soonest, rest_us):
+                return
+        left_us = self._left_us(course)
+        raise course.trouble(self._deciding.limit_us(course.call.request), left_us)
+
+    async def _pause(self, course: Course, index: int, least_us: int) -> bool:
+        """Wait before a candidate is tried once more. False, at once, where there is not the time or no retry left in the budget."""
+        wait_us = least_us + backoff_us(course.failures[index], self._draw())
+        if wait_us >= self._left_us(course):
+            return False
+        if not self._budget(course.call.request.tenant).take(clock.now_us()):
+            self.counts.retries_denied += 1
+            return False
+        self.counts.retries += 1
+        await asyncio.sleep(wait_us / US_PER_S)
+        course.open_again(index)
+        return True
+
+    def _budget(self, tenant: str) -> Budget:
+        budget = self._budgets.get(tenant)
+        if budget is None:
+            budget = self._budgets[tenant] = Budget(clock.now_us())
+        return budget

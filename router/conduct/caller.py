@@ -134,8 +134,8 @@ class Caller:
         def ended(error: BaseException | None) -> None:
             carrying.usage = told.usage
             carrying.events = told.events
-            if isinstance(error, Lost) and not error.alive:
-                self.attempts.give_up(self.fleet.deployment_index[answered.deployment])
+            if isinstance(error, Lost):
+                self.attempts.judging.broke_off(self.fleet.deployment_index[answered.deployment], error)
             self._ended(carrying, answered, error)
 
         told = Watched(stream, ended)
@@ -147,7 +147,7 @@ class Caller:
         if isinstance(opened, Awaitable):
             limit_us = self.deciding.limit_us(call.request)
             left_us = limit_us - (clock.now_us() - carrying.began_us)
-            opened = await within(opened, left_us, too_late(limit_us, []))
+            opened, still = await within(opened, left_us, too_late(limit_us, [])), None
         carrying.hold = hold = opened
         return await self.attempts.carry(call, carrying, hold, still)
 

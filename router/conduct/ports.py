@@ -21,11 +21,14 @@ class Lost(Exception):  # noqa: N818 - an expected event, the reason for a fallb
     """A replica or site could not be reached, or died with the call; the call may be tried elsewhere.
 
     `alive` says that the site itself is well, so that other calls may go there; `retry_after_s` that it has no room for so long;
-    `ran` that it may have run there all the same: then it is paid for.
+    `ran` that it may have run there all the same: then it is paid for; `blames` that it speaks against the candidate, whose circuit
+    opens after some of them; `again` that the same candidate may be asked once more.
     """
 
     alive = False
     ran = True
+    blames = True
+    again = False
     retry_after_s = 0
 
 
@@ -33,20 +36,12 @@ class Passed(Lost):
     """The place answered that it cannot take this call now: it is well, or tells itself that it is not."""
 
     alive = True
-    ran = False
+    ran = blames = False
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(str(trouble))
+        self.again = trouble.kind is Kind.SATURATED
         self.retry_after_s = BUSY_S if trouble.kind is Kind.SATURATED else 0
-
-
-def lost_in(error: Lost | TimeoutError | Trouble) -> Lost | TimeoutError:
-    """Return why a call may be tried elsewhere. Raises the trouble that it would meet there as well."""
-    if not isinstance(error, Trouble):
-        return error
-    if error.kind not in (Kind.SATURATED, Kind.UNAVAILABLE):
-        raise error
-    return Passed(error)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from ..errors import Kind, Trouble
 from ..key_changes import GRACE_S
 from ..key_listing import listing
 from ..keys import Holder, Key
+from ..ledger.asking import DIMENSIONS, Wanted
 from .desk import Desk
 from .http import Ask, Reply
 from .routes import Route
@@ -23,6 +24,8 @@ ADMIN_BYTES_MAX = 16 * 1024
 SECONDS_MAX = 366 * 86_400
 FIELDS: dict[str, type] = {"id": str, "tenant": str, "admin": bool, "origin": str, "classes": list, "lifetime_s": int}
 NAMED = {str: "text", bool: "true or false", list: "a list", int: "a whole number"}
+USAGE: dict[str, type] = {"by": list, "since_s": int, "until_s": int, "tenant": str}
+USAGE_BY = ("tenant", "model")
 GRACE: dict[str, type] = {"grace_s": int}
 
 
@@ -49,6 +52,10 @@ class Office(Protocol):
         """Return what this site knows: the digests that it decides by, and the signals it has heard."""
         ...
 
+    async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]]:
+        """Return the ledger's sums by some of its dimensions."""
+        ...
+
     async def issue(self, new: NewKey) -> str:
         """Issue a key and return its secret."""
         ...
@@ -72,6 +79,7 @@ class Admin:
     def routes(self) -> Iterator[Route]:
         """Yield what is served."""
         yield Route("GET", "/admin/v1/status", self._status)
+        yield Route("POST", "/admin/v1/usage", self._usage)
         yield Route("GET", "/admin/v1/keys", self._list)
         yield Route("POST", "/admin/v1/keys", self._issue)
         yield Route("POST", "/admin/v1/keys/{id}/rotate", self._rotate)
@@ -83,6 +91,20 @@ class Admin:
         told["keys"]["ids"] = [row["id"] for row in listing(self._desk.keys, time.time())]
         here = {"site": self._desk.caller.entry, "version": VERSION, "emulated_distances": self._desk.emulated}
         return Reply.json({**here, **told, "here": self._office.here()})
+
+    async def _usage(self, ask: Ask) -> Reply:
+        self._desk.admin(ask)
+        body = await ask.small_body(ADMIN_BYTES_MAX)
+        asked = _fields(body, USAGE) if body else {}
+        by = list(asked.get("by", USAGE_BY))
+        if unknown := [name for name in by if name not in DIMENSIONS]:
+            raise Trouble(
+                Kind.BAD_REQUEST, f"{unknown[0]!r} is nothing to sum by", did_you_mean(unknown[0], DIMENSIONS)
+            )
+        wanted = Wanted(asked.get("since_s"), asked.get("until_s"), asked.get("tenant", ""))
+        return Reply.json(
+            {"usage": await self._office.usage(list(dict.fromkeys(by)), wanted)}, cache_control="no-store"
+        )
 
     async def _list(self, ask: Ask) -> Reply:
         self._desk.admin(ask)

@@ -16,7 +16,7 @@ from infercast.policies.model import Request
 from ..api import Api
 from ..conduct.ports import Received
 from ..errors import Kind, Trouble
-from ..openai.envelope import Envelope, read_envelope
+from ..openai.envelope import Caps, Envelope, no_cap, read_envelope
 from .desk import Desk, deadline_us
 from .http import Ask, Reply, Sendable
 from .openai_errors import openai_reply_of
@@ -60,11 +60,11 @@ class OpenAi:
 
         async def receive() -> Received:
             nonlocal request
-            envelope = read_envelope(api, await ask.body())
+            envelope = read_envelope(api, await ask.body(), self._caps(request.tenant))
             caller.read()
             request = self._told(request, envelope, api, own_id=ask.header("infercast-id") is not None)
             ask.call_id = request.id
-            return Received(envelope.body, None, api, envelope.stream, request)
+            return Received(envelope.body, None, api, envelope.stream, request, envelope.tokens_max)
 
         with ExitStack() as held:
             held.callback(caller.end)
@@ -78,6 +78,11 @@ class OpenAi:
                 return Reply(200, answered.answer.body, ((b"content-type", b"application/json"), *headers))
             held.pop_all()
             return EventStream(headers, stream, caller)
+
+    def _caps(self, tenant: str) -> Caps:
+        """Return what a tenant's policy lets answers have of tokens."""
+        policy = self._desk.caller.engine.policies.get(tenant)
+        return no_cap if policy is None else policy.limits.completion_max
 
     def _told(self, request: Request, envelope: Envelope, api: Api, *, own_id: bool) -> Request:
         """Return a call's metadata with what its body says: the model; and more classes, a shorter deadline, an id."""

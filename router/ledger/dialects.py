@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 BUSY_S = 10.0
 """How long a transaction waits for others before the store counts as out of reach."""
@@ -60,3 +61,8 @@ def is_full(error: BaseException | None) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return getattr(error, "sqlstate", None) == "53100"
+
+
+def told(error: DBAPIError) -> str:
+    """Return what a driver says, in one line."""
+    return next(iter(str(error.orig).strip().splitlines()), type(error).__name__)

@@ -4,7 +4,9 @@ Whatever is wrong with it is one fault, said before anything else starts, and no
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, create_engine, insert, inspect, make_url, select, update
@@ -13,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from infercast.policies.faults import BadInput, Fault
 
 from ..keys import write_private
-from .dialects import BUSY_S, follow_sqlite
+from .dialects import BUSY_S, follow_sqlite, told
 from .store import SqlStore
 from .tables import METADATA, SCHEMA, SCHEMAS
 
@@ -49,7 +51,7 @@ def note(state: Path, url: str) -> None:
     """Remember which ledger a state folder's calls are booked in, for who looks later. A password is not kept."""
     parsed = make_url(url)
     options = {name: value for name, value in parsed.query.items() if "password" not in name}
-    write_private(state / NOTED, parsed.set(password=None, query=options).render_as_string() + "\n")
+    write_private(state / NOTED, _open_text(parsed, options) + "\n")
 
 
 def noted(state: Path) -> str:
@@ -78,7 +80,12 @@ def open_store(url: str, *, write: bool = True) -> SqlStore:
 
 def shown(url: URL) -> str:
     """Return a URL as people and logs may see it: its password left out, and its options, which may hold one."""
-    return url.set(query={}, password=None).render_as_string()
+    return _open_text(url, {})
+
+
+def _open_text(url: URL, options: Mapping[str, Any]) -> str:
+    """Return a URL with these options and no password."""
+    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, options).render_as_string()
 
 
 def _open_sqlite(url: URL, write: bool) -> SqlStore:
@@ -142,7 +149,7 @@ def _look(store: SqlStore, write: bool, remedy: str) -> None:
     try:
         version = store.write(_version_made) if write else store.read(_version)
     except OSError as error:
-        said = str(error.__cause__.orig).strip() if isinstance(error.__cause__, DBAPIError) else str(error)
+        said = told(error.__cause__) if isinstance(error.__cause__, DBAPIError) else str(error)
         raise _fault(store.name, f"cannot be opened: {said}", remedy) from error
     if version == 0:
         raise _fault(store.name, "is no ledger", "`infercast up --ledger` makes one of an empty database")

@@ -1,9 +1,11 @@
 """The periods that quotas are counted in: UTC's minutes, days and months, as text."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from .ports import Measure, Quota
 
+DAY_S = 86_400
 SLACK_S = 60.0
 """How long a minute's leases stay when it is over: clocks of other machines may be behind by so much."""
 
@@ -14,8 +16,13 @@ def minute_of(at_s: float) -> str:
 
 
 def day_of(at_s: float) -> str:
-    """Return the day of an instant: "2026-11-25"."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d")
+    """Return the day of an instant: "2026-11-25". Raises ValueError or OverflowError where no calendar has it."""
+    return _day(int(at_s // DAY_S))
+
+
+@lru_cache(64)
+def _day(days: int) -> str:
+    return datetime.fromtimestamp(days * DAY_S, UTC).strftime("%Y-%m-%d")
 
 
 def money_quotas(tenant: str, model: str, day: str) -> set[Quota]:

@@ -1,43 +1,27 @@
 """What a ledger says to people: sums of calls and money by tenant, model, site and day, and the calls that nobody ended."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select
 
+from infercast.policies.units import usd_text
+
 from . import journals
+from .asking import Wanted
 from .lines import ORPHANED, taken
+from .opening import open_store
 from .ports import Entry
 from .store import SqlStore
 from .tables import ENTRIES
 
-DIMENSIONS = ("tenant", "model", "site", "day", "entry", "deployment", "outcome")
 SUMS = (
     "calls", "answered", "refused", "failed", "orphaned", "cached", "lost_tries", "prompt_tokens", "completion_tokens",
     "cost_nusd",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which entries: from `since_s` on, before `until_s`, of one tenant; None and empty are no bounds."""
-
-    since_s: float | None = None
-    until_s: float | None = None
-    tenant: str = ""
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return them in SQL."""
-        conditions = []
-        if self.since_s is not None:
-            conditions.append(ENTRIES.c.at_s >= self.since_s)
-        if self.until_s is not None:
-            conditions.append(ENTRIES.c.at_s < self.until_s)
-        if self.tenant:
-            conditions.append(ENTRIES.c.tenant == self.tenant)
-        return conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +31,10 @@ class Line:
     by: tuple[str, ...]
     sums: dict[str, int]
 
+    def told(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return it for programs; `names` are what it is by. The money stands there as a text, too, which no reader rounds."""
+        return {**dict(zip(names, self.by, strict=True)), **self.sums, "cost_usd": usd_text(self.sums["cost_nusd"])}
+
 
 def sums_by(store: SqlStore, dimensions: Sequence[str], wanted: Wanted) -> list[Line]:
     """Return the sums of all entries that are wanted, by some of `DIMENSIONS`, sorted by them. Raises OSError.
@@ -55,7 +43,7 @@ def sums_by(store: SqlStore, dimensions: Sequence[str], wanted: Wanted) -> list[
     """
     names = list(dict.fromkeys(dimensions))
     keys = [ENTRIES.c[name] for name in names]
-    asked = select(*keys, *(_sum(condition) for condition in _counts())).where(*wanted.conditions())
+    asked = select(*keys, *(_sum(condition) for condition in _counts())).where(*_conditions(wanted))
     found = store.read(lambda db: db.execute(asked.group_by(*keys)).all())
     lines = [
         Line(
@@ -65,6 +53,23 @@ def sums_by(store: SqlStore, dimensions: Sequence[str], wanted: Wanted) -> list[
         for row in found
     ]
     return sorted(lines, key=lambda line: line.by)
+
+
+def usage_by(url: str, dimensions: Sequence[str], wanted: Wanted) -> list[dict[str, Any]]:
+    """Return such sums for programs, of the ledger of a URL. Raises BadInput and OSError."""
+    with closing(open_store(url, write=False)) as store:
+        return [line.told(dimensions) for line in sums_by(store, dimensions, wanted)]
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    conditions = []
+    if wanted.since_s is not None:
+        conditions.append(ENTRIES.c.at_s >= wanted.since_s)
+    if wanted.until_s is not None:
+        conditions.append(ENTRIES.c.at_s < wanted.until_s)
+    if wanted.tenant:
+        conditions.append(ENTRIES.c.tenant == wanted.tenant)
+    return conditions
 
 
 def _counts() -> list[Any]:
@@ -87,7 +92,7 @@ def _sum(column: Any) -> Any:
 def orphans(store: SqlStore, wanted: Wanted) -> list[Entry]:
     """Return the calls whose process died before they ended, oldest first. Raises OSError."""
     columns = [ENTRIES.c[name] for name in Entry._fields]
-    asked = select(*columns).where(ENTRIES.c.state == ORPHANED, *wanted.conditions())
+    asked = select(*columns).where(ENTRIES.c.state == ORPHANED, *_conditions(wanted))
     ordered = asked.order_by(ENTRIES.c.at_s, ENTRIES.c.number)
     return store.read(lambda db: [Entry(*row) for row in db.execute(ordered)])
 

@@ -1,5 +1,6 @@
 """Entries in a ledger's store: booked once, in the transaction that moves the cursor of the journal they stand in."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,16 +86,17 @@ def _states(db: Connection, numbers: set[str]) -> dict[Key, str]:
 
 def _sum_up(db: Connection, entries: Sequence[Entry]) -> None:
     """Add what entries cost to what their tenants have used, and take it off their writers' leases."""
-    spent: dict[Quota, int] = {}
-    leased: dict[str, dict[Quota, int]] = {}
+    costs = Counter[tuple[str, str, str, str]]()
     for entry in entries:
         if entry.cost_nusd:
-            off = leased.setdefault(holder_of(entry.number), {})
-            for quota in money_quotas(entry.tenant, entry.model, day_of(entry.at_s)):
-                spent[quota] = spent.get(quota, 0) + entry.cost_nusd
-                off[quota] = off.get(quota, 0) + entry.cost_nusd
-    if not spent:
+            costs[holder_of(entry.number), entry.tenant, entry.model, day_of(entry.at_s)] += entry.cost_nusd
+    if not costs:
         return
+    spent, leased = Counter[Quota](), defaultdict[str, Counter[Quota]](Counter)
+    for (holder, tenant, model, day), cost_nusd in costs.items():
+        for quota in money_quotas(tenant, model, day):
+            spent[quota] += cost_nusd
+            leased[holder][quota] += cost_nusd
     new = upsert(db, SPENT)
     key = [SPENT.c.tenant, SPENT.c.model, SPENT.c.period]
     added = {"cost_nusd": SPENT.c.cost_nusd + new.excluded.cost_nusd}

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from . import leasing, settling
-from .dialects import READS, is_full, may_be_retried, take_turns
+from .dialects import READS, is_full, may_be_retried, take_turns, told
 from .ports import Ask, Entry, Granted, Lease, Quota, Reserved
 from .tables import CURSORS, RESERVED
 
@@ -123,7 +123,7 @@ def _reaching(name: str, work: Callable[[], T]) -> T:
             if may_be_retried(error.orig) and tries < TRIES_MAX:
                 continue
             code = errno.ENOSPC if is_full(error.orig) else errno.EIO
-            raise OSError(code, f"the ledger {name} does not take it: {str(error.orig).strip()}") from error
+            raise OSError(code, f"the ledger {name} does not take it: {told(error)}") from error
         except NoConnection as error:
             raise OSError(errno.EIO, f"the ledger {name} is out of reach: {error}") from error
     raise AssertionError

@@ -4,6 +4,7 @@ The rest is for the model's host, or for the upstream that speaks OpenAI itself.
 was read: a name that stands twice cannot mean one thing to the policy and another to whoever runs the call.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from infercast.policies.faults import did_you_mean
 
 from ..api import Api
 from .fields import Fields, bad, read_object, written
+from .lengths import completion_tokens
 
 OURS = "infercast"
 KNOWN = ("class", "deadline_ms", "id")
@@ -30,10 +32,24 @@ class Envelope:
     classes: tuple[str, ...] = ()
     deadline_ms: float | None = None
     id: str | None = None
+    tokens_max: int | None = None
+    """The most tokens that all of its answers may have together; None where the body does not say."""
 
 
-def read_envelope(api: Api, body: bytes) -> Envelope:
-    """Read a call's body. Raises Trouble(BAD_REQUEST) with the field that is wrong."""
+Caps = Callable[[str], int | None]
+"""The most tokens that an answer of a model may have by its tenant's policy; None for no such limit."""
+
+
+def no_cap(model: str) -> int | None:
+    """Return None: no policy binds."""
+    return None
+
+
+def read_envelope(api: Api, body: bytes, caps: Caps = no_cap) -> Envelope:
+    """Read a call's body, and see to it that no answer has more tokens than its `caps` say.
+
+    Raises Trouble(BAD_REQUEST) with the field that is wrong.
+    """
     value = read_object(body)
     fields = Fields(value)
     model = fields.text("model")
@@ -47,7 +63,8 @@ def read_envelope(api: Api, body: bytes) -> Envelope:
     ours = fields.part(OURS)
     value.pop(OURS, None)
     classes, deadline_ms, call_id = _ours(ours) if ours is not None else ((), None, None)
-    return Envelope(written(value), model, stream, classes, deadline_ms, call_id)
+    tokens_max = completion_tokens(api, fields, caps(model))
+    return Envelope(written(value), model, stream, classes, deadline_ms, call_id, tokens_max)
 
 
 def _ours(fields: Fields) -> tuple[tuple[str, ...], float | None, str | None]:

@@ -26,7 +26,9 @@ from ..key_binding import binding_faults
 from ..key_changes import issue_key, revoke_key, rotate_key
 from ..key_file import KEYS, KeyFile
 from ..keys import Holder, Keys, write_private
+from ..ledger.asking import Wanted
 from ..ledger.background import Background
+from ..ledger.reading import usage_by
 from ..policy_folder import Policies, PolicyFolder
 from ..signals import Heard, Ledger
 from .office import Done
@@ -46,6 +48,7 @@ class Board:
         self._keys = KeyFile(self._state / KEYS)
         self._watching: asyncio.Task[None] | None = None
         self._say()
+        self._ledger_url = ledger
         self._settling = Background(self._state / "journal", ledger, stand_by=False)
 
     async def exchange(
@@ -116,6 +119,14 @@ class Board:
     async def told(self) -> dict[str, Any]:
         """Return what is in force, and why newer files are not."""
         return self._told()
+
+    async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]] | None:
+        """Return the ledger's sums; None where it is out of reach."""
+        try:
+            return await asyncio.to_thread(usage_by, self._ledger_url, by, wanted)
+        except (OSError, BadInput) as error:
+            log.warning("the ledger could not be asked: %s", error)
+            return None
 
     def _told(self) -> dict[str, Any]:
         folder, keys = self._folder, self._keys

@@ -12,6 +12,7 @@ from infercast.policies.faults import Fault
 
 from ..errors import Kind, Trouble
 from ..ingress.admin import NewKey
+from ..ledger.asking import Wanted
 
 BOARD_S = 10.0
 
@@ -35,6 +36,13 @@ class BoardOffice:
         """Return which policies and keys are in force in the cluster, and why newer files are not."""
         told: dict[str, Any] = await _heard(self._board.told.remote())
         return told
+
+    async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]]:
+        """Return the ledger's sums."""
+        rows: list[dict[str, Any]] | None = await _heard(self._board.usage.remote(by, wanted))
+        if rows is None:
+            raise Trouble(Kind.UNAVAILABLE, "the ledger is out of reach", "calls wait in the journals; try again later")
+        return rows
 
     async def issue(self, new: NewKey) -> str:
         """Issue a key and return its secret."""

@@ -25,7 +25,7 @@ from infercast.policies.snapshot import Report, Snapshot
 
 from ..cache.answers import AnswerCache
 from ..cache.embedding import Embedding
-from ..conduct.caller import Caller
+from ..conduct.caller import Caller, series_of
 from ..conduct.ports import Lost
 from ..conduct.recorder import Recorder
 from ..errors import Kind
@@ -35,6 +35,8 @@ from ..ingress.rpc import Rpc
 from ..keys import Keys
 from ..ledger.background import Background
 from ..policy_folder import Policies
+from ..quota.accounts import Ledgered
+from ..quota.reaching import reaching
 from ..runtime.host import Host
 from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
@@ -92,7 +94,10 @@ class SiteWorker(Visitors):
         self._runner = ClusterRunner(
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
-        self._caller = Caller(site, engine, self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        series = series_of(site)
+        self._accounts = Ledgered(fleet, self._policies.live, reaching(ledger), series, self._journal)
+        parts = (self._snapshot, self._estimates, self._runner, recorder, self._journal)
+        self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series)
         embedding = Embedding(site, fleet, self._caller.beside)
         self._caller.cache = self._answers = AnswerCache(self._caller.deciding, embedding=embedding)
         self._caller.install(engine, shadow)
@@ -108,7 +113,13 @@ class SiteWorker(Visitors):
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._background and scope["type"] == "lifespan":
                 settle()
-                for keep in (self._exchange(), self._look_after_own(), self._probe(), *self._checks()):
+                for keep in (
+                    self._exchange(),
+                    self._look_after_own(),
+                    self._probe(),
+                    self._accounts.run(),
+                    *self._checks(),
+                ):
                     self._background.add(asyncio.get_running_loop().create_task(keep))
             await self._ingress(scope, receive, send)
 
@@ -188,6 +199,7 @@ class SiteWorker(Visitors):
         """Put new policies in place of the old ones: compiled on a thread, then swapped between two calls."""
         engine, shadow = await asyncio.to_thread(self._engines, newer)
         self._policies = newer
+        self._accounts.install(newer.live)
         try:
             self._caller.install(engine, shadow)
         except (BadInput, OSError) as error:  # they are in force; what is missing is their text beside the log

@@ -20,7 +20,8 @@ class Full(Lost):
     """The upstream has no room; it says when to come back, or nothing of it."""
 
     alive = True
-    ran = False
+    ran = blames = False
+    again = True
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -37,20 +38,21 @@ class Misset(Lost):
     """The upstream cannot be called as the fleet file says."""
 
     alive = True
-    ran = False
+    ran = blames = False
 
 
 class Declined(Lost):
     """A peer's own policy says no, or all that it has is busy elsewhere: it is well, and not for this call."""
 
     alive = True
-    ran = False
+    ran = blames = False
 
 
 class Broken(Lost):
     """A call came to nothing at an upstream that is there: that may be the call's own doing, and is no reason to spare it others."""
 
     alive = True
+    again = True
 
 
 def judge(site: str, status: int, headers: Any, body: bytes) -> None:

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from infercast.cli import app
-from infercast.commands.usage import usd_text
-from infercast.policies.units import nusd
+from infercast.policies.units import nusd, usd_text
 from infercast.router.ledger.opening import ledger_url, note, open_store
 from infercast.router.ledger.settler import Settler
 from infercast.router.telemetry.journal import FileJournal

@@ -19,7 +19,7 @@ from tests.laws.worlds import World, worlds
 from tests.router.fakes import Clock, Scene, ask, example_engine, scene
 
 WORDS = ["ok", "lost", "hang", "trouble", "fault", "broken", "cancelled", "saturated", "unavailable"]
-LOSSES = ("lost", "hang", "saturated", "unavailable")
+LOSSES = ("lost", "hang", "saturated", "unavailable", "fault")
 PAID = ("lost", "hang", "broken", "cancelled")
 """What a try may end in that has perhaps run: the place said nothing of it."""
 scripts = st.lists(st.sampled_from([*WORDS, "lost", "lost", "hang"]), max_size=9)
@@ -117,7 +117,7 @@ def test_a_call_goes_on_after_a_loss_and_after_nothing_else(request: Request, sc
         assert (error is None) == (words[-1] == "ok")
     elif words:
         assert isinstance(error, Trouble)
-        expected = Kind.SATURATED if words[-1] == "saturated" else Kind.DEADLINE
+        expected = {"saturated": Kind.SATURATED, "fault": Kind.FAULT}.get(words[-1], Kind.DEADLINE)
         assert error.kind is expected, "a call that was accepted and lost is not refused"
 
 

@@ -175,6 +175,7 @@ def test_an_unknown_series_is_refused(series: int) -> None:
     for act in (
         lambda: known.hear(series, 1),
         lambda: known.z_milli(series),
+        lambda: known.hear_censored(series, 1),
         lambda: known.step_back(series),
         lambda: known.relax(series),
     ):
@@ -194,9 +195,38 @@ def test_compiled_and_interpreted_states_are_the_same_byte_for_byte() -> None:
     for at, u_milli in enumerate(DRAWS["heavy"](np.random.default_rng(2), 5_000).astype(int).tolist()):
         here.hear(0, u_milli)
         plain.track(there.state, 0, u_milli)
+        if at % 20 == 3:
+            here.hear_censored(0, u_milli)
+            plain.track_censored(there.state, 0, u_milli)
         if at % 700 == 50:
             here.step_back(0)
             plain.step_back(there.state, 0)
         if at % 300 == 70:
             assert here.relax(0) == plain.relax(there.state, 0, plain.NORMAL)
     assert here.state.tobytes() == there.state.tobytes()
+
+
+def hedged(known: Calibration, censored: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    """Let a series hear calls that are cancelled a while after its own p95; percent of all that were under each quantile."""
+    rng = np.random.default_rng(11)
+    sample = DRAWS["skewed"](rng, 30_000)
+    under = np.zeros(4)
+    for u_milli, other in zip(sample.astype(int).tolist(), rng.integers(50, 900, len(sample)).tolist(), strict=True):
+        under += np.array([u_milli <= z_milli for z_milli in known.z_milli(0)])
+        cut = known.z_milli(0)[2] + other
+        if u_milli <= cut:
+            known.hear(0, u_milli)
+        else:
+            censored(cut)
+    return under / len(sample) * 100
+
+
+def test_calls_that_were_cancelled_still_teach_how_long_calls_take() -> None:
+    known = Calibration(1)
+    assert hedged(known, lambda cut: known.hear_censored(0, cut)) == pytest.approx((50, 90, 95, 99), abs=0.6)
+
+
+def test_taken_for_answers_they_would_hide_the_tail_and_left_out_they_would_hide_more() -> None:
+    as_answers, left_out = Calibration(1), Calibration(1)
+    assert hedged(as_answers, lambda cut: as_answers.hear(0, cut))[3] < 98.4
+    assert hedged(left_out, lambda _: None)[2] < 93

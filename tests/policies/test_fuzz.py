@@ -60,7 +60,13 @@ def whole_policy() -> Raw:
         ],
         objective={"waiting": {"usd_per_second": 0.1, "quantile": "p95"}, "usd_per_error": 0.1},
         behaviour={"fallbacks_max": 2, "spread_margin_usd": 0.001, "hedge": {"after_quantile": "p95"}},
-        limits={"requests_per_minute": 3, "budget_usd_per_day": 1.5},
+        limits={
+            "requests_per_minute": 3,
+            "budget_usd_per_day": 1.5,
+            "completion_tokens_max": 9,
+            "budgets": [{"per": "day", "usd": 1, "models": ["digits"], "when_spent": "alert", "alert_at": [0.5]}],
+            "per_model": {"digits": {"concurrent_max": 2}},
+        },
     )
 
 

@@ -83,7 +83,12 @@ VALUES: dict[str, list[Any]] = {
     ],
     "objective": [{}, {"preference": "fastest"}, {"waiting": {"usd_per_second": 11}}, {"exposure": {"usd_leaving_device": 1}}],
     "behaviour": [{}, {"fallbacks_max": 8}, {"hedge": {}}, {"hedge": {"budget_share": 2}}, {"cache": {"ttl_s": 5, "scope": "all"}}, {"cache": {"ttl_s": 5}}],
-    "limits": [{}, {"requests_per_minute": 5}, {"requests_per_minute": -5}, {"budget_usd_per_day": 0.5}, {"else": 1}],
+    "limits": [{}, {"requests_per_minute": 5}, {"requests_per_minute": -5}, {"budget_usd_per_day": 0.5}, {"else": 1},
+        {"budgets": [{"per": "day", "usd": 2, "models": ["a"], "alert_at": [0.5, 1]}]}, {"budgets": [{"per": "year", "usd": 2}]},
+        {"budgets": [{"per": "month", "usd": 2, "when_spent": "stop"}]}, {"budgets": [{"per": "day", "usd": 2, "alert_at": [0]}]},
+        {"budgets": [{"per": "day", "usd": 2, "models": []}]}, {"completion_tokens_max": 0}, {"completion_tokens_max": 9},
+        {"per_model": {"a": {"concurrent_max": 1}}}, {"per_model": {"A": {}}}, {"per_model": {"a": {"budgets": []}}},
+    ],
     "claims": [[], [{"refused": True}], [{"refused": False}], [{"candidates_min": 2, "while": "any_one_site_down"}]],
     "else": [1],
 }  # fmt: skip

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from infercast.policies.engine import Engine
 from infercast.policies.extending import looser_parts, merged
 from infercast.policies.fleet import Fleet
-from infercast.policies.parts import Constraints, Limits, Log
+from infercast.policies.parts import Budget, Constraints, Limits, Log, ModelLimits
 from infercast.policies.policy import Base, Draft, Policy
-from infercast.policies.tightening import looser, looser_limits, merge, merge_limits, merge_logs
+from infercast.policies.tightening import SINGLE, looser, merge, merge_limits, merge_logs
 from tests.laws.worlds import ATTESTATIONS, MARKS, OPERATORS, SEEDS, Dice, World, eligible, worlds
 from tests.support import fleet_of
 
@@ -194,18 +194,50 @@ LIMITS = st.builds(
     Limits,
     requests_per_minute=st.none() | st.integers(0, 3),
     budget_usd_per_day=st.none() | st.sampled_from([0.0, 0.5, 1.0]),
+    completion_tokens_max=st.none() | st.integers(1, 3),
+    per_model=st.dictionaries(
+        st.sampled_from(["a", "b"]), st.builds(ModelLimits, concurrent_max=st.none() | st.integers(0, 3))
+    ),
+    budgets=st.lists(
+        st.builds(
+            Budget,
+            per=st.sampled_from(["day", "month"]),
+            usd=st.sampled_from([1.0, 2.0]),
+            models=st.sampled_from([None, ("a",), ("a", "b")]),
+            when_spent=st.sampled_from(["refuse", "alert"]),
+        ),
+        max_size=3,
+        unique=True,
+    ).map(tuple),
 )
+
+
+def binding(limits: Limits) -> dict[tuple[str, str], float]:
+    """The least that refuses, by period and model ("" for all of them together)."""
+    least: dict[tuple[str, str], float] = {}
+    for budget in limits.budgets:
+        for model in budget.models or ("",):
+            if budget.when_spent == "refuse":
+                at = (budget.per, model)
+                least[at] = min(least.get(at, budget.usd), budget.usd)
+    return least
 
 
 @given(LIMITS, LIMITS)
 @settings(deadline=None, max_examples=50)
 def test_of_two_limits_the_lower_one_holds(base: Limits, own: Limits) -> None:
     both = merge_limits(base, own)
-    assert looser_limits(base, both) == looser_limits(own, both) == []
-    assert both in (merge_limits(own, base), both)
-    for part in Limits.model_fields:
+    for part in SINGLE:
         given_ = [value for value in (getattr(base, part), getattr(own, part)) if value is not None]
         assert getattr(both, part) == min(given_, default=None)
+    for model in ("a", "b"):
+        of = [each.per_model[model].concurrent_max for each in (base, own) if model in each.per_model]
+        least = min((value for value in of if value is not None), default=None)
+        assert both.per_model.get(model, ModelLimits()).concurrent_max == least
+    one, other = binding(base), binding(own)
+    assert binding(both) == {at: min(each[at] for each in (one, other) if at in each) for at in {*one, *other}}
+    assert {*base.budgets, *own.budgets} == {*both.budgets}
+    assert len(both.budgets) == len({*both.budgets})
 
 
 def base_of(**parts: Any) -> Base:
@@ -266,6 +298,11 @@ def test_the_bases_overrides_stay_but_not_their_preferences_under_an_objective_o
         ({"deadline_quantile": "p95"}, {"deadline_quantile": "p90"}, ("deadline_quantile",)),
         ({"limits": {"concurrent_max": 1}}, {"limits": {"concurrent_max": 2}}, ("limits", "concurrent_max")),
         ({"limits": {"concurrent_max": 1}}, {"limits": {"concurrent_max": None}}, ("limits", "concurrent_max")),
+        ({"limits": {"completion_tokens_max": 5}}, {"limits": {"completion_tokens_max": 6}}, ("limits", "completion_tokens_max")),
+        ({"limits": {"per_model": {"a": {"concurrent_max": 1}}}}, {"limits": {"per_model": {"a": {"concurrent_max": 2}}}},
+         ("limits", "per_model", "a", "concurrent_max")),
+        ({"limits": {"budgets": [{"per": "day", "usd": 1}]}}, {"limits": {"budgets": [{"per": "day", "usd": 2}]}},
+         ("limits", "budgets", 0, "usd")),
         ({"always": {"deadline_ms": 1}}, {"always": {"deadline_ms": 2}}, ("always", "deadline_ms")),
         ({"classes": {"c": {"deadline_ms": 1}}}, {"classes": {"c": {"deadline_ms": 2}}}, ("classes", "c", "deadline_ms")),
     ],

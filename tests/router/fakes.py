@@ -21,7 +21,8 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.policies.snapshot import Snapshot
 from infercast.router.conduct.caller import Caller
-from infercast.router.conduct.ports import Carried, Lost, Received
+from infercast.router.conduct.open import UNLIMITED
+from infercast.router.conduct.ports import Accounts, Carried, Lost, Received
 from infercast.router.conduct.recorder import Recorder
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.app import Ingress
@@ -231,7 +232,12 @@ class Scene:
 
 
 def scene(
-    *script: str, entry: str = "fra", engine: Engine | None = None, snapshot: Snapshot | None = None, **more: Any
+    *script: str,
+    entry: str = "fra",
+    engine: Engine | None = None,
+    snapshot: Snapshot | None = None,
+    accounts: Accounts = UNLIMITED,
+    **more: Any,
 ) -> Scene:
     """A caller at an entry of the example fleet, every site healthy and idle unless told otherwise."""
     engine = engine or example_engine()
@@ -240,7 +246,7 @@ def scene(
     journal, log = FakeJournal(), FakeLog()
     estimates = estimates_at(entry, engine.fleet)
     recorder = Recorder(entry, engine.fleet, snapshot, log, journal)
-    caller = Caller(entry, engine, snapshot, estimates, runner, recorder, journal)
+    caller = Caller(entry, engine, snapshot, estimates, runner, recorder, journal, accounts=accounts)
     return Scene(caller, runner, journal, snapshot, Body(), log, estimates)
 
 

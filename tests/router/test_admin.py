@@ -12,10 +12,12 @@ from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.admin import NewKey
 from infercast.router.ingress.app import Ingress
 from infercast.router.keys import Holder, Key, Keys, issue
+from infercast.router.ledger.asking import Wanted
 from tests.router.fakes import Door, Exchange, scene
 
 CALLS = [
     ("GET", "/admin/v1/status"), ("GET", "/admin/v1/keys"), ("POST", "/admin/v1/keys"),
+    ("POST", "/admin/v1/usage"),
     ("POST", "/admin/v1/keys/clinic/rotate"), ("POST", "/admin/v1/keys/clinic/revoke"),
 ]  # fmt: skip
 INFER = "/v2/models/digits/infer"
@@ -35,6 +37,11 @@ class FakeOffice:
     def here(self) -> dict[str, Any]:
         """What the site knows."""
         return {"policies": "p2", "keys": "k", "heard_ago_us": 7, "signals": [{"in_flight": 4}]}
+
+    async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]]:
+        """Note it."""
+        self._do((by, wanted))
+        return [{"tenant": "studio", "cost_nusd": 7}]
 
     async def issue(self, new: NewKey) -> str:
         """Note it."""
@@ -229,3 +236,24 @@ def test_keys_that_come_into_force_count_from_the_next_call_on() -> None:
     at.door.ingress.take_keys(Keys([key]))
     assert at.say("GET", "/v1/signals", key=secret).status == 200
     assert at.say("GET", "/v1/signals", key="studio").status == 401
+
+
+def test_usage_is_asked_of_the_board() -> None:
+    at = staffed()
+    told = at.say("POST", "/admin/v1/usage")
+    assert (told.status, told.value) == (200, {"usage": [{"tenant": "studio", "cost_nusd": 7}]})
+    at.say("POST", "/admin/v1/usage", {"by": ["day", "site", "day"], "since_s": 1, "until_s": 2, "tenant": "studio"})
+    assert at.office.done == [(["tenant", "model"], Wanted()), (["day", "site"], Wanted(1, 2, "studio"))]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"by": ["tenat"]}, "did you mean 'tenant'"), ({"by": [7]}, "nothing to sum by"), ({"by": [["day"]]}, "nothing to sum by"),
+     ({"since": 1}, "since_s"), ({"since_s": "x"}, "since_s")],
+)  # fmt: skip
+def test_what_usage_cannot_be_told_by_is_refused(asked: Any, said: str) -> None:
+    at = staffed()
+    told = at.say("POST", "/admin/v1/usage", asked)
+    assert told.status == 400
+    assert said in told.error
+    assert at.office.done == []

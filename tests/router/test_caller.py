@@ -191,17 +191,28 @@ def test_a_patients_picture_is_lost_rather_than_sent_to_britain() -> None:
     assert "residency.transit" in trouble.message
 
 
-@pytest.mark.parametrize(("word", "kind", "outcome"), [
-    ("trouble", Kind.BAD_REQUEST, "refused"),
-    ("fault", Kind.FAULT, "failed"),
-])  # fmt: skip
-def test_trouble_from_the_runner_is_not_tried_again(word: str, kind: Kind, outcome: str) -> None:
-    at = scene(word)
-    assert trouble_of(at, ask()).kind is kind
+def test_a_call_that_is_wrong_is_not_tried_again() -> None:
+    at = scene("trouble")
+    assert trouble_of(at, ask()).kind is Kind.BAD_REQUEST
     assert len(at.runner.calls) == 1
     line = at.journal.only()
-    assert (line["outcome"], line["reason"]) == (outcome, str(kind))
+    assert (line["outcome"], line["reason"]) == ("refused", str(Kind.BAD_REQUEST))
     assert line["attempts"] == at.runner.tried
+
+
+def test_a_replicas_own_fault_is_tried_elsewhere_and_casts_no_doubt_on_its_site() -> None:
+    at = scene("fault")
+    first, second = ranked(at, ask())[:2]
+    assert carry(at, ask()).deployment == second
+    assert at.runner.tried == [first, second]
+    assert all(at.snapshot.live[:, kernel.L_HEALTHY])
+
+
+def test_where_every_replica_has_a_fault_that_is_what_the_caller_hears() -> None:
+    at = scene(*["fault"] * 20)
+    assert trouble_of(at, ask()).message == "the replica says it is its fault"
+    assert len(set(at.runner.tried)) == len(at.runner.tried) > 1
+    assert (at.journal.only()["outcome"], at.journal.only()["reason"]) == ("failed", "fault")
 
 
 def test_what_nobody_foresaw_is_written_down_once_too() -> None:

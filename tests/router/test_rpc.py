@@ -14,7 +14,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from infercast.policies import kernel
-from infercast.router.conduct.ports import Carried
+from infercast.router.conduct.open import UNLIMITED
+from infercast.router.conduct.ports import Accounts, Carried
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.http import BODY_BYTES_MAX
 from infercast.router.ingress.rpc import Rpc
@@ -91,7 +92,13 @@ Body = Callable[[Entry], Coroutine[Any, Any, None]]
 
 
 def at_entry(
-    body: Body, *script: str, entry: str = "fra", real: bool = True, site: bool = True, tenants: bool = False
+    body: Body,
+    *script: str,
+    entry: str = "fra",
+    real: bool = True,
+    site: bool = True,
+    tenants: bool = False,
+    accounts: Accounts = UNLIMITED,
 ) -> Door:
     """Run something against a listening entry; with `real` models, else with a script.
 
@@ -100,7 +107,7 @@ def at_entry(
     from ray.serve._private import default_impl, grpc_util
     from ray.serve.config import gRPCOptions
 
-    at = door(*script, entry=entry, engine=None if tenants else without_deadline())
+    at = door(*script, entry=entry, engine=None if tenants else without_deadline(), accounts=accounts)
     if real:
         at.scene.caller.attempts.runner = HostRunner(Host(example_fleet(), [deployment_of(name) for name in VARIANTS]))
     ports: list[int] = []

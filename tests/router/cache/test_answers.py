@@ -222,9 +222,9 @@ def test_a_fleet_without_room_still_gives_what_is_kept_once_the_model_stands_in_
 
 def test_an_error_is_not_kept() -> None:
     at = at_entry()
-    at.scene.runner.script = ["fault"]
+    at.scene.runner.script = ["trouble"]
     at.scene.caller.attempts.runner = at.scene.runner
-    assert at.infer().status == 500
+    assert at.infer().status == 400
     assert (len(at.cache.store), len(at.cache.flights)) == (0, 0)
     at.scene.caller.attempts.runner = at.runner
     assert how(at.infer()) == "miss"

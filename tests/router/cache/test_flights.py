@@ -37,7 +37,7 @@ class Slow(Numbering):
             await asyncio.wait_for(self.go.wait(), timeout_s)
             if len(self.ran) < self.fail_first:
                 self.ran.append(call)
-                raise Trouble(Kind.FAULT, "as told")
+                raise Trouble(Kind.BAD_REQUEST, "as told")
             return await super().run(deployment, call, timeout_s)
         finally:
             self.now -= 1

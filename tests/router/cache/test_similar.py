@@ -13,6 +13,7 @@ from infercast.policies.policy import Policy
 from infercast.router.api import Api
 from infercast.router.cache.embedding import CHARS_MAX, TIMEOUT_S, Embedding
 from infercast.router.conduct.ports import Carried, Lost
+from infercast.router.conduct.recorder import DAY_S
 from infercast.router.runtime.host import Answer
 from tests.router.cache.scenes import At, Numbering, at_entry, engine_with, policy_of
 from tests.router.cache.test_answers import how, installed
@@ -100,6 +101,27 @@ def test_nothing_leaves_the_entry_to_be_compared() -> None:
     assert how(at.chat(chat("hello there"))) == "miss"
     assert how(at.chat(chat("hello"))) == "hit"
     assert runner.embedded == []
+
+
+def test_when_the_one_at_the_entry_is_not_healthy_no_other_is_asked() -> None:
+    at, runner = similar()
+    at.scene.snapshot.live[at.scene.caller.fleet.deployment_index["tiny-embed@fra"], kernel.L_HEALTHY] = 0
+    at.scene.snapshot.refresh()
+    assert [how(at.chat(chat(text))) for text in ("hello", "hello there", "hello")] == ["miss", "miss", "hit"]
+    assert runner.embedded == []
+
+
+def test_what_is_kept_for_a_similar_question_goes_when_its_own_caller_says() -> None:
+    """What comes from Zürich may be kept for a day; the answer was made for Paris, and stays for that."""
+    brief = {"when": {"origins": ["zurich"]}, "constraints": {"privacy": {"retention_days_max": 1}}}
+    at, _ = similar(policy_of(cache={**SIMILAR, "ttl_s": 7 * DAY_S}, overrides=[brief]))
+    at.chat(chat("hello"))
+    assert how(at.chat(chat("hello there"), key="t.swiss")) == "similar"
+    assert len(at.cache.store) == 2
+    at.pass_s(DAY_S)
+    with at.clock.rules():
+        at.cache.sweep()
+    assert [kept.request.origin for kept in at.cache.store] == ["paris"]
 
 
 @pytest.mark.parametrize(

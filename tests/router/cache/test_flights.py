@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.router.api import Api
+from infercast.router.cache.flights import Flights
 from infercast.router.conduct.endings import Answered
 from infercast.router.conduct.ports import Carried, Received
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
 from tests.router.cache.scenes import At, Numbering, at_entry, engine_with, policy_of, question
+from tests.router.cache.test_store import key
 from tests.router.fakes import WALL_S, ask
 
 CALLERS = 40
@@ -172,6 +175,41 @@ def test_when_the_first_fails_the_next_runs_and_the_error_is_its_own() -> None:
         assert sum(isinstance(end, Trouble) for end in ends) == 2
         assert sum(isinstance(end, Answered) for end in ends) == CALLERS - 2
         assert (len(runner.ran), runner.most) == (3, 1)
+
+    asyncio.run(story())
+
+
+def test_who_has_waited_is_decided_anew_before_it_runs() -> None:
+    """What was chosen when it came is not healthy any more when its turn comes."""
+
+    async def story() -> None:
+        at, runner = slow()
+        runner.fail_first = 1
+        size = len(question())
+        calls = [asyncio.create_task(call(at, payload_bytes=size)) for _ in range(2)]
+        await turns()
+        first = at.scene.caller.engine.choose(
+            ask(tenant="t", origin="paris", classes=("plain",), at_s=WALL_S, payload_bytes=size), at.scene.snapshot
+        ).deployment
+        at.scene.snapshot.live[first, kernel.L_HEALTHY] = 0
+        at.scene.snapshot.refresh()
+        runner.go.set()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(end, Answered) for end in ends] == [False, True]
+        assert len(runner.on) == 1
+        assert runner.on[0] != first
+
+    asyncio.run(story())
+
+
+def test_the_end_of_an_older_call_leaves_a_newer_one_to_be_waited_for() -> None:
+    async def story() -> None:
+        flights, asked = Flights(), key("a")
+        older, newer = flights.begin(asked), flights.begin(asked)
+        flights.end(asked, older)
+        assert flights.get(asked) is newer
+        flights.end(asked, newer)
+        assert len(flights) == 0
 
     asyncio.run(story())
 

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export ORT_DISABLE_TELEMETRY = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup models up down demo test fuzz abuse trouble lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
+.PHONY: help setup models up down demo test fuzz abuse trouble soak lint types contracts bench-decide bench-sim bench-queues bench-calibration bench-serve calibrate lock clean
 
 help:            ## Show these words
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ trouble: setup   ## Real faults upon one running system: SEED=7 repeats a run, T
 	echo "SEED=$$seed (again: make trouble SEED=$$seed)"; \
 	SEED=$$seed INFERCAST_TROUBLE_S=$(or $(TROUBLE_S),120) $(BIN)/python -m pytest tests/trouble --timeout 1200 || \
 		{ echo "again: make trouble SEED=$$seed"; exit 1; }
+
+MINUTES ?= 30
+soak: setup      ## A mixed run of MINUTES=30 under light faults: flat memory, nothing left open, books that add up (docs/soak.md)
+	@$(BIN)/python bench/soak.py --minutes $(MINUTES) $(if $(DOCS),--write-docs docs/soak.md)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

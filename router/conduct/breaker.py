@@ -54,8 +54,8 @@ class Circuit:
     in_a_row: int = 0
     times_opened: int = 0
     closed_us: int = 0
-    newest: deque[tuple[int, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
-    """When each of the newest calls ended, and whether it failed."""
+    newest: deque[tuple[int, bool, str]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
+    """When each of the newest calls ended, whether it failed, and whose it was."""
 
     def enter(self, now_us: int) -> Pass:
         """Return whether a call may go now."""
@@ -68,8 +68,8 @@ class Circuit:
         self.trying = True
         return Pass.TRIAL
 
-    def ended(self, failed: bool | None, trial: bool, now_us: int, luck: float) -> None:
-        """Take in how a call ended that was let through; None says nothing of the candidate.
+    def ended(self, failed: bool | None, tenant: str, trial: bool, now_us: int, luck: float) -> None:
+        """Take in how a tenant's call ended that was let through; None says nothing of the candidate.
 
         What ends late, from before the circuit opened, says nothing new of it.
         """
@@ -81,14 +81,19 @@ class Circuit:
                 self.state, self.closed_us, self.in_a_row = State.CLOSED, now_us, 0
                 self.newest.clear()
         elif self.state is State.CLOSED and failed is not None:
-            self._counted(failed, now_us, luck)
+            self._counted(failed, tenant, now_us, luck)
 
-    def _counted(self, failed: bool, now_us: int, luck: float) -> None:
-        self.newest.append((now_us, failed))
+    def _counted(self, failed: bool, tenant: str, now_us: int, luck: float) -> None:
+        self.newest.append((now_us, failed, tenant))
         self.in_a_row = self.in_a_row + 1 if failed else 0
-        recent = [bad for at_us, bad in self.newest if now_us - at_us <= WINDOW_US]
-        many = len(recent) >= WINDOW_CALLS_MIN and 2 * sum(recent) >= len(recent)
-        if failed and (self.in_a_row >= FAILURES_IN_A_ROW or many):
+        if not failed:
+            return
+        recent = [(bad, whose) for at_us, bad, whose in self.newest if now_us - at_us <= WINDOW_US]
+        failing = {whose for bad, whose in recent if bad}
+        many = len(recent) >= WINDOW_CALLS_MIN and 2 * sum(bad for bad, _ in recent) >= len(recent)
+        # One tenant's bodies may be what breaks it, while others' are answered: no reason to take it from these.
+        its_own_affair = len(failing) == 1 and any(not bad and whose not in failing for bad, whose in recent)
+        if (self.in_a_row >= FAILURES_IN_A_ROW or many) and not its_own_affair:
             self._open(now_us, luck)
 
     def _open(self, now_us: int, luck: float) -> None:
@@ -104,7 +109,7 @@ class Circuit:
         """Return whether it need not be remembered: nothing has failed there of late."""
         if self.state is not State.CLOSED or now_us - self.closed_us < CALM_US:
             return False
-        return not any(failed and now_us - at_us <= WINDOW_US for at_us, failed in self.newest)
+        return not any(failed and now_us - at_us <= WINDOW_US for at_us, failed, _ in self.newest)
 
 
 class Circuits:
@@ -130,8 +135,8 @@ class Circuits:
             self._snapshot.open_circuit(index, until_us, now_us)
         return may
 
-    def ended(self, index: int, failed: bool | None, *, trial: bool = False) -> None:
-        """Take in how a call ended at a candidate: None where that says nothing of it."""
+    def ended(self, index: int, failed: bool | None, tenant: str, *, trial: bool = False) -> None:
+        """Take in how a tenant's call ended at a candidate: None where that says nothing of it."""
         circuit = self._circuits.get(index)
         if circuit is None and not failed:
             return
@@ -139,7 +144,7 @@ class Circuits:
         if circuit is None:
             circuit = self._circuits[index] = Circuit(closed_us=now_us - CALM_US)
         was_open = circuit.state is not State.CLOSED
-        circuit.ended(failed, trial, now_us, self._draw())
+        circuit.ended(failed, tenant, trial, now_us, self._draw())
         if circuit.state is State.OPEN and (trial or not was_open):
             self.opened += 1
             self._snapshot.open_circuit(index, circuit.open_until_us, now_us)

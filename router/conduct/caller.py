@@ -135,7 +135,8 @@ class Caller:
             carrying.usage = told.usage
             carrying.events = told.events
             if isinstance(error, Lost):
-                self.attempts.judging.broke_off(self.fleet.deployment_index[answered.deployment], error)
+                index = self.fleet.deployment_index[answered.deployment]
+                self.attempts.judging.broke_off(index, error, carrying.request.tenant)
             self._ended(carrying, answered, error)
 
         told = Watched(stream, ended)

@@ -138,7 +138,7 @@ class Hedging:
             course.book(one, ran=sent)
             one.let_go, one.outrun = True, course.won is not None
             if not sent:  # it never will be, so nothing else says that it has ended
-                self._circuits.ended(one.index, None, trial=one.trial)
+                self._circuits.ended(one.index, None, course.tenant, trial=one.trial)
 
 
 def _is_answer(met: Met) -> bool:

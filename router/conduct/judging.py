@@ -32,7 +32,7 @@ class Judging:
             ran_us -= max(0, answer.at_site_us - answer.service_us)
         index, choice = one.index, one.choice
         self._estimates.carried(index, ran_us, choice.median_us[0], choice.spread_us[0])
-        self._circuits.ended(index, False, trial=one.trial)
+        self._circuits.ended(index, False, course.tenant, trial=one.trial)
         deciding = self._deciding
         facts = (len(course.carrying.attempts), usd(one.stake.price_nusd), one.expected_us, ran_us)
         return Answered(answer, deciding.fleet.deployments[index].id, deciding.tiers[index], one.decision_id, *facts)
@@ -70,7 +70,7 @@ class Judging:
         return self._ended(course, one, Failed(one.index, met), failed=late or None, ran=True)
 
     def _ended(self, course: Course, one: Try, met: Failed, *, failed: bool | None, ran: bool) -> Failed:
-        self._circuits.ended(one.index, failed, trial=one.trial)
+        self._circuits.ended(one.index, failed, course.tenant, trial=one.trial)
         course.book(one, ran=ran)
         return met
 
@@ -81,14 +81,14 @@ class Judging:
             self._estimates.outrun(one.index, ran_us, one.choice.median_us[0], one.choice.spread_us[0])
         course.book(one, ran=True)
         failed = None if isinstance(met, asyncio.CancelledError) else True
-        self._circuits.ended(one.index, failed, trial=one.trial)
+        self._circuits.ended(one.index, failed, course.tenant, trial=one.trial)
 
-    def broke_off(self, index: int, lost: Lost) -> None:
+    def broke_off(self, index: int, lost: Lost, tenant: str) -> None:
         """Take in that an answer broke off after it had begun."""
         if not lost.alive:
             self.give_up(index)
         if lost.blames:
-            self._circuits.ended(index, True)
+            self._circuits.ended(index, True, tenant)
 
     def give_up(self, index: int) -> None:
         """A lost call says that its whole site may be gone: distrust all of it until it is heard of again."""

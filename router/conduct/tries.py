@@ -105,6 +105,11 @@ class Course:
         self.refused: Trouble | None = None
         """Why the last decision found nothing."""
 
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self.call.request.tenant
+
     def book(self, one: Try, *, ran: bool) -> None:
         """Book a try that brought no answer: one that may have run is paid for, whatever became of it."""
         if not one.let_go:

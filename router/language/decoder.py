@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ..runtime.providers import CUDA
-from ..runtime.session import open_session
+from ..runtime.session import REFUSALS, open_session
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -24,9 +23,6 @@ KNOWN = {"input_ids", "attention_mask", "position_ids"}
 CACHED: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 CLOSE = 2e-2
 """How far logits of a padded row may be from those of the row alone, as a part of their spread: half precision rounds."""
-
-
-REFUSALS = (state.Fail, state.InvalidArgument, state.RuntimeException, state.EPFail, state.NotImplemented)
 
 
 class RunError(RuntimeError):

@@ -18,6 +18,8 @@ from .tables import CURSORS, ENTRIES, SPENT
 
 TOLD_MAX = 50
 """How many differences are told in full; the others are counted."""
+ROWS = 5_000
+"""How many entries are fetched in one go."""
 COLUMNS = [ENTRIES.c[name] for name in Entry._fields]
 
 
@@ -46,7 +48,7 @@ def check(folder: Path, store: SqlStore) -> Report:
 
     Entries of processes that have no journal here are left out of the comparison with journals, not out of the sums.
     """
-    return store.read(lambda db: _check(db, folder))
+    return store.read(lambda db: _check(db, folder), patiently=True)
 
 
 def _check(db: Connection, folder: Path) -> Report:
@@ -107,7 +109,7 @@ def _otherwise(line: Entry, there: Entry) -> str:
 def _hold_lines(db: Connection, report: Report, seen: set[tuple[str, int]], writers: set[str]) -> None:
     """Look for entries that no line stands for, of the processes whose journals are here."""
     asked = select(ENTRIES.c.number, ENTRIES.c.part, ENTRIES.c.state, ENTRIES.c.cost_nusd)
-    for number, part, state, cost_nusd in db.execute(asked):
+    for number, part, state, cost_nusd in db.execute(asked.execution_options(yield_per=ROWS)):
         if holder_of(number) not in writers:
             continue
         if state == ORPHANED:

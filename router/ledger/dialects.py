@@ -46,6 +46,12 @@ def take_turns(connection: Connection, tenants: Sequence[str]) -> None:
             )
 
 
+def wait_long(connection: Connection) -> None:
+    """Let the statements of this transaction take as long as they take."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+
+
 def upsert(connection: Connection, table: Table) -> Any:
     """Return an INSERT into a table with this dialect's ON CONFLICT."""
     return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)

@@ -44,7 +44,7 @@ def sums_by(store: SqlStore, dimensions: Sequence[str], wanted: Wanted) -> list[
     names = list(dict.fromkeys(dimensions))
     keys = [ENTRIES.c[name] for name in names]
     asked = select(*keys, *(_sum(condition) for condition in _counts())).where(*_conditions(wanted))
-    found = store.read(lambda db: db.execute(asked.group_by(*keys)).all())
+    found = store.read(lambda db: db.execute(asked.group_by(*keys)).all(), patiently=True)
     lines = [
         Line(
             tuple(str(value) for value in row[: len(names)]),
@@ -94,7 +94,7 @@ def orphans(store: SqlStore, wanted: Wanted) -> list[Entry]:
     columns = [ENTRIES.c[name] for name in Entry._fields]
     asked = select(*columns).where(ENTRIES.c.state == ORPHANED, *_conditions(wanted))
     ordered = asked.order_by(ENTRIES.c.at_s, ENTRIES.c.number)
-    return store.read(lambda db: [Entry(*row) for row in db.execute(ordered)])
+    return store.read(lambda db: [Entry(*row) for row in db.execute(ordered)], patiently=True)
 
 
 def unsettled_calls(folder: Path, store: SqlStore) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from . import leasing, settling
-from .dialects import READS, is_full, may_be_retried, take_turns, told
+from .dialects import READS, is_full, may_be_retried, take_turns, told, wait_long
 from .ports import Ask, Entry, Granted, Lease, Quota, Reserved
 from .tables import CURSORS, RESERVED
 
@@ -101,14 +101,19 @@ class SqlStore:
 
         return _reaching(self.name, once)
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """Read in one transaction, which sees one state of the store. Raises OSError where it is out of reach."""
+    def read(self, work: Callable[[Connection], T], *, patiently: bool = False) -> T:
+        """Read in one transaction, which sees one state of the store. Raises OSError where it is out of reach.
+
+        `patiently` is for people, who wait for sums of millions of entries: a statement may take as long as it takes.
+        """
         options: dict[str, Any] = {READS: True}
         if self._engine.dialect.name == "postgresql":
             options |= {"isolation_level": "REPEATABLE READ"}
 
         def once() -> T:
             with self._engine.connect().execution_options(**options) as db, db.begin():
+                if patiently:
+                    wait_long(db)
                 return work(db)
 
         return _reaching(self.name, once)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from infercast.policies.fleet import Card, Tensor
 
@@ -30,6 +31,8 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 }
 """Open Inference Protocol datatypes and their numpy twins (little-endian, as the protocol sends them; BYTES are strings)."""
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+REFUSALS = (state.Fail, state.InvalidArgument, state.RuntimeException, state.EPFail, state.NotImplemented)
+"""What the runtime raises where it cannot run: out of memory, or inputs whose values the model does not take."""
 SEVERITY_FATAL = 4
 FITTING_MAX = 256
 """Datatypes and shapes that were found to fit, and need not be looked at again."""
@@ -84,9 +87,13 @@ class Session:
         return list(asked) or self._outputs
 
     def run(self, inputs: Mapping[str, Array], asked: tuple[str, ...] = ()) -> dict[str, Array]:
-        """Return the asked outputs, all of them when none is named."""
+        """Return the asked outputs, all of them when none is named. Raises Trouble(FAULT) where the runtime cannot run these inputs."""
         names = self.outputs(asked)
-        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        try:
+            return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        except REFUSALS as error:  # what it says may hold values of the inputs: that is nobody's to read
+            said = f"the runtime could not run {self.card.variant}: {type(error).__name__}"
+            raise Trouble(Kind.FAULT, said, "the call may be repeated") from error
 
 
 def _check_tensor(tensor: Tensor, value: Array) -> None:

@@ -3,7 +3,9 @@
 Who starts it, owns it: the raylets end with `Cluster.stop`, and `Cluster.kill_site` ends one as a power cut would.
 """
 
+import contextlib
 import os
+import random
 import secrets
 import socket
 import time
@@ -25,6 +27,10 @@ TOKEN_FILE = "ray.token"  # noqa: S105 - its name
 """The file in the state folder with the token of the Ray cluster, new for each run."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
+PORTS_FROM, PORTS_MIN = 20_000, 1_000
+"""Ports are drawn from there up to those of the system, where these leave room for so many. Ray's own fixed ones lie below."""
+SYSTEM_PORTS_FROM = 49_152
+"""Where ports that the system gives begin, by IANA, on systems that do not say."""
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 """Of Ray Serve's own logs. A line per call would cost as much as the decision, and the journal has one anyway."""
 
@@ -46,14 +52,30 @@ def labels_of(site: Site) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody listens on right now."""
-    listeners = [socket.socket() for _ in range(count)]
-    for listener in listeners:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    """Return ports of this machine that nobody listens on right now, and that nobody is given who asks for any.
+
+    Until they are listened on, some seconds pass in which Ray alone takes a hundred ports of the system's own range: one
+    start in fifty lost one of its ports to that.
+    """
+    lowest = _system_ports()
+    draw = random.SystemRandom()
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            listener = held.enter_context(socket.socket())
+            port = draw.randrange(PORTS_FROM, lowest) if lowest > PORTS_FROM + PORTS_MIN else 0
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                ports.append(listener.getsockname()[1])
+        return ports
+
+
+def _system_ports() -> int:
+    """Return the least port that the system gives to who asks for any."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return SYSTEM_PORTS_FROM
 
 
 class Cluster:

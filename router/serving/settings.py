@@ -68,6 +68,8 @@ def environment(run_id: str, haproxy: Path, ports: tuple[int, int, int, int], to
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Every exchange of signals is a task to Ray, and its head would keep a record of each of the last hundred thousand.
+        "RAY_task_events_report_interval_ms": "0",
         "OMP_NUM_THREADS": "1",
     }
 

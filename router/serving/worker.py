@@ -256,11 +256,12 @@ class SiteWorker(Visitors):
         ]
 
     def _here(self) -> dict[str, Any]:
-        """Return what the platform team may know of this site: what it decides by, and how old its news is."""
+        """Return what the platform team may know of this site: what it decides by, how old its news is, how much is under way."""
         return {
             "policies": self._policies.digest,
             "keys": self._keys.digest,
             "heard_ago_us": _now_us() - self._heard_us,
+            "tasks": len(asyncio.all_tasks()),
             "signals": self._signals(),
             "kept": self._answers.store.told(),
         }

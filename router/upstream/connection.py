@@ -58,8 +58,11 @@ class Connection(asyncio.Protocol):
             while self._full and not self._headed:
                 self._raise_failure()
                 await self._wait()
+            # Where the other side reads as fast as we write, nothing else ever waits: an early answer would not be seen.
+            await asyncio.sleep(0)
             if self._headed:
                 return False
+            self._raise_failure()
             self._transport.write(body[start : start + HELD_BYTES_MAX])
         return True
 

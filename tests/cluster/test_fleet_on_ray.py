@@ -33,7 +33,7 @@ def seen(live: Live) -> Raw:
     """What Ray itself says of its nodes and actors."""
     command = [sys.executable, "-c", PROGRAM, live.running.ray]
     known = {**os.environ, **token_environment(live.state / TOKEN_FILE)}
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=known)
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200, env=known)
     found: Raw = json.loads(told.stdout)
     return found
 

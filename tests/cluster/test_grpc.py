@@ -112,7 +112,7 @@ def test_the_client_of_the_guide_infers(live: Live, tmp_path: Path) -> None:
     assert "127.0.0.1:8001" in program
     (tmp_path / ".infercast").symlink_to(live.state)
     words = [sys.executable, "-c", program.replace("127.0.0.1:8001", f"127.0.0.1:{live.running.grpc_port}")]
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr
     assert re.fullmatch(r"digits-\w+ \[\d\]\n", ran.stdout)
 

@@ -55,7 +55,7 @@ def test_the_guide_runs_as_written(live: Live, tmp_path: Path) -> None:
     assert "127.0.0.1:8000" in program
     (tmp_path / ".infercast").symlink_to(live.state)
     words = [sys.executable, "-c", program.replace("127.0.0.1:8000", f"127.0.0.1:{live.running.port}")]
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "ward-7-0001" in ran.stdout
 

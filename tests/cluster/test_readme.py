@@ -25,7 +25,7 @@ def test_the_clients_of_the_readme_are_answered(live: Live, tmp_path: Path, clie
     assert "127.0.0.1:8000" in program
     (tmp_path / ".infercast").symlink_to(live.state)
     words = [sys.executable, "-c", program.replace("127.0.0.1:8000", f"127.0.0.1:{live.running.port}")]
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr
     assert re.fullmatch(prints, ran.stdout)
 

@@ -23,8 +23,8 @@ LINGER_S = 8.0
 """By when the replicas of a raylet that was killed have ended too: Ray ends them some seconds after it."""
 ELSEWHERE_MAX_S = 12.0
 AT_THE_SITE_MAX_S = HTTP_ANSWER_MAX_S + 5.0
-MARGIN_S = 1.0
-SOON_S = 10.0
+MARGIN_S = 3.0
+SOON_S = 15.0
 """By when a call at a site that is known to be gone should have ended; the caller then tries the next entry."""
 # Caller, tenant, class, model, entry, origin, deadline by policy, the client's own limit.
 CALLERS = [

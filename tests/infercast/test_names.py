@@ -26,7 +26,7 @@ def test_a_program_with_a_module_of_the_same_name_keeps_it(tmp_path: Path, their
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(theirs=theirs))
     command = [sys.executable, program.name]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == ["infercast.router.oip", "infercast.policies.engine"]
 
@@ -35,7 +35,7 @@ def test_a_program_with_a_module_of_the_same_name_keeps_it(tmp_path: Path, their
 def test_nothing_of_ours_is_importable_under_a_common_name(tmp_path: Path, theirs: str) -> None:
     command = [sys.executable, "-c", f"import {theirs}"]
     installed = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=installed)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False, env=installed)
     assert ran.returncode == 1
     assert f"No module named '{theirs}'" in ran.stderr
 
@@ -43,5 +43,5 @@ def test_nothing_of_ours_is_importable_under_a_common_name(tmp_path: Path, their
 @pytest.mark.parametrize("module", ["check", "demo", "call", "explain", "running"])
 def test_any_command_may_be_imported_first(module: str) -> None:
     program = f"import infercast.commands.{module}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr

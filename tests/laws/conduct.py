@@ -1,7 +1,7 @@
 """Random worlds in which calls are carried: faults at the runner, policies replaced on the way, money that takes its time."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -15,12 +15,13 @@ from infercast.router.conduct.caller import Caller
 from infercast.router.conduct.ports import Carried, Received
 from infercast.router.conduct.recorder import Recorder
 from tests.laws.oracle import may_run
-from tests.laws.worlds import NOW_US, Raw, World, names_of, policy_from
+from tests.laws.worlds import COUNTRIES, NOW_US, Raw, World, names_of, policy_from
 from tests.router.fakes import FakeJournal, FakeLog, estimates_at
 from tests.router.timeless import WORDS, Play, Player, Purse, Timeless, timeless
+from tests.support import link
 
 FAULTS = [*WORDS, "broken", "broken", "full", "lost", "fault"]
-AFTER_MS = [0.0, 0.0, 0.1, 3.0, 40.0, 160.0, 700.0, 10_000.0]
+AFTER_MS = [0.0, 3.0, 40.0, 40.0, 40.0, 41.0, 160.0, 160.0, 700.0, 10_000.0]
 EXCHANGE_S = 0.25
 
 
@@ -34,6 +35,7 @@ class Trials:
     replaced_ms: float | None
     replaced_by: Raw
     money_ms: float | None
+    opens_ms: float | None
     tries_max: int
     calls: int
     every_ms: float
@@ -45,35 +47,61 @@ def trials_from(seed: int) -> Trials:
     dice = Random(seed)
     hedge = {"after_quantile": dice.choice(["p50", "p95"]), "budget_share": dice.choice([1.0, 1.0, 0.5])}
     behaviour = {
-        "fallbacks_max": dice.choice([0, 1, 4, 7]),
+        "fallbacks_max": dice.choice([0, 1, 1, 4, 4, 7]),
         "retries_max": dice.choice([0, 1, 2, 7]),
-        "hedge": dice.choice([None, hedge, hedge]),
+        "hedge": dice.choice([None, hedge, hedge, hedge, hedge]),
     }
     return Trials(
-        clear=dice.choice([True, True, False]),
+        clear=dice.random() < 5 / 6,
         behaviour=behaviour,
-        plays=dice.choice([_mixed, _mixed, _streak])(dice),
-        replaced_ms=dice.choice([None, 0.0, 0.05, 2.0, 100.0, 1000.0]),
-        replaced_by={**policy_from(dice.randint(0, 2**62)), "behaviour": behaviour},
-        money_ms=dice.choice([None, None, 0.0, 5.0]),
-        tries_max=dice.choice([10**6, 10**6, 1, 2]),
-        calls=dice.choice([1, 1, 2, 6, 25]),
+        plays=dice.choice([_mixed, _mixed, _mixed, _streak])(dice),
+        replaced_ms=dice.choice([None, 0.05, 2.0, 10.0, 30.0, 100.0]),
+        replaced_by={**dice.choice([_strict, _strict, _any])(dice), "behaviour": behaviour},
+        money_ms=dice.choice([None, None, 0.0, 5.0, 40.0]),
+        opens_ms=dice.choice([None, None, 0.0, 5.0, 40.0]),
+        tries_max=dice.choice([10**6, 10**6, 10**6, 1, 2]),
+        calls=dice.choice([2, 6, 6, 12]),
         every_ms=dice.choice([0.0, 0.0, 20.0, 300.0]),
-        cancelled_ms=dice.choice([None, None, 0.0, 1.0, 50.0, 500.0]),
+        cancelled_ms=dice.choice([None] * 8 + [0.0, 1.0, 30.0, 50.0]),
     )
 
 
 def clearer(world: World) -> World:
     """The same world on a good day: signals fresh and well, no deadline of the call's, its policy less strict."""
-    signals = {name: [0, 500, 2_000, 1, 0] for name in names_of(world.fleet)}
     mild = {"residency": {"processing": {"deny": ["US"]}}}
-    policy = {**world.policy, "always": {}, "classes": {"health": mild, "plain": {}}, "overrides": []}
-    call = {**world.call, "deadline_us": 0, "payload_bytes": 0, "origin": world.call["entry"]}
-    return world.but(policy=policy, signals=signals, call=call, learned={"rtt": [], "z": []})
+    policy = {**world.policy, "always": {}, "classes": {"health": mild, "plain": mild}, "overrides": []}
+    sites = [{**site, "country": site["country"] if at else "DE"} for at, site in enumerate(world.fleet["sites"])]
+    links = [link("s0", site["id"], 1.0, "DE") for site in sites[1:]]
+    zones = [{**zone, "peer": False, "onward": False} for zone in world.fleet["zones"]]
+    fleet = {**world.fleet, "sites": sites, "links": links, "zones": zones, "deployments": _spread_out(world)}
+    signals = {name: [0, 500, 2_000, 1, 0] for name in names_of(fleet)}
+    call = {**world.call, "deadline_us": 0, "payload_bytes": 0, "entry": "s0", "origin": "s0"}
+    return world.but(fleet=fleet, policy=policy, signals=signals, call=call, learned={"rtt": [], "z": []})
+
+
+def _spread_out(world: World) -> list[Raw]:
+    """A deployment of the first variant at each site more, where there is none."""
+    there = set(names_of(world.fleet))
+    more = [
+        {"variant": "m0v0", "site": site["id"], "hosted": "own", "replicas": 1, "concurrency": 4, "queue_max": 64}
+        for site in world.fleet["sites"]
+        if f"m0v0@{site['id']}" not in there and "upstream" not in site
+    ]
+    return [*world.fleet["deployments"], *more]
+
+
+def _strict(dice: Random) -> Raw:
+    """A policy that forbids most of what was allowed."""
+    only = {"residency": {"processing": {"allow": [dice.choice(COUNTRIES[:-1])]}}}
+    return {"version": 1, "tenant": "t", "always": only, "classes": {"health": {}, "plain": {}}, "overrides": []}
+
+
+def _any(dice: Random) -> Raw:
+    return policy_from(dice.randint(0, 2**62))
 
 
 def _mixed(dice: Random) -> list[Play]:
-    return [Play(dice.choice(FAULTS), dice.choice(AFTER_MS)) for _ in range(dice.randint(0, 16))]
+    return [Play(dice.choice(FAULTS), dice.choice(AFTER_MS)) for _ in range(dice.randint(2, 16))]
 
 
 def _streak(dice: Random) -> list[Play]:
@@ -112,10 +140,17 @@ class Run:
     def look(self, request: Any) -> None:
         """Let everybody in."""
 
-    def open(self, call: Carried, carrying: Any) -> Purse:
+    def open(self, call: Carried, carrying: Any) -> Purse | Awaitable[Purse]:
         """Give each call a purse of its own."""
+        return self._opened() if self.trials.opens_ms is None else self._opened_later(self.trials.opens_ms)
+
+    def _opened(self) -> Purse:
         self.purses.append(Purse(self.trials.money_ms, self.trials.tries_max))
         return self.purses[-1]
+
+    async def _opened_later(self, wait_ms: float) -> Purse:
+        await asyncio.sleep(wait_ms / 1000)
+        return self._opened()
 
     def made(self, index: int, call: Carried) -> None:
         """Hold a try against the files that are in force now."""

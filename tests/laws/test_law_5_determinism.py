@@ -139,7 +139,7 @@ def test_another_process_says_the_same_bytes(asked: tuple[Path, dict[str, Any]],
     source, here = asked
     target = source.parent / "answer.json"
     command = [sys.executable, str(Path(replay.__file__)), str(source), str(target)]
-    subprocess.run(command, check=True, env={**os.environ, **around}, timeout=60)
+    subprocess.run(command, check=True, env={**os.environ, **around}, timeout=200)
     there = json.loads(target.read_text(encoding="utf-8"))
     assert there["kernel"] == here["kernel"]
     assert json.dumps(there) == json.dumps(here)

@@ -211,5 +211,5 @@ for in_flight, p95_us in [(1, 10**7), (63, 2**29 + 1), (1023, 2**27 + 1), *repor
 def test_no_report_is_so_bad_that_it_looks_good() -> None:
     """In a process of its own: past 63 bits squares wrap to nothing, and the root of a negative one takes seconds."""
     command = [sys.executable, "-c", FLOODED, str(ROOT)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert ran.returncode == 0, ran.stderr

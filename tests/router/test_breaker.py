@@ -15,6 +15,7 @@ from infercast.router.conduct.breaker import (
     COOL_US,
     COOL_US_MAX,
     FAILURES_IN_A_ROW,
+    WINDOW_CALLS,
     WINDOW_US,
     Circuit,
     Circuits,
@@ -52,7 +53,7 @@ class AnyCircuit(RuleBasedStateMachine):
     def a_call_ends(self, at: int, failed: bool | None, luck: float) -> None:
         ending = self.out.pop(at % len(self.out))
         was = self.circuit.state
-        self.circuit.ended(failed, ending is Pass.TRIAL, self.now_us, luck)
+        self.circuit.ended(failed, "t", ending is Pass.TRIAL, self.now_us, luck)
         self.trials -= ending is Pass.TRIAL
         now = self.circuit.state
         if now is not was:
@@ -76,19 +77,19 @@ TestAnyCircuit = AnyCircuit.TestCase
 def test_each_time_it_opens_it_stays_so_longer_up_to_a_minute(luck: float, times: int) -> None:
     circuit, now_us = Circuit(), CALM_US
     for _ in range(FAILURES_IN_A_ROW):
-        circuit.ended(True, False, now_us, luck)
+        circuit.ended(True, "t", False, now_us, luck)
     for turn in range(times):
         cool_us = min(COOL_US_MAX, COOL_US * 2**turn)
         assert cool_us // 2 <= circuit.open_until_us - now_us <= cool_us
         now_us = circuit.open_until_us
         assert circuit.enter(now_us) is Pass.TRIAL
-        circuit.ended(True, True, now_us, luck)
+        circuit.ended(True, "t", True, now_us, luck)
 
 
 def test_what_was_well_for_a_minute_begins_anew() -> None:
     circuit = Circuit(times_opened=6, closed_us=0)
     for _ in range(FAILURES_IN_A_ROW):
-        circuit.ended(True, False, CALM_US, 0.5)
+        circuit.ended(True, "t", False, CALM_US, 0.5)
     assert circuit.open_until_us - CALM_US <= COOL_US
 
 
@@ -96,7 +97,7 @@ def ends(*failed: bool, every_us: int = 1000) -> State:
     circuit, now_us = Circuit(), 10**9
     for one in failed:
         now_us += every_us
-        circuit.ended(one, False, now_us, 0.5)
+        circuit.ended(one, "t", False, now_us, 0.5)
     return circuit.state
 
 
@@ -110,6 +111,24 @@ def ends(*failed: bool, every_us: int = 1000) -> State:
 ])  # fmt: skip
 def test_it_opens_by_failures_in_a_row_or_by_half_of_the_newest(failed: list[bool], state: State) -> None:
     assert ends(*failed) is state
+
+
+def test_one_tenants_failures_take_nothing_from_others_that_are_answered() -> None:
+    circuit = Circuit()
+    circuit.ended(False, "other", False, 10**9, 0.5)
+    for turn in range(FAILURES_IN_A_ROW + 3):
+        circuit.ended(True, "one", False, 10**9 + turn, 0.5)
+    before = circuit.state
+    circuit.ended(True, "another", False, 10**9 + 100, 0.5)
+    assert (before, circuit.state) == (State.CLOSED, State.OPEN)
+
+
+def test_what_was_answered_before_it_all_began_protects_nobody_for_long() -> None:
+    circuit = Circuit()
+    circuit.ended(False, "other", False, 10**9, 0.5)
+    for turn in range(WINDOW_CALLS):
+        circuit.ended(True, "one", False, 10**9 + turn, 0.5)
+    assert circuit.state is State.OPEN
 
 
 def test_failures_of_long_ago_are_no_share_of_the_newest() -> None:
@@ -138,7 +157,7 @@ class Entry:
         """Let calls fail at a candidate."""
         for _ in range(times):
             assert self.circuits.enter(index) is Pass.YES
-            self.circuits.ended(index, True)
+            self.circuits.ended(index, True, "t")
 
     def healthy(self, index: int) -> bool:
         return bool(self.snapshot.live[index, kernel.L_HEALTHY])
@@ -179,7 +198,7 @@ def test_it_cools_off_by_time_alone_and_one_call_tries_it_out() -> None:
         assert "half open" in at.verdict(PLACE)[1]
         at.hear()
         assert not at.healthy(PLACE), "nobody else goes, whatever it says"
-        at.circuits.ended(PLACE, False, trial=True)
+        at.circuits.ended(PLACE, False, "t", trial=True)
         assert at.healthy(PLACE)
         assert at.circuits.state(PLACE) is State.CLOSED
 
@@ -193,7 +212,7 @@ def test_a_call_that_tried_it_out_in_vain_leaves_it_to_another(failed: bool | No
             clock.now_us += COOL_US_MAX
             at.hear()
             assert at.circuits.enter(PLACE) is Pass.TRIAL
-            at.circuits.ended(PLACE, failed, trial=True)
+            at.circuits.ended(PLACE, failed, "t", trial=True)
             assert at.healthy(PLACE) is (failed is None)
             assert at.circuits.opened == (1 + turn if failed else 1)
 
@@ -215,7 +234,7 @@ def test_a_site_that_is_not_heard_of_is_not_well_for_its_circuit_being_closed() 
         clock.now_us += 750_000
         at.snapshot.believe(clock.now_us)
         assert at.circuits.enter(PLACE) is Pass.TRIAL
-        at.circuits.ended(PLACE, False, trial=True)
+        at.circuits.ended(PLACE, False, "t", trial=True)
         assert not at.healthy(PLACE)
 
 
@@ -240,8 +259,8 @@ def test_what_has_been_well_for_long_is_forgotten() -> None:
         at.fails(PLACE)
         clock.now_us += COOL_US
         assert at.circuits.enter(PLACE) is Pass.TRIAL
-        at.circuits.ended(PLACE, False, trial=True)
+        at.circuits.ended(PLACE, False, "t", trial=True)
         assert at.circuits._circuits
         clock.now_us += CALM_US
-        at.circuits.ended(PLACE, False)
+        at.circuits.ended(PLACE, False, "t")
         assert not at.circuits._circuits

@@ -358,7 +358,7 @@ def test_a_process_that_was_killed_leaves_at_most_a_torn_line_and_that_is_no_tam
     """Lines are written one by one, or those after the first in one write; the clock stands still."""
     folder = tmp_path / "log"
     program = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), how]
-    killed = subprocess.run(program, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=60)
+    killed = subprocess.run(program, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=200)
     assert killed.returncode == -signal.SIGKILL
     report = verify(folder)
     assert not report.tampered

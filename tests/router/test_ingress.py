@@ -249,7 +249,7 @@ def test_a_refusal_says_which_rules() -> None:
     ("broken", 500, "this is our fault, and logged (repeat the call)"),
 ])  # fmt: skip
 def test_trouble_while_it_runs_is_told(word: str, status: int, said: str, caplog: pytest.LogCaptureFixture) -> None:
-    at = door(word)
+    at = door(*[word] * 9)
     found = at.say("POST", INFER, b"{}", infercast_class="gameplay")
     assert (found.status, found.error) == (status, said)
     assert "nobody foresaw" not in found.body.decode()

@@ -59,20 +59,24 @@ def test_no_line_hands_the_interpreter_to_another_thread(tmp_path: Path) -> None
 
     other = threading.Thread(target=wait_for_turns)
     interval_s = sys.getswitchinterval()
+    taken: list[int] = []
     other.start()
     try:
         sys.setswitchinterval(1000)  # nobody is made to give it up: only who lets go of it loses it
-        time.sleep(0.05)  # who waits already has asked for it within the old interval: after this, nobody has
-        before = turns[0]
-        for _ in range(200):  # long lines, so that another thread has the time to wake up
-            journal.write("call", request="x" * 200_000)
-        after = turns[0]
+        # On a busy machine somebody who began to wait within the old interval may ask for it late; then once more. A line
+        # that lets go of it does so every time.
+        while len(taken) < 5 and 0 not in taken:
+            time.sleep(0.05)
+            before = turns[0]
+            for _ in range(100):  # long lines, so that another thread has the time to wake up
+                journal.write("call", request="x" * 200_000)
+            taken.append(turns[0] - before)
     finally:
         sys.setswitchinterval(interval_s)
         done.set()
         other.join()
     journal.close()
-    assert after == before
+    assert 0 in taken
 
 
 def test_what_a_killed_process_had_written_is_read_back(tmp_path: Path) -> None:

@@ -79,6 +79,13 @@ def test_an_unknown_output_is_told_the_known_ones() -> None:
     assert caught.value.kind is Kind.BAD_REQUEST
 
 
+def test_what_the_runtime_cannot_run_is_the_replicas_fault_and_nothing_of_the_inputs_is_told() -> None:
+    with pytest.raises(Trouble) as caught:
+        session_of("digits-small").run({"image": np.zeros((1, 63), np.float32)})
+    assert caught.value.kind is Kind.FAULT
+    assert caught.value.message == "the runtime could not run digits-small: InvalidArgument"
+
+
 def test_a_missing_artefact_is_named(tmp_path: object) -> None:
     card: Card = example_fleet().cards["digits-small"]
     with pytest.raises(FileNotFoundError, match=r"digits-small: artefact .*nowhere\.onnx is not there"):

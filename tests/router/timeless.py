@@ -1,11 +1,12 @@
 """An event loop whose time passes only when nothing else is to be done, and then at once; and a runner that plays by it."""
 
 import asyncio
+import math
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
 from infercast.policies.fleet import Fleet
@@ -15,8 +16,6 @@ from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
 from infercast.router.upstream.statuses import Broken, Declined, Full
-
-T = TypeVar("T")
 
 
 class _NoWait(selectors.DefaultSelector):
@@ -146,7 +145,7 @@ class Player:
         try:
             if play.after_ms:
                 async with asyncio.timeout(timeout_s):
-                    await asyncio.sleep(play.after_ms / 1000)
+                    await self._until(self.loop.time() + play.after_ms / 1000)
             if play.word in ERRORS:
                 raise ERRORS[play.word]()  # noqa: RSE102, TRY301 - made here, and what is played
         except BaseException as met:
@@ -157,6 +156,15 @@ class Player:
         if play.word == "stream":
             made.stream = Stream()
         return Answer(b"answer", None, place.variant, place.site, 1000, at_site_us=1500, stream=made.stream)
+
+    async def _until(self, at_s: float) -> None:
+        """Wait until the next millisecond begins, so that things often happen at the same moment."""
+        came = self.loop.create_future()
+        timer = self.loop.call_at(math.ceil(at_s * 1000) / 1000, _wake, came)
+        try:
+            await came
+        finally:
+            timer.cancel()
 
     @property
     def tried(self) -> list[str]:
@@ -206,6 +214,6 @@ class Purse:
         self.ends += 1
 
 
-def run(loop: Timeless, work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on a loop."""
-    return loop.run_until_complete(work)
+def _wake(came: "asyncio.Future[None]") -> None:
+    if not came.done():
+        came.set_result(None)

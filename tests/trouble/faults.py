@@ -67,6 +67,7 @@ def _drawn(rig: Rig, dice: random.Random, *, lightly: bool) -> tuple[str, Fault]
         (f"the replica of squeezenet at {site} is killed", lambda: _killed(rig, site, "squeezenet")),
         (f"the worker of {site} hangs", lambda: rig.hung(site)),
         (f"{site} is parted", lambda: rig.parted(site)),
+        ("the board is killed", lambda: _without_board(rig)),
         ("a flood", lambda: _flood(rig, seed)),
     ]
     return dice.choice(light if lightly else [*light, *heavy])
@@ -75,6 +76,12 @@ def _drawn(rig: Rig, dice: random.Random, *, lightly: bool) -> tuple[str, Fault]
 @contextmanager
 def _killed(rig: Rig, site: str, name: str) -> Iterator[None]:
     rig.kill(site, name)
+    yield
+
+
+@contextmanager
+def _without_board(rig: Rig) -> Iterator[None]:
+    rig.kill_board()
     yield
 
 

@@ -19,6 +19,8 @@ from infercast.policies.engine import Engine
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.policy_file import load_policies
+from infercast.router.ledger.checking import Report, check
+from infercast.router.ledger.opening import noted, open_store
 from infercast.router.processes import processes_of
 from infercast.router.telemetry.journal import read_journal
 from tests.cluster.live import ONE_IMAGE
@@ -135,6 +137,15 @@ class Rig:
         """Hold the journals against the policies that are in the folder now."""
         return audit(self.state / "journal", Engine(self.fleet, load_policies(self.policies, self.fleet)))
 
+    def books(self) -> Report:
+        """Hold the ledger against the journals, once every call that ended is settled."""
+        store = open_store(noted(self.state), write=False)
+        try:
+            folder = self.state / "journal"
+            return until(lambda: (found := check(folder, store)).unsettled == 0 and found, "every call is settled")  # type: ignore[no-any-return]
+        finally:
+            store.close()
+
     # Policies
 
     @contextmanager
@@ -174,6 +185,12 @@ class Rig:
         """Kill a worker or replica with SIGKILL. Serve starts another: `well` waits for it."""
         for process in self.replicas(site, name):
             process.kill()
+
+    def kill_board(self) -> None:
+        """Kill the board, by which sites hear of each other and calls are settled. Ray starts another."""
+        for process in self.processes():
+            if _titled(process, "ray::Board"):
+                process.kill()
 
     @contextmanager
     def hung(self, site: str, name: str = "worker") -> Iterator[None]:

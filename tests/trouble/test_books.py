@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import Any
 
+import httpx
 from typer.testing import CliRunner
 
 from infercast import system
@@ -83,3 +85,24 @@ def test_books_go_on_without_the_board_and_once_it_is_back(rig: Rig) -> None:
     assert rig.infer("calm", infercast_id="back").status_code == 200
     assert len(booked(rig, "back")) == 1
     assert settled(rig)["agree"]
+
+
+def test_a_call_that_dies_with_its_worker_is_an_orphan_that_everybody_sees(rig: Rig) -> None:
+    """Its money was set aside; nobody knows what it cost, so it is booked as such, and nothing stays reserved for ever."""
+    with rig.north.told(does="hang"), rig.south.told(does="hang"), ThreadPoolExecutor() as threads:
+        asked = threads.submit(rig.chat, "poor", entry="ams", infercast_id="orphan")
+        (began,) = until(lambda: rig.lines("reserved", tenant="poor", place="ams"), "the call has begun")
+        rig.kill("ams")
+        with suppress(httpx.HTTPError):
+            assert asked.result(120).status_code >= 500
+
+    def orphan() -> list[dict[str, Any]]:
+        told = usage(rig, "--orphans", "--tenant", "poor")["orphans"]
+        return [row for row in told if row["number"] == began["number"]]
+
+    (row,) = until(orphan, "the orphan is seen")
+    assert (row["entry"], row["reserved_nusd"]) == ("ams", began["reserved_nusd"])
+    assert row["reserved_nusd"] > 0
+    assert rig.lines(request="orphan") == []
+    told = settled(rig)
+    assert told["agree"], told["differences"]

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.checking import Report, check
@@ -179,6 +180,20 @@ def test_a_server_that_crashes_is_out_of_reach_and_comes_back_with_all_that_it_s
     assert settled(folder, store).calls == 2
     journal.close()
     store.close()
+
+
+def test_people_wait_longer_than_calls_do(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infercast.router.ledger.opening.BUSY_S", 0.2)
+    with closing(open_store(postgres.fresh())) as store:
+
+        def slow(db: Connection) -> None:
+            db.exec_driver_sql("SELECT pg_sleep(0.5)")
+
+        with pytest.raises(OSError, match="statement timeout"):
+            store.read(slow)
+        store.read(slow, patiently=True)
+        with pytest.raises(OSError, match="statement timeout"):
+            store.read(slow)
 
 
 def test_a_ledger_that_another_holds_is_out_of_reach_for_a_while(

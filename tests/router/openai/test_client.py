@@ -293,7 +293,9 @@ def test_a_client_that_hangs_up_ends_the_stream(fra: Entry) -> None:
 
 def test_a_client_that_gives_up_ends_the_work(fra: Entry) -> None:
     with pytest.raises(openai.APITimeoutError):
-        studio(fra, timeout=0.05).completions.create(model="chat", prompt=["x"] * 16, max_tokens=CONTEXT_TOKENS - 8)
+        studio(fra, timeout=httpx.Timeout(20.0, read=0.05)).completions.create(
+            model="chat", prompt=["x"] * 16, max_tokens=CONTEXT_TOKENS - 8
+        )
     (call,) = fra.calls(1)
     assert call["outcome"] == "failed"
     assert fra.streams(0) == 0

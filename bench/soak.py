@@ -6,6 +6,7 @@ What is run, and what is asked of it, is in docs/soak.md. Exit code 1 where some
 """
 
 import argparse
+import json
 import os
 import random
 import sys
@@ -46,10 +47,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "7")))
     parser.add_argument("--write-docs", type=Path, help="put the tables into this file, and the figure beside it")
+    parser.add_argument("--json", type=Path, help="write each role's memory over the run into this file")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, started(Path(folder)) as rig:
         soaked = soak(rig, given.seed, given.minutes * 60)
     print(text(soaked))
+    if given.json is not None:
+        series = {
+            role: [(round(hours * 60, 2), round(mb, 2)) for hours, mb in soaked.rss_mb(role)] for role in soaked.roles
+        }
+        given.json.write_text(json.dumps({"rss_mb_by_minute": series, "at_fault": soaked.faults()}), encoding="utf-8")
     if given.write_docs is not None:
         put_into(given.write_docs, soaked)
         FIGURE.parent.mkdir(parents=True, exist_ok=True)

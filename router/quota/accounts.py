@@ -5,6 +5,7 @@ A call counts in the minute, day and month that it came in, whenever it ends.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +30,7 @@ from .keeper import Keeper
 from .refusals import refused, unreachable
 from .rules import Rule, Rules, rules_of
 
+log = logging.getLogger("infercast.quota")
 WAIT_S = 2.0
 """The longest that a call waits for the ledger, where its own deadline is later."""
 ALERTS_S = 2.0
@@ -69,6 +71,8 @@ class Ledgered:
             for model in fleet.models
         }
         self._shelves: dict[tuple[str, str], Shelf] = {}
+        self._called: set[str] = set()
+        """The tenants with limits that have called here: their budgets are looked at."""
         self.keeper = Keeper(store, holder, wall_s)
         self.keeper.look_ahead = self._look_ahead
         self.keeper.forget = self._shelves.clear
@@ -92,9 +96,12 @@ class Ledgered:
             while not keeping.done():
                 await asyncio.wait([keeping], timeout=ALERTS_S)
                 now_s = int(self.keeper.wall_s())
-                alerts = {tenant: self.rules[tenant].alerts for tenant, _ in self._shelves if tenant in self.rules}
+                alerts = {tenant: self.rules[tenant].alerts for tenant in self._called & self.rules.keys()}
                 self.counts["alerts"] += await self._alerts.round(alerts, now_s)
             await keeping  # raises what ended it
+        except Exception:
+            log.exception("nothing is leased from the ledger any more: calls of tenants with limits will be refused")
+            raise
         finally:
             keeping.cancel()
 
@@ -112,6 +119,10 @@ class Ledgered:
         if request.tenant not in self.rules:
             return UNLIMITED
         shelf = self._shelf(request)
+        if (
+            carrying.hops
+        ):  # the first of the clusters that it has come through settles it: here it would never be settled
+            shelf = shelf._replace(money=())
         tokens = self._tokens(call) if shelf.tokens and call.api is not Api.INFER else 0
         if self._let_through(shelf, tokens):
             return Held(self, shelf, tokens, carrying)
@@ -197,6 +208,7 @@ class Ledgered:
         return shelf
 
     def _stock(self, tenant: str, model: str, at_s: int) -> Shelf:
+        self._called.add(tenant)
         begins_s, ends_s = 0, 1 << 62
         books: dict[Measure, list[Book]] = {measure: [] for measure in Measure}
         for rule in self.rules[tenant].of(model):

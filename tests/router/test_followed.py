@@ -11,6 +11,7 @@ import pytest
 
 from infercast.router.followed import IN_FORCE, Followed
 from infercast.router.keys import Keys
+from infercast.router.ledger.opening import ledger_url
 from infercast.router.policy_folder import PolicyFolder
 from infercast.router.serving import board
 from infercast.router.serving.board import Board
@@ -70,7 +71,7 @@ def test_a_watch_that_ended_begins_again(
     (tmp_path / "keys.json").write_text("[]")
     monkeypatch.setattr(board, "WATCH_S", 0.0)
     plain = Board.__ray_metadata__.modified_class  # type: ignore[attr-defined] # the class behind the actor
-    kept = plain(example_fleet(), str(tmp_path / "tenants"), str(tmp_path))
+    kept = plain(example_fleet(), str(tmp_path / "tenants"), str(tmp_path), ledger_url(tmp_path))
 
     async def story() -> None:
         with monkeypatch.context() as patch:
@@ -84,6 +85,7 @@ def test_a_watch_that_ended_begins_again(
             while not (tmp_path / IN_FORCE).exists():  # noqa: ASYNC110 - a file says nothing when it comes
                 await asyncio.sleep(0.01)
         kept._watching.cancel()
+        kept._settling.close()
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(story())

@@ -81,9 +81,9 @@ def carrying_of(call: Carried, number: str = f"{HOLDER}1") -> Carrying:
     return Carrying(call.request, number, 0)
 
 
-async def opened(accounts: Ledgered, call: Carried, number: str = f"{HOLDER}1") -> Hold:
+async def opened(accounts: Ledgered, call: Carried, number: str = f"{HOLDER}1", hops: tuple[str, ...] = ()) -> Hold:
     """Let a call through. Raises Trouble."""
-    found = accounts.open(call, carrying_of(call, number))
+    found = accounts.open(call, replace(carrying_of(call, number), hops=hops))
     return await found if asyncio.iscoroutine(found) else found  # type: ignore[return-value]
 
 

@@ -184,6 +184,22 @@ def test_limits_of_a_model_come_on_top_of_those_of_all() -> None:
     played(scene())
 
 
+def test_a_call_from_another_cluster_counts_and_its_money_is_that_clusters_affair() -> None:
+    async def scene() -> None:
+        journal = FakeJournal()
+        limits = {"requests_per_minute": 2, "budget_usd_per_day": 0.0000001}
+        with ledger() as store:
+            async with running(accounts_on(store, limits, journal=journal)) as accounts:
+                for _ in range(2):
+                    hold = await opened(accounts, call_of(), hops=("far:1",))
+                    await reserved(hold, 10**9)
+                    hold.end(10**9, 0)
+                assert (await refusal(opened(accounts, call_of(), hops=("far:1",)))).kind is Kind.LIMITED
+        assert journal.lines == []
+
+    played(scene())
+
+
 class Away:
     """A ledger that is out of reach when it is told to be."""
 

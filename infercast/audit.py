@@ -39,8 +39,10 @@ def audit(journal: Path, engine: Engine) -> Audit:
             calls += 1
             ending = (line["request"], line.get("number", line["place"]))
             endings[ending] = endings.get(ending, 0) + 1
-            allowed = _allowed(engine, line) if line["attempts"] else set()
-            off_policy += [f"{line['request']} on {name}" for name in line["attempts"] if name not in allowed]
+            # A kept answer was made by somebody, for whom the policy must have been open to this call, too.
+            made_by = [*line["attempts"], *([line["deployment"]] if line.get("cached") else [])]
+            allowed = _allowed(engine, line) if made_by else set()
+            off_policy += [f"{line['request']} on {name}" for name in made_by if name not in allowed]
         elif line["kind"] == "received" and line["payload_bytes"]:
             received += 1
             payload_bytes += line["payload_bytes"]

@@ -143,12 +143,24 @@ class Hedge(Strict):
     budget_share: Share = Field(default=0.05, description="Most calls that may be hedged, as a share of all.")
 
 
+class Similar(Strict):
+    """Answers to questions that only nearly are the same. What is near is judged by an embedding model at the entry."""
+
+    model: Name = Field(description="The embedding model that questions are compared by; it runs at the entry or not.")
+    min_similarity: float = Field(
+        default=0.95, strict=True, ge=0.5, le=1, description="Least cosine similarity of two questions."
+    )
+
+
 class Cache(Strict):
     """Answers kept for the same question. Never shared between tenants."""
 
     ttl_s: int = Field(strict=True, ge=1, le=30 * 86_400, description="Seconds for which an answer may be given again.")
     scope: Literal["key", "tenant"] = Field(
         default="key", description="Who may get it again: the same key, or the tenant."
+    )
+    similar: Similar | None = Field(
+        default=None, description="Also for questions that are nearly the same; left out: for the same only."
     )
 
 

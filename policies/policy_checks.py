@@ -24,11 +24,23 @@ def check_names(document: Document, body: Body, fleet: Fleet) -> Iterable[Fault]
     for index, budget in enumerate(body.limits.budgets):
         for number, model in enumerate(budget.models or ()):
             yield from _model(document, ("limits", "budgets", index, "models", number), model, fleet)
+    cache = body.behaviour.cache
+    if cache is not None and cache.similar is not None:
+        yield from _check_similar(document, cache.similar.model, body, fleet)
 
 
 def _model(document: Document, at: Location, model: str, fleet: Fleet) -> Iterable[Fault]:
     if model not in fleet.model_by_id:
         yield document.fault(at, f"no model is called {model!r}", did_you_mean(model, fleet.model_by_id))
+
+
+def _check_similar(document: Document, model: str, body: Body, fleet: Fleet) -> Iterable[Fault]:
+    at = ("behaviour", "cache", "similar", "model")
+    embedding = [each.id for each in fleet.models if each.task == "embedding"]
+    if model not in embedding:
+        yield document.fault(at, f"no embedding model is called {model!r}", did_you_mean(model, embedding))
+    elif body.models is not None and model not in body.models:
+        yield document.fault(at, f"{model!r} is not among the models that may be called", "add it to `models`")
 
 
 def _check_override(document: Document, at: Location, override: Override, fleet: Fleet) -> Iterable[Fault]:

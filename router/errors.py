@@ -36,6 +36,8 @@ class Kind(StrEnum):
     """The calling cluster's: its record of the call's way is missing or malformed, or its key is none of a peer's."""
     LOOP = "loop"
     """The fleets': the call has been in this cluster before, or in too many."""
+    NOT_KEPT = "not_kept"
+    """The caller's: it asks for a kept answer or none (`only-if-cached`), and none is kept that it may have."""
     DEADLINE = "deadline"
     """The fleet's: it was tried, and the deadline passed."""
     FAULT = "fault"

@@ -53,6 +53,11 @@ def bad(message: str, remedy: str = "") -> Trouble:
 
 def parse_infer(body: bytes, header_bytes: int | None) -> Infer:
     """Parse an infer request. `header_bytes` is the Inference-Header-Content-Length, None where the body is all JSON."""
+    return infer_of(header_of(body, header_bytes), body, header_bytes)
+
+
+def header_of(body: bytes, header_bytes: int | None) -> dict[str, Any]:
+    """Return the JSON part of an infer request."""
     size = len(body) if header_bytes is None else header_bytes
     if not 0 <= size <= len(body):
         raise bad(f"Inference-Header-Content-Length is {size}", f"the body has {len(body)} bytes")
@@ -62,11 +67,16 @@ def parse_infer(body: bytes, header_bytes: int | None) -> Infer:
         raise bad(f"the body is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise bad("the body is not a JSON object")
+    return header
+
+
+def infer_of(header: dict[str, Any], body: bytes, header_bytes: int | None) -> Infer:
+    """Return the infer request whose JSON part is `header`."""
     tensors = _list(header, "inputs")
     if not 0 < len(tensors) <= TENSORS_MAX:
         raise bad(f"inputs holds {len(tensors)} tensors", f"send 1 to {TENSORS_MAX}")
     inputs: dict[str, Array] = {}
-    at = size
+    at = len(body) if header_bytes is None else header_bytes
     for index, tensor in enumerate(tensors):
         name, value, used = _input(tensor, index, body, at)
         if name in inputs:

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -57,7 +57,8 @@ class Caller:
         self.attempts = Attempts(self.deciding, estimates, runner)
         self._journal = journal
         self._accounts = accounts
-        self._cache = cache
+        self.cache = cache
+        """Answers that were given before; whoever makes one needs `deciding`, and puts it here."""
         self._sight = sight
         self.series = series or series_of(entry)
         self.drained: frozenset[str] = frozenset()
@@ -88,6 +89,7 @@ class Caller:
         """Decide by another engine from now on (see `Deciding.install`)."""
         self.deciding.install(engine, shadow)
         self.attempts.turns.wake_all()
+        self.cache.judge()
 
     def heard(self) -> None:
         """Take in that the snapshot's signals have changed: who waits may have a place now, or none any more."""
@@ -107,6 +109,8 @@ class Caller:
         request: Request,
         receive: Receive,
         hops: tuple[str, ...] = (),
+        holder: str = "",
+        control: str | None = None,
         *,
         arrived_us: int = 0,
         traceparent: bytes | None = None,
@@ -114,7 +118,7 @@ class Caller:
         """Carry one call to its end: decide, read the body only then, run, fall back. Raises Trouble.
 
         Exactly one `call` line is written for it, whatever happens; for a streamed answer, when the stream has ended:
-        whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it.
+        whoever gets one closes it. One that could not be written down is not begun (see `ready`). `hops` are the clusters that it has come through: the first of them settles it. `holder` and `control`: see `Carried`.
         `arrived_us` is when its headers were here, and `traceparent` what they say of a trace that it is part of.
         """
         self.ready()
@@ -127,10 +131,12 @@ class Caller:
             self._open(request)
             choice = self.admit(request)
             carrying.admitted_us = clock.now_us()
-            self._accounts.look(request)
+            if not self.cache.serves(request.tenant):  # else its limits are asked once no kept answer has ended it
+                self._accounts.look(request)
             begun = Begun(receive())
             received = begun.value or await self._within(request, carrying.began_us, begun)
             call = received.carried(request, hops, carrying.number)
+            call.holder, call.control = holder, control
             carrying.request, carrying.received_bytes, carrying.api = call.request, len(call.body), call.api
             if not begun.done:
                 carrying.received_us = clock.now_us()
@@ -138,8 +144,8 @@ class Caller:
                 call.traceparent = self._sight.sent_on(carrying)
             # What was decided for the same metadata stands, where nothing else has run since.
             still = choice if begun.done and call.request is request else None
-            if self._cache.covers(call):  # which may wait: what was decided before is decided again then
-                answered = await self._cache.through(call, carrying, partial(self._run, call, carrying, None))
+            if self.cache.covers(call):
+                answered = await self.cache.through(call, carrying, still, partial(self._run, call, carrying))
             else:
                 answered = await self._run(call, carrying, still)
         except BaseException as error:
@@ -198,6 +204,38 @@ class Caller:
                 await asyncio.sleep(delay_us / US_PER_S)
             finally:
                 self._held -= 1
+
+    async def beside(self, request: Request, received: Received, shut: Sequence[int], timeout_s: float) -> Answered:
+        """Carry a call that this place itself makes on behalf of a tenant's, on none of the deployments that are `shut`.
+
+        It is decided, counted in the tenant's limits, settled and written down as any; it is tried once, and not kept.
+        Raises Trouble or Lost.
+        """
+        carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us())
+        self.under_way += 1
+        try:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    answered = await self._once(request, received, carrying, shut, timeout_s)
+            except TimeoutError:
+                raise too_late(int(timeout_s * US_PER_S), carrying.attempts) from None
+        except BaseException as error:
+            self._ended(carrying, None, error)
+            raise
+        self._ended(carrying, answered, None)
+        return answered
+
+    async def _once(
+        self, request: Request, received: Received, carrying: Carrying, shut: Sequence[int], timeout_s: float
+    ) -> Answered:
+        call = received.carried(request, (), carrying.number)
+        carrying.request, carrying.received_bytes, carrying.api = call.request, len(call.body), call.api
+        carrying.admitted_us = clock.now_us()
+        opened = self._accounts.open(call, carrying)
+        carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
+        answered = await self.attempts.once(call, carrying, hold, shut, timeout_s)
+        carrying.usage = answered.answer.usage
+        return answered
 
     async def _within(self, request: Request, began_us: int, receiving: Awaitable[Received]) -> Received:
         """Read the rest of the body inside the deadline: a caller who sends slowly holds no place for ever."""

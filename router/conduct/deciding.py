@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from infercast.policies.engine import Engine, Unknown, tighter
 from infercast.policies.fleet import Fleet
-from infercast.policies.model import Choice, Outcome, Request
+from infercast.policies.model import Choice, Outcome, Request, Rule
 from infercast.policies.parts import Behaviour
 from infercast.policies.patience import DEADLINE_DEFAULT_US
 from infercast.policies.record import reasons
@@ -83,6 +83,22 @@ class Deciding:
             return choice
         except Unknown as error:
             raise unknown(error) from error
+
+    def again(self, request: Request, index: int) -> Choice | None:
+        """Decide on giving a call an answer that a deployment made before; None where the policy would not let it.
+
+        The call must be one that the policy in force lets run somewhere, if there is room, and files must have nothing
+        against that deployment for this very call.
+        """
+        try:
+            kind = self.engine.compiled(request)
+            choice = self.engine.choose(request, self.snapshot)
+        except Unknown:
+            return None
+        veto = kind.veto(index)
+        if choice.outcome is Outcome.REFUSED or (veto is not None and veto.rule is not Rule.NONE):
+            return None
+        return choice
 
     def record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""

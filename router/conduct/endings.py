@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from infercast.policies.model import Request
 from infercast.policies.prices import Prices
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from .waiting import Waits
 
 
+class Freshness(NamedTuple):
+    """What the cache of an entry says of an answer: a hit, an answer to a similar question, or one that was just made.
+
+    `age_s` is how long ago it was made, `lifetime_s` how long it is kept in all; 0 where it is not.
+    """
+
+    how: Literal["hit", "similar", "miss"]
+    age_s: int = 0
+    lifetime_s: int = 0
+
+
+CACHED = {"hit": "exact", "similar": "similar", "miss": None}
+"""What the journal says of them."""
+
+
 @dataclass(slots=True)
 class Answered:
     """A call that was answered: by whom, after how many attempts, for how much. Made for each call, so not frozen."""
@@ -33,6 +48,8 @@ class Answered:
     expected_us: list[int]
     """p50, p90, p95 and p99 of what the last attempt was expected to take, and what it took."""
     ran_us: int
+    freshness: Freshness | None = None
+    """What the entry's cache says of it, where the tenant has one. A kept answer took no attempts and costs nothing."""
 
 
 @dataclass(slots=True)
@@ -148,6 +165,8 @@ def write(
     request = carrying.request
     kind, reason = ending(error)
     usage = carrying.usage
+    cached = CACHED[answered.freshness.how] if answered and answered.freshness else None
+    ran = None if cached else answered
     journal.write(
         "call",
         number=carrying.number,
@@ -168,10 +187,11 @@ def write(
         decision=answered.decision_id if answered else None,
         cost_usd=usd(cost_nusd),
         spent=carrying.spent,
-        expected_us=answered.expected_us if answered else None,
-        ran_us=answered.ran_us if answered else None,
-        at_site_us=answered.answer.at_site_us if answered else None,
-        service_us=answered.answer.service_us if answered else None,
+        cached=cached,
+        expected_us=ran.expected_us if ran else None,
+        ran_us=ran.ran_us if ran else None,
+        at_site_us=ran.answer.at_site_us if ran else None,
+        service_us=ran.answer.service_us if ran else None,
         tokens=list(usage) if usage else None,
         attempts=carrying.attempts,
         queued_us=carrying.queued_us,

@@ -1,12 +1,15 @@
 """The ports of `conduct` where nothing is behind them: no limits, nothing kept, nobody looks. Devices are carried so."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
-from infercast.policies.model import Request
+from infercast.policies.model import Choice, Request
 
 from .endings import Answered, Carrying
-from .ports import Carried, Hold
+from .ports import Carried, Hold, Run
+from .troubles import not_kept
+
+
+def wants_kept(call: Carried) -> bool:
+    """Return whether a call may be answered from what is kept alone."""
+    return call.control is not None and "only-if-cached" in call.control.lower().replace(" ", "").split(",")
 
 
 class Unlimited:
@@ -32,15 +35,20 @@ class Unlimited:
 class KeepsNothing:
     """A cache that has nothing."""
 
-    def covers(self, call: Carried) -> bool:
+    def serves(self, tenant: str) -> bool:
         """Return False."""
         return False
 
-    async def through(
-        self, call: Carried, carrying: Carrying, run: Callable[[], Coroutine[Any, Any, Answered]]
-    ) -> Answered:
-        """Run the call."""
-        return await run()
+    def covers(self, call: Carried) -> bool:
+        """Return whether a call asks for a kept answer or none."""
+        return wants_kept(call)
+
+    async def through(self, call: Carried, carrying: Carrying, still: Choice | None, run: Run) -> Answered:
+        """Raise Trouble(NOT_KEPT)."""
+        raise not_kept()
+
+    def judge(self) -> None:
+        """Do nothing."""
 
 
 class SeesNothing:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infercast.policies.model import Request
+from infercast.policies.model import Choice, Request
 
 from ..api import Api
 from ..errors import Kind, Trouble
@@ -61,6 +61,10 @@ class Carried:
     """Of a text: the most completion tokens that it asks for, over all of its answers; None where it does not say."""
     traceparent: bytes = b""
     """What upstreams are told of the trace that it is part of."""
+    holder: str = ""
+    """A digest of the key that it came with."""
+    control: str | None = None
+    """What its caller says of kept answers: the header `cache-control`."""
 
 
 @dataclass(slots=True)
@@ -134,17 +138,32 @@ class Accounts(Protocol):
         ...
 
 
+Run = Callable[[Choice | None], Coroutine[Any, Any, "Answered"]]
+"""Runs a call. It is told what a decision on it, made just now, would say: None where anything else has run since."""
+
+
 class Cache(Protocol):
     """Answers that were given before."""
+
+    def serves(self, tenant: str) -> bool:
+        """Return whether any call of a tenant's may be answered from here: then its limits are asked only after that."""
+        ...
 
     def covers(self, call: "Carried") -> bool:
         """Return whether a call may be answered from here, or its answer kept. Of most it may not, so this is quick."""
         ...
 
     def through(
-        self, call: "Carried", carrying: "Carrying", run: Callable[[], Coroutine[Any, Any, "Answered"]]
+        self, call: "Carried", carrying: "Carrying", still: Choice | None, run: Run
     ) -> Coroutine[Any, Any, "Answered"]:
-        """Answer a call from what is kept and still allowed; else run it, and keep its answer. Raises what `run` raises."""
+        """Answer a call from what is kept and still allowed; else run it, and keep its answer.
+
+        Raises what `run` raises, and Trouble(NOT_KEPT) where only a kept answer is asked for and there is none.
+        """
+        ...
+
+    def judge(self) -> None:
+        """Look at everything that is kept by the policies that have just come in force; what they forbid is dropped."""
         ...
 
 

@@ -19,6 +19,11 @@ def unknown(error: Unknown) -> Trouble:
     return Trouble(kind, f"no {error.field} is called {error.value!r}", did_you_mean(error.value, error.known))
 
 
+def not_kept() -> Trouble:
+    """Return that a call asks for a kept answer or none, and none is kept that it may have."""
+    return Trouble(Kind.NOT_KEPT, "no answer to this is kept", "without `only-if-cached` it is run")
+
+
 def no_room(retry_after_s: int, attempts: list[str]) -> Trouble:
     """Return that what was tried had no room."""
     message = f"{', '.join(attempts)} gave no answer, the last for want of room"

@@ -19,6 +19,7 @@ STATUS = {
     Kind.SATURATED: 503,
     Kind.UNAVAILABLE: 503,
     Kind.DEADLINE: 504,
+    Kind.NOT_KEPT: 504,  # RFC 9111, 5.2.1.7
     Kind.LOOP: 508,
 }
 RETRY_AFTER_S = {Kind.LIMITED: 1, Kind.SATURATED: 1, Kind.UNAVAILABLE: 5}

@@ -12,7 +12,7 @@ from infercast.policies.units import us_from_ms
 
 from ..authentication import authenticate
 from ..conduct.caller import Caller
-from ..conduct.endings import Answered
+from ..conduct.endings import Answered, Freshness
 from ..conduct.ports import Journal, Receive
 from ..errors import Kind, Trouble
 from ..keys import Holder, Key, Keys, Standing
@@ -59,6 +59,7 @@ class Desk:
             self._shown[shown] = key
         if key.tenant not in self.caller.engine.policies:
             raise Trouble(Kind.UNAUTHENTICATED, f"the tenant of the key {key.id!r} has no policy here")
+        ask.holder = key.sha256
         return key
 
     def admin(self, ask: Ask) -> Key:
@@ -107,8 +108,15 @@ class Desk:
         """
         self.caller.ready()
         try:
-            trace = ask.headers.get(b"traceparent")
-            return await self.caller.call(request, receive, ask.hops, arrived_us=ask.arrived_us, traceparent=trace)
+            return await self.caller.call(
+                request,
+                receive,
+                ask.hops,
+                ask.holder,
+                ask.header("cache-control"),
+                arrived_us=ask.arrived_us,
+                traceparent=ask.headers.get(b"traceparent"),
+            )
         finally:
             self.journal.write(
                 "received",
@@ -132,6 +140,8 @@ class Desk:
             (b"infercast-attempts", b"%d" % answered.attempts),
             (b"infercast-cost-usd", b"%.9f" % answered.cost_usd),
         )
+        if answered.freshness is not None:
+            facts = (*facts, *_kept(answered.freshness, streams=answer.stream is not None))
         if not self.emulated:
             return facts
         return (*facts, (b"infercast-emulated-ms", b"%.3f" % (answer.emulated_us / 1000)))
@@ -145,6 +155,16 @@ def _where(site: str, variant: str, tier: str) -> Headers:
         (b"infercast-variant", variant.encode()),
         (b"infercast-tier", tier.encode()),
     )
+
+
+def _kept(freshness: Freshness, *, streams: bool) -> Headers:
+    """Return the headers that say whether an answer was kept, since when, and for how long."""
+    facts: Headers = ((b"infercast-cache", freshness.how.encode()),)
+    if freshness.how != "miss":
+        facts = (*facts, (b"age", b"%d" % freshness.age_s))
+    if freshness.lifetime_s and not streams:  # a stream is told not to be kept on its way, by anybody
+        facts = (*facts, (b"cache-control", b"private, max-age=%d" % freshness.lifetime_s))
+    return facts
 
 
 def classes_in(named: str | None) -> list[str]:

@@ -52,6 +52,8 @@ class Ask:
     """The call's id where its body names one."""
     arrived_us: int = 0
     """When its headers were here, by the clock of `conduct`."""
+    holder: str = ""
+    """A digest of the key, once that is known."""
 
     def header(self, name: str) -> str | None:
         """Return a header's value, None where it is missing."""

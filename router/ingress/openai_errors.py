@@ -17,6 +17,7 @@ TYPES = {
     Kind.NOT_FOUND: INVALID,
     Kind.SLOW: INVALID,
     Kind.TOO_LARGE: INVALID,
+    Kind.NOT_KEPT: INVALID,
     Kind.FORBIDDEN: "permission_error",
     Kind.REFUSED: "permission_error",
     Kind.WRONG_ENTRY: "permission_error",

@@ -28,12 +28,14 @@ WHY = {
     Kind.SATURATED: "A candidate would pass, and has no room now.",
     Kind.UNAVAILABLE: "A candidate would pass, and is not healthy.",
     Kind.DEADLINE: "It was tried, and nobody answered in time.",
+    Kind.NOT_KEPT: "`cache-control: only-if-cached` was asked, and no answer is kept that this call may have.",
     Kind.FAULT: "Our fault, and logged.",
 }
 ASKS = {
     "infercast-class": "The data class, or several with commas between. None at all means every class at once.",
     "infercast-deadline-ms": "A deadline in milliseconds, used where it is tighter than the policy's.",
     "infercast-id": "Your own id for the call.",
+    "cache-control": "What may be done with kept answers: no-store, no-cache, max-age=N, min-fresh=N, only-if-cached.",
 }
 TELLS = {
     "infercast-site": "Where it ran.",
@@ -42,7 +44,10 @@ TELLS = {
     "infercast-decision": "The decision's id.",
     "infercast-attempts": "How many candidates it took.",
     "infercast-id": "The call's id.",
-    "infercast-cost-usd": "The price of this call by the fleet file.",
+    "infercast-cost-usd": "The price of this call by the fleet file; of a kept answer, 0.",
+    "infercast-cache": "Where answers are kept: `hit`, `similar` (that of a nearly equal question), or `miss`.",
+    "age": "How many seconds ago a kept answer was made.",
+    "cache-control": "Where an answer is kept: for whom (`private`) and for how many seconds in all (`max-age`).",
 }
 
 

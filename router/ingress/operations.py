@@ -28,6 +28,7 @@ RUN = (
     Kind.SATURATED,
     Kind.UNAVAILABLE,
     Kind.DEADLINE,
+    Kind.NOT_KEPT,
 )
 VERSIONED = "/v2/models/{model}/versions/{version}"
 

@@ -23,6 +23,7 @@ CODE = {
     Kind.SATURATED: StatusCode.UNAVAILABLE,
     Kind.UNAVAILABLE: StatusCode.UNAVAILABLE,
     Kind.LOOP: StatusCode.FAILED_PRECONDITION,
+    Kind.NOT_KEPT: StatusCode.FAILED_PRECONDITION,
     Kind.DEADLINE: StatusCode.DEADLINE_EXCEEDED,
 }
 """What is too large is what gRPC's own limit says it is; what may simply be repeated is UNAVAILABLE, with the pause to make."""

@@ -23,6 +23,8 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.model import Hosting, Rule
 from infercast.policies.snapshot import Report, Snapshot
 
+from ..cache.answers import AnswerCache
+from ..cache.embedding import Embedding
 from ..conduct.caller import Caller, series_of
 from ..conduct.ports import Lost
 from ..conduct.recorder import Recorder
@@ -100,6 +102,8 @@ class SiteWorker(Visitors):
         parts = (self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series, sight=self._eyes.seeing)
         self._eyes.watch(self._caller.attempts, lambda: self._journal.kept_lines)
+        embedding = Embedding(site, fleet, self._caller.beside)
+        self._caller.cache = self._answers = AnswerCache(self._caller.deciding, embedding=embedding)
         self._caller.install(engine, shadow)
         self._caller.drained = self._drained
         self._ingress = Ingress(
@@ -216,6 +220,7 @@ class SiteWorker(Visitors):
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
             self._journal.retry()  # also where nobody calls any more
+            self._answers.sweep()
             await self._runner.probe()
 
     async def ping(self) -> bool:
@@ -280,6 +285,7 @@ class SiteWorker(Visitors):
             "under_way": self._caller.under_way,
             "tasks": len(asyncio.all_tasks()),
             "signals": self._signals(),
+            "kept": self._answers.store.told(),
         }
 
 

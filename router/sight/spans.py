@@ -21,7 +21,7 @@ from ..conduct.endings import Answered, Carrying, ending
 from ..conduct.tries import Try
 from .context import Traced, new_id
 from .counting import OPERATIONS, PROVIDER, came_of
-from .stages import UNKNOWN_US, stages_of
+from .stages import stages_of
 
 Value = str | int | float | bool | list[str]
 Facts = dict[str, Value]
@@ -112,6 +112,8 @@ class Planner:
         for number, tried in enumerate(carrying.tries):
             # What was decided from the headers is looked at again with the body: one span, where the body was there.
             from_us = began_us if number == 0 and not carrying.received_us else tried.began_us
+            if tried.stake is carrying.won and carrying.queued_us:
+                yield _below(root, "queue", tried.began_us - carrying.queued_us, tried.began_us, {})
             yield _below(root, "decide", from_us, tried.sent_us, self._decided(tried))
             yield from self._ran(root, carrying, tried, answered)
 
@@ -147,7 +149,8 @@ class Planner:
             above.kind = "CLIENT"
             yield above
             began_us += max(0, network_us) // 2
-        if queue_us != UNKNOWN_US:
+        queue_us -= carrying.queued_us  # its turn has a span of its own
+        if queue_us > 0:
             yield _below(above, "queue", began_us, began_us + queue_us, {})
             began_us += queue_us
         yield _below(above, "inference", began_us, began_us + inference_us, facts)

@@ -92,8 +92,8 @@ class Live:
         return f"{self.running.url}/{entry}"
 
     def headers(self, tenant: str, origin: str | None = None, data_class: str | None = None) -> dict[str, str]:
-        """A key, and a class where one is named."""
-        named = {"infercast-class": data_class} if data_class else {}
+        """A key, and a class where one is named. No answer is to be a kept one: what is looked at here is how calls run."""
+        named = {"cache-control": "no-store"} | ({"infercast-class": data_class} if data_class else {})
         return {"authorization": f"Bearer {self.secret(tenant, origin)}", **named}
 
     def infer(

@@ -32,8 +32,8 @@ def models(live: Live) -> None:
 
 @contextmanager
 def client(live: Live, entry: str, tenant: str, origin: str | None, named: str | None) -> Iterator[openai.OpenAI]:
-    """The client as its users make it."""
-    headers = {"infercast-class": named} if named else {}
+    """The client as its users make it; no answer is to be a kept one."""
+    headers = {"cache-control": "no-store"} | ({"infercast-class": named} if named else {})
     secret = live.secret(tenant, origin)
     with openai.OpenAI(
         api_key=secret, base_url=f"{live.url(entry)}/v1", default_headers=headers, timeout=WAIT_S

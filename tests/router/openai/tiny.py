@@ -144,28 +144,35 @@ class Entry:
 
 
 @contextmanager
-def entry(site: str = "fra", **more: Any) -> Iterator[Entry]:
-    """Serve an entry of the fleet by uvicorn on loopback, on a thread of its own."""
-    engine = Engine(fleet(), load_policies(ROOT / "policies" / "tenants", fleet()))
+def entry(site: str = "fra", engine: Engine | None = None, **more: Any) -> Iterator[Entry]:
+    """Serve an entry of the fleet, with the example's tenants unless told otherwise."""
+    engine = engine or Engine(fleet(), load_policies(ROOT / "policies" / "tenants", fleet()))
     issued = [issue(tenant, tenant, "paris") for tenant in engine.policies]
-    issued.append(issue("hospital.paris", "hospital", "paris"))
-    issued.append(issue("player", "studio", "paris", ("gameplay",)))
+    issued += [issue("hospital.paris", "hospital", "paris")] if "hospital" in engine.policies else []
+    issued += [issue("player", "studio", "paris", ("gameplay",))] if "studio" in engine.policies else []
     with text_model(**more) as model, embedder() as vectors:
         at = scene(entry=site, engine=engine)
         runner = HostRunner(fleet(), {"tiny-llama": model, "tiny-embed": vectors})
         at.caller.attempts.runner = runner
         ingress = Ingress(at.caller, Keys(key for key, _ in issued), at.journal, list, emulated=False)
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            config = uvicorn.Config(ingress, lifespan="off", log_level="warning", root_path=f"/{site}")
-            server = uvicorn.Server(config)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-            thread.start()
+        with served(ingress, site) as url:
+            found = Entry(url, {key.id: secret for key, secret in issued}, at.journal, runner, at.caller, model)
             try:
-                secrets = {key.id: secret for key, secret in issued}
-                url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-                found = Entry(url, secrets, at.journal, runner, at.caller, model)
                 yield found
             finally:
                 found.leave()
-                server.should_exit = True
-                thread.join()
+
+
+@contextmanager
+def served(ingress: Ingress, site: str = "fra") -> Iterator[str]:
+    """Serve an ingress by uvicorn on loopback, on a thread of its own; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(ingress, lifespan="off", log_level="warning", root_path=f"/{site}")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,54 @@
+"""What a caller says of kept answers: the header `cache-control` of a request (RFC 9111, section 5.2.1)."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+WORDS_MAX = 16
+SECONDS_MAX = 2**31
+"""What a longer time counts as (RFC 9111, section 1.2.2)."""
+
+
+class Wish(NamedTuple):
+    """It may only narrow what the policy allows. Times in seconds, None where nothing is said."""
+
+    looks: bool = True
+    """Whether a kept answer will do."""
+    keeps: bool = True
+    """Whether the answer may be kept. Where not, the call does not come near the cache."""
+    only: bool = False
+    """Whether nothing but a kept answer will do."""
+    age_max_s: int | None = None
+    left_min_s: int = 0
+
+
+NO_WISH = Wish()
+
+
+def wish_of(control: str | None) -> Wish:
+    """Return what a header says; words that nobody knows say nothing. A time that is none is the strictest one."""
+    return NO_WISH if control is None else _read(control[:1024])
+
+
+@lru_cache(maxsize=256)
+def _read(control: str) -> Wish:
+    wish = NO_WISH
+    for part in control.lower().split(",")[:WORDS_MAX]:
+        word, _, value = (each.strip() for each in part.partition("="))
+        match word:
+            case "no-cache":
+                wish = wish._replace(looks=False)
+            case "no-store":
+                wish = wish._replace(looks=False, keeps=False)
+            case "only-if-cached":
+                wish = wish._replace(only=True)
+            case "max-age":
+                age_max_s = _seconds(value, 0)
+                wish = wish._replace(age_max_s=age_max_s if wish.age_max_s is None else min(age_max_s, wish.age_max_s))
+            case "min-fresh":
+                wish = wish._replace(left_min_s=max(wish.left_min_s, _seconds(value, SECONDS_MAX)))
+    return wish
+
+
+def _seconds(text: str, otherwise: int) -> int:
+    text = text.strip('"')
+    return min(int(text), SECONDS_MAX) if text.isascii() and text.isdigit() and len(text) <= 20 else otherwise

@@ -14,7 +14,7 @@ from infercast.policies.patience import NOTHING_BEHIND, patience_us
 from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S, usd
 
-from ..errors import Trouble
+from ..errors import Trouble, let_go
 from . import clock
 from .breaker import Circuits, Pass
 from .deciding import Deciding
@@ -233,7 +233,9 @@ class Attempts:
             answer = await self.turns.run(self.runner, one.index, course.call, one.wait_us / US_PER_S, course.carrying)
         except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
             one.ended_us, one.met = clock.now_us(), met
-            return self.judging.failed(course, one, met)
+            failed = self.judging.failed(course, one, met)
+            let_go(met)  # its frames hold this try, which holds it
+            return failed
         one.ended_us = clock.now_us()
         return self.judging.answered(course, one, answer)
 

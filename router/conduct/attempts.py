@@ -155,6 +155,7 @@ class Attempts:
         except Trouble as trouble:
             if not course.carrying.attempts:
                 raise
+            let_go(trouble)
             course.refused = trouble
             return False
         course.waited = True
@@ -193,6 +194,7 @@ class Attempts:
                 shut.append(choice.deployment)
                 choice = deciding.choose(asked, shut)
         except Trouble as trouble:
+            let_go(trouble)
             course.refused = trouble
             return None
         return Decided(asked, choice, shut, left_us)
@@ -232,7 +234,9 @@ class Attempts:
         try:
             answer = await self.turns.run(self.runner, one.index, course.call, one.wait_us / US_PER_S, course.carrying)
         except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
-            one.ended_us, one.met = clock.now_us(), met
+            one.ended_us = clock.now_us()
+            # A cancellation goes on with the frames that hold this try: what is kept of it must not hold them.
+            one.met = asyncio.CancelledError() if isinstance(met, asyncio.CancelledError) else met
             failed = self.judging.failed(course, one, met)
             let_go(met)  # its frames hold this try, which holds it
             return failed

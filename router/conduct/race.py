@@ -71,9 +71,10 @@ class Race(Generic[T]):
         try:
             try:
                 met.append(await first)
-            except BaseException:
+            except BaseException as error:
                 if not self._beaten:
                     raise
+                let_go(error)
             finally:
                 self._running = False
                 timer.cancel()

@@ -101,13 +101,13 @@ def test_a_call_that_is_lost_and_answered_elsewhere_leaves_nothing() -> None:
 
 def test_a_call_whose_tries_all_fail_leaves_nothing() -> None:
     with entry("lost", "lost", fallbacks_max=1) as at:
-        assert left_by(lambda: at.carry()) == {}
+        assert left_by(at.carry) == {}
 
 
 def test_a_hedged_call_leaves_nothing_of_either_try() -> None:
     slow = Play("ok", 140)
     with entry(slow, "ok", slow, "ok", hedge={"after_quantile": "p95", "budget_share": 1.0}) as at:
-        assert left_by(lambda: at.carry()) == {}
+        assert left_by(at.carry) == {}
         assert at.caller.attempts.hedging.sent == 2
 
 
@@ -128,16 +128,15 @@ def test_a_call_of_a_tenant_with_limits_leaves_nothing(limit: int, status: int) 
 
 
 def test_letting_go_of_an_error_reaches_those_behind_it_and_ends_where_they_go_in_a_circle() -> None:
-    def raised() -> Trouble:
+    def failing() -> None:
         try:
-            try:
-                raise KeyError("behind")
-            except KeyError as error:
-                raise Trouble(Kind.FAULT, "before") from error
-        except Trouble as trouble:
-            return trouble
+            {}["behind"]
+        except KeyError as error:
+            raise Trouble(Kind.FAULT, "before") from error
 
-    trouble = raised()
+    with pytest.raises(Trouble) as caught:
+        failing()
+    trouble = caught.value
     behind = trouble.__cause__
     assert behind is not None
     assert trouble.__traceback__ is not None

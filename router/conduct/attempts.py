@@ -130,7 +130,8 @@ class Attempts:
                 await within(setting_aside, decided.left_us, too_late(limit_us, course.carrying.attempts))
                 # The policy may be another by now, or the place full: what was decided before the wait is decided again.
                 later = self._decide(course, tried)
-                if later is None or later.choice.deployment != decided.choice.deployment:
+                same = later is not None and later.choice.deployment == stake.index
+                if later is None or not same or not self.turns.has(stake.index, course.carrying):
                     course.carrying.lost(stake, ran=False)
                     continue
                 decided = later
@@ -175,6 +176,14 @@ class Attempts:
         return left_us
 
     def _decide(self, course: Course, tried: Sequence[int], still: Choice | None = None) -> Decided | None:
+        """Decide on a call, which does not stand before itself where it waits. None where nothing is left to try."""
+        self.turns.asks = course.carrying.turn
+        try:
+            return self._decided(course, tried, still)
+        finally:
+            self.turns.asks = None
+
+    def _decided(self, course: Course, tried: Sequence[int], still: Choice | None) -> Decided | None:
         """Decide on a call: at first as it came, later for the time that is left. None where nothing is left to try."""
         deciding, request, left_us = self._deciding, course.call.request, self._left_us(course)
         if not course.carrying.attempts:

@@ -1,0 +1,109 @@
+"""Calls that wait for more than their turn: for money meanwhile, or while policies, places and other calls change."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from infercast.policies.engine import Engine
+from infercast.policies.model import Request
+from infercast.policies.record import request_from_json
+from infercast.policies.snapshot import Snapshot
+from infercast.router.conduct.endings import Carrying
+from infercast.router.conduct.ports import Carried
+from tests.router.test_waiting import CHEAP_USD, SLOTS, Scene, play, policies, settled
+
+
+@dataclass
+class Slow:
+    """A tenant's money that nobody has yet: it comes for all at once."""
+
+    tenant: str = "flood"
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def look(self, request: Request) -> None:
+        """Let everybody in."""
+
+    def open(self, call: Carried, carrying: Carrying) -> "Held":
+        """Return what a call holds."""
+        return Held(self, call.request.tenant == self.tenant)
+
+
+@dataclass
+class Held:
+    """One call's part of it."""
+
+    money: Slow
+    pays: bool
+
+    def reserve(self, aside_nusd: int) -> Awaitable[None] | None:
+        """Wait for it, where it is not there yet."""
+        return self._later() if self.pays and not self.money.came.is_set() else None
+
+    async def _later(self) -> None:
+        await self.money.came.wait()
+
+    def lost(self, aside_nusd: int, cost_nusd: int) -> None:
+        """Forget it."""
+
+    def end(self, cost_nusd: int, tokens: int | None) -> None:
+        """Forget it."""
+
+
+def test_calls_that_waited_for_money_take_their_turns_like_others() -> None:
+    """All of them found room before any had its money; once it is there, no more of them begin than there is room for."""
+    money = Slow()
+
+    async def story(at: Scene) -> None:
+        at.caller._accounts = money  # type: ignore[assignment]
+        await at.call("flood", 8)
+        assert at.ran == []
+        money.came.set()
+        await settled()
+        assert at.ran == ["flood0", "flood1"]
+        await at.call("calm")
+        await at.gate.let()
+        assert at.ran == ["flood0", "flood1", "calm0"]
+
+    assert play(story).gate.most == SLOTS
+
+
+def test_a_call_that_is_decided_again_while_it_waits_does_not_stand_behind_those_that_came_after_it() -> None:
+    async def story(at: Scene) -> None:
+        await at.call("flood", 2)
+        await at.call("flood", deadline_us=60_000)
+        await at.call("flood", 8)
+        at.caller.install(Engine(at.caller.fleet, policies()), None)
+        await settled()
+        assert not at.calls["flood2"].done()
+        await at.gate.let()
+        assert at.ran == ["flood0", "flood1", "flood2"]
+
+    play(story)
+
+
+def test_a_call_that_leaves_its_queue_for_another_place_is_written_down_as_it_was_decided() -> None:
+    async def story(at: Scene) -> None:
+        await at.call("flood", 11)
+        await at.call("calm", 3)
+        for most in (CHEAP_USD, None, CHEAP_USD):
+            more = policies("FR", "US", price_max_usd=most, objective={"preference": "fastest"})
+            at.caller.install(Engine(at.caller.fleet, more), None)
+            await settled()
+            await at.gate.let()
+
+    at = play(story)
+    engines = {}
+    for most in (CHEAP_USD, None):
+        engine = Engine(at.caller.fleet, policies("FR", "US", price_max_usd=most, objective={"preference": "fastest"}))
+        engines[engine.policies["flood"].digest] = engine
+        engines[engine.policies["calm"].digest] = engine
+    again = 0
+    for record in at.log.records:
+        snapshot = Snapshot.restored(at.caller.fleet, at.log.states[record["epoch"]])
+        snapshot.apply(record["patch"])
+        request = request_from_json(record["request"])
+        if record["policy"] in engines:
+            choice = engines[record["policy"]].choose(request, snapshot, record["tried"])
+            assert list(choice.deployments) == record["chosen"]
+            again += 1
+    assert again > 4

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 from infercast.policies.engine import Engine
 from infercast.policies.model import Request
 from infercast.policies.record import request_from_json
 from infercast.policies.snapshot import Snapshot
+from infercast.router.conduct.breaker import FAILURES_IN_A_ROW, State
 from infercast.router.conduct.endings import Carrying
-from infercast.router.conduct.ports import Carried
+from infercast.router.conduct.ports import Carried, Received
+from infercast.router.errors import Kind, Trouble
 from tests.router.test_waiting import CHEAP_USD, SLOTS, Scene, play, policies, settled
 
 
@@ -54,7 +58,7 @@ def test_calls_that_waited_for_money_take_their_turns_like_others() -> None:
     money = Slow()
 
     async def story(at: Scene) -> None:
-        at.caller._accounts = money  # type: ignore[assignment]
+        at.caller._accounts = money
         await at.call("flood", 8)
         assert at.ran == []
         money.came.set()
@@ -107,3 +111,40 @@ def test_a_call_that_leaves_its_queue_for_another_place_is_written_down_as_it_wa
             assert list(choice.deployments) == record["chosen"]
             again += 1
     assert again > 4
+
+
+def test_a_call_that_is_made_on_behalf_of_another_takes_no_place_from_who_waits_and_is_seen_like_any() -> None:
+    async def story(at: Scene) -> None:
+        seen: list[Carrying] = []
+        sight: Any = SimpleNamespace(traces=False, ended=lambda carrying, *_: seen.append(carrying))
+        at.caller._sight = sight
+
+        def beside(name: str) -> "asyncio.Task[Any]":
+            request = Request(name, "calm", "digits", "par", "par", ("plain",))
+            return asyncio.create_task(at.caller.beside(request, Received(b"{}"), (), 5.0))
+
+        at.calls["calm-free"] = beside("calm-free")
+        await settled()
+        assert at.ran == ["calm-free"]
+        await at.call("flood", 4)
+        at.calls["calm-full"] = beside("calm-full")
+        await settled()
+        assert at.trouble("calm-full").kind is Kind.SATURATED
+        await at.gate.let()
+        (tried,) = next(carrying for carrying in seen if carrying.request.id == "calm-free").tries
+        assert tried.ended_us >= tried.sent_us > 0
+
+    assert play(story).gate.most == SLOTS
+
+
+def test_a_call_on_behalf_of_another_opens_its_candidate_s_circuit_as_any_does() -> None:
+    async def story(at: Scene) -> None:
+        for turn in range(FAILURES_IN_A_ROW):
+            request = Request(f"calm{turn}", "calm", "digits", "par", "par", ("plain",))
+            task = asyncio.create_task(at.caller.beside(request, Received(b"{}"), (), 5.0))
+            at.calls[request.id] = task
+            await settled()
+            await at.gate.let(0, Trouble(Kind.FAULT, "its own"))
+        assert at.caller.attempts.circuits.state(0) is State.OPEN
+
+    play(story)

@@ -40,4 +40,4 @@ class Begun(Generic[T]):
                 value: T = end.value
                 return value
             finally:
-                given = None  # an exception that goes on has this frame, which must not hold it
+                del given  # an exception that goes on has this frame, which must not hold it

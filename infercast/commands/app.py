@@ -40,7 +40,8 @@ LedgerUrl = Annotated[
     str,
     typer.Option(
         "--ledger",
-        help="Where calls are booked: sqlite:///FILE or postgresql://USER@HOST/DATABASE; STATE/ledger.db if left out. "
+        help="Where calls are booked: sqlite:///FILE or postgresql://USER@HOST/DATABASE; if left out, STATE/ledger.db "
+        "(for `usage` the one that the last run booked in). "
         "One with a password belongs into the environment: a command line is anybody's to read.",
         envvar="INFERCAST_LEDGER",
         show_default=False,

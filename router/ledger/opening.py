@@ -92,6 +92,8 @@ def _open_sqlite(url: URL, write: bool) -> SqlStore:
     if not url.database or url.database == ":memory:" or url.query:
         raise _fault(shown(url), "names no file", KINDS)
     path = Path(url.database)
+    if path.is_dir():
+        raise _fault(str(path), "is a folder", "name a file in it")
     if not write and not path.is_file():
         raise _fault(str(path), "no ledger is here", "`infercast up` makes one")
     made = write and _make_private(path)

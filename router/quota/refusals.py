@@ -1,5 +1,7 @@
 """What a caller is told whose tenant's limits leave no room: which limit, how much it is, and when there is more."""
 
+from datetime import UTC, datetime
+
 from infercast.policies.units import usd
 
 from ..errors import Kind, Trouble
@@ -32,13 +34,22 @@ def refused(book: Book, need: int, now_s: int) -> Trouble:
 
 def _over_budget(book: Book, need: int, of: str) -> Trouble:
     per = "month" if len(book.quota.period) == len("2026-11") else "day"
-    said = f"the budget{of} is {usd(book.limit):.9g} USD for the {per} {book.quota.period} (UTC)"
+    said = f"the budget{of} is {_plain(book.limit)} USD for the {per} {book.quota.period} (UTC)"
     facts = {
         "budget_usd": usd(book.limit), "per": per, "period": book.quota.period, "model": book.quota.model or None,
         "ends_s": book.period.ends_s,
     }  # fmt: skip
     left = f"and what is left of it does not cover this call, which may cost {usd(need):.9f} USD"
-    return Trouble(Kind.OVER_BUDGET, f"{said}, {left}", f"a new {per} begins at {book.period.ends_s} s (Unix)", facts)
+    return Trouble(Kind.OVER_BUDGET, f"{said}, {left}", f"a new {per} begins at {_when(book.period.ends_s)}", facts)
+
+
+def _plain(nusd: int) -> str:
+    """Write money without an exponent and without zeros that say nothing: 0.000001, 50."""
+    return f"{usd(nusd):.9f}".rstrip("0").rstrip(".")
+
+
+def _when(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def unreachable() -> Trouble:

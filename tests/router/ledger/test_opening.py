@@ -76,7 +76,7 @@ def test_what_is_there_and_no_ledger_stays_as_it_is(tmp_path: Path) -> None:
     before = path.read_text()
     assert "file is not a database" in refused(file_url(path)).message
     assert (path.read_text(), list(tmp_path.iterdir())) == (before, [path])
-    assert "cannot be opened" in refused(file_url(tmp_path)).message
+    assert refused(file_url(tmp_path)).message == "is a folder"
 
 
 @contextmanager

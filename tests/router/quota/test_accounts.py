@@ -136,7 +136,7 @@ def test_money_is_set_aside_before_a_try_and_what_is_not_spent_is_free_again() -
                 trouble = await refusal(reserved(other, 60))
                 assert trouble.kind is Kind.OVER_BUDGET
                 assert trouble.message == (
-                    "the budget is 1e-07 USD for the day 2026-11-18 (UTC), and what is left of it does not cover this call, "
+                    "the budget is 0.0000001 USD for the day 2026-11-18 (UTC), and what is left of it does not cover this call, "
                     "which may cost 0.000000060 USD"
                 )
                 assert trouble.extra["budget_usd"] == 1e-7
@@ -164,7 +164,7 @@ def test_a_budget_of_one_model_leaves_the_others_alone(per: str) -> None:
             async with running(accounts_on(store, limits)) as accounts:
                 await reserved(await opened(accounts, call_of(model="vision")), 1000)
                 trouble = await refusal(reserved(await opened(accounts, call_of()), 51))
-                assert trouble.message.startswith(f"the budget of digits is 5e-08 USD for the {per} ")
+                assert trouble.message.startswith(f"the budget of digits is 0.00000005 USD for the {per} ")
                 await reserved(await opened(accounts, call_of()), 50)
 
     played(scene())

@@ -73,7 +73,7 @@ def test_over_a_budget_is_402_with_how_much_it_is_and_when_it_turns() -> None:
                 seen = await at.exchange("POST", INFER, b"{}")
         assert (seen.status, seen.headers["infercast-outcome"]) == (402, "over_budget")
         assert "retry-after" not in seen.headers
-        assert "the budget is 1e-09 USD for the day 2026-11-18 (UTC)" in seen.error
+        assert "the budget is 0.000000001 USD for the day 2026-11-18 (UTC)" in seen.error
         told = seen.value["infercast"]
         assert (told["budget_usd"], told["per"], told["period"]) == (1e-9, "day", "2026-11-18")
         assert told["ends_s"] == 1_795_000_000 // 86_400 * 86_400 + 86_400

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 
 from ray import serve
 
@@ -10,6 +11,8 @@ from infercast.policies.fleet import Deployment, Fleet
 from ..api import Api, Asking
 from ..runtime.batch import Raw
 from ..runtime.host import Host
+from ..sight.log_lines import log_to
+from .eyes import LOGS
 from .settings import narrow_replica
 from .wire import Came, Item, came_from, came_of, items_of
 
@@ -18,8 +21,9 @@ from .wire import Came, Item, came_from, came_of, items_of
 class VariantReplica:
     """Hosts one variant; reached by its site's worker only."""
 
-    def __init__(self, fleet: Fleet, deployment: Deployment) -> None:
+    def __init__(self, fleet: Fleet, deployment: Deployment, state: str) -> None:
         narrow_replica()
+        log_to(deployment.site, Path(state) / LOGS / f"{deployment.site}-{deployment.variant}.jsonl")
         self._site = deployment.site
         self._variant = deployment.variant
         self._host = Host(fleet, [deployment])

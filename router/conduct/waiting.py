@@ -74,6 +74,8 @@ class Turns:
         """Where somebody waits, or has been promised a place and is not there yet."""
         self.changes = 0
         """How often that has changed."""
+        self.sheds = [0] * len(self._places)
+        """At each deployment: calls, or further tries of them, that could not have had their turn in time."""
         deciding.turns = self
 
     def _place(self, index: int) -> Place | None:
@@ -165,7 +167,9 @@ class Turns:
             self.leave(carrying)
             raise
         finally:
-            carrying.queued_us += clock.now_us() - began_us
+            ended_us = clock.now_us()
+            carrying.queued_us += ended_us - began_us
+            carrying.waits = (*carrying.waits, (began_us, ended_us))
 
     def leave(self, carrying: "Carrying") -> None:
         """Let a call wait no more, and give away what it was promised; nothing where it neither waits nor has a promise."""
@@ -183,6 +187,7 @@ class Turns:
 
     def _shed(self, index: int, wait_us: int, said: str) -> Trouble:
         """Return that a call is let go at its entry, and when another may have its turn."""
+        self.sheds[index] += 1
         retry_after_s = max(1, -(-wait_us // US_PER_S))
         message = f"{self._fleet.deployments[index].id} has no room, and {said}"
         return Trouble(
@@ -268,6 +273,12 @@ class Turns:
     def _wake(self, place: Place) -> None:
         for waiter in tuple(place.waiters()):
             waiter.wake()
+
+    def waiting(self) -> Iterator[tuple[int, int]]:
+        """Yield how many calls wait at each deployment where calls may have to."""
+        for index, place in enumerate(self._places):
+            if place is not None:
+                yield index, place.waiting
 
     @property
     def any(self) -> bool:

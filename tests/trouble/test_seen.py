@@ -17,6 +17,7 @@ from tests.trouble.rig import Rig, until
 SECRET = "7e-the-patients-name-7e"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ASKED = f"00-{TRACE}-00f067aa0ba902b7-01"
+DAILY = "budget_usd_per_day"
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -134,23 +135,24 @@ def test_limits_and_kept_answers_are_seen(rig: Rig) -> None:
     def gained(name: str, **labels: str) -> float:
         return total(now, name, **entry, **labels) - total(before, name, **entry, **labels)
 
-    with rig.policy("poor", limits={"requests_per_minute": 0, "budget_usd_per_day": 1.0}):
+    with rig.policy("calm", limits={"requests_per_minute": 0}):
         for _ in range(3):
-            assert rig.infer("poor", "digits", "ams").status_code == 429
-    with rig.policy("poor", limits={"budget_usd_per_day": 1.0}):
-        assert rig.infer("poor", "score", "ams").status_code == 200
-        for mark in ("seen", "seen", "seen", "other"):
-            assert rig.infer("keeper", "score", "ams", mark=f"{mark}-{TRACE}").status_code == 200
+            assert rig.infer("calm", "digits", "ams").status_code == 429
+    for said in ("seen", "seen", "seen", "other"):
+        asked = [{"role": "user", "content": f"metrics: {said}"}]
+        assert rig.chat("keeper", entry="ams", messages=asked).status_code == 200
 
-        def told() -> bool:
-            nonlocal now
-            now = scraped(rig)
-            hits = gained("infercast_cache_calls_total", tenant="keeper", model="score", result="hit")
-            return hits >= 2 and total(now, "infercast_lease_left_ratio", **entry, limit="budget_usd_per_day") > 0
+    def told() -> bool:
+        nonlocal now
+        assert rig.infer("calm", "score", "ams").status_code == 200  # else what is leased would go back
+        now = scraped(rig)
+        hits = gained("infercast_cache_calls_total", tenant="keeper", model="talk", result="hit")
+        return hits >= 2 and total(now, "infercast_lease_left_ratio", **entry, tenant="calm", limit=DAILY) > 0
 
+    with rig.policy("calm", limits={DAILY: 100.0}):
         until(told, "Ray has heard of all of it")
-        assert 0 < total(now, "infercast_lease_held_ratio", tenant="poor", limit="budget_usd_per_day") <= 1
-    assert gained("infercast_limit_refusals_total", tenant="poor", limit="requests_per_minute") == 3
+        assert 0 < total(now, "infercast_lease_held_ratio", tenant="calm", limit=DAILY) <= 1
+    assert gained("infercast_limit_refusals_total", tenant="calm", limit="requests_per_minute") == 3
     assert gained("infercast_cache_calls_total", tenant="keeper", result="hit") == 2
     assert gained("infercast_cache_calls_total", tenant="keeper", result="miss") == 2
     assert total(now, "infercast_cache_kept_answers", **entry, tenant="keeper") >= 2

@@ -221,6 +221,8 @@ class Counting:
 def came_of(tried: Try) -> str:
     """Return what came of an attempt."""
     match tried.met:
+        case None if tried.outrun:  # it is being cancelled, or its answer came second
+            return "outrun"
         case None:
             return "answered" if tried.ended_us else "cancelled"
         case asyncio.CancelledError():

@@ -22,13 +22,13 @@ from ..conduct import clock
 from ..conduct.endings import Carrying, prompt_tokens
 from ..conduct.open import UNLIMITED
 from ..conduct.ports import Carried, Hold, Journal
-from ..errors import Kind, Trouble
+from ..errors import Trouble
 from ..ledger.ports import Measure, Store
 from .alerts import Alerts
 from .books import Book
 from .keeper import Keeper
 from .refusals import refused, unreachable
-from .rules import Rule, Rules, rules_of
+from .rules import Rule, Rules, rules_of, word_of
 
 log = logging.getLogger("infercast.quota")
 WAIT_S = 2.0
@@ -37,6 +37,8 @@ ALERTS_S = 2.0
 """How often it is looked whether a share of a budget is used that is to be told."""
 AHEAD_S = 2
 """So long before a minute, day or month begins it is asked for some of it."""
+AWAY = "ledger"
+"""What refuses a call where a limit's lease is used up, and the ledger out of reach."""
 Need = tuple[Book, int]
 
 
@@ -76,10 +78,10 @@ class Ledgered:
         self.keeper = Keeper(store, holder, wall_s)
         self.keeper.look_ahead = self._look_ahead
         self.keeper.forget = self._shelves.clear
-        self._alerts = Alerts(self.keeper, journal)
+        self.alerts = Alerts(self.keeper, journal)
         self.journal = journal
-        self.counts: Counter[str] = Counter()
-        """How many calls were refused, by kind: for whoever looks."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """How many calls, or further tries, were refused, by tenant and limit (or AWAY): for whoever looks."""
         self.rules: dict[str, Rules] = {}
         self.install(policies)
 
@@ -97,7 +99,7 @@ class Ledgered:
                 await asyncio.wait([keeping], timeout=ALERTS_S)
                 now_s = int(self.keeper.wall_s())
                 alerts = {tenant: self.rules[tenant].alerts for tenant in self._called & self.rules.keys()}
-                self.counts["alerts"] += await self._alerts.round(alerts, now_s)
+                await self.alerts.round(alerts, now_s)
             await keeping  # raises what ended it
         except Exception:
             log.exception("nothing is leased from the ledger any more: calls of tenants with limits will be refused")
@@ -177,19 +179,19 @@ class Ledgered:
                 async with asyncio.timeout(max(0, until_us - clock.now_us()) / US_PER_S):
                     await self.keeper.bring(lacking)
             except TimeoutError:
-                raise self._unreachable() from None
+                raise self._unreachable(needs[0][0].quota.tenant) from None
             if take():
                 return
             if self.keeper.out_of_reach:
-                raise self._unreachable()
+                raise self._unreachable(needs[0][0].quota.tenant)
 
     def _refused(self, book: Book, need: int, at_s: int) -> Trouble:
         trouble = refused(book, need, max(at_s, int(self.keeper.wall_s())))
-        self.counts[str(trouble.kind)] += 1
+        self.refused[book.quota.tenant, word_of(book.quota)] += 1
         return trouble
 
-    def _unreachable(self) -> Trouble:
-        self.counts[str(Kind.UNAVAILABLE)] += 1
+    def _unreachable(self, tenant: str) -> Trouble:
+        self.refused[tenant, AWAY] += 1
         return unreachable()
 
     def _tokens(self, call: Carried) -> int:

@@ -14,7 +14,7 @@ from infercast.policies.patience import NOTHING_BEHIND, patience_us
 from infercast.policies.prices import Prices
 from infercast.policies.units import US_PER_S
 
-from ..errors import Trouble
+from ..errors import Trouble, let_go
 from . import clock
 from .breaker import Circuits, Pass
 from .deciding import Deciding
@@ -146,6 +146,7 @@ class Attempts:
         except Trouble as trouble:
             if not course.carrying.attempts:
                 raise
+            let_go(trouble)
             course.refused = trouble
             return False
         course.waited = True
@@ -192,6 +193,7 @@ class Attempts:
                 shut.append(choice.deployment)
                 choice = deciding.choose(asked, shut)
         except Trouble as trouble:
+            let_go(trouble)
             course.refused = trouble
             return None
         return Decided(asked, choice, shut, left_us)
@@ -231,8 +233,12 @@ class Attempts:
         try:
             answer = await self.turns.run(self.runner, one.index, course.call, one.wait_us / US_PER_S, course.carrying)
         except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
-            one.ended_us, one.met = clock.now_us(), met
-            return self.judging.failed(course, one, met)
+            one.ended_us = clock.now_us()
+            # A cancellation goes on with the frames that hold this try: what is kept of it must not hold them.
+            one.met = asyncio.CancelledError() if isinstance(met, asyncio.CancelledError) else met
+            failed = self.judging.failed(course, one, met)
+            let_go(met)  # its frames hold this try, which holds it
+            return failed
         one.ended_us = clock.now_us()
         return self.judging.answered(course, one, answer)
 

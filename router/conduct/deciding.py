@@ -43,8 +43,8 @@ class Deciding:
         """Decide by another engine from now on, calls on their way included: what they try next, the new one allows."""
         self.engine = engine
         self.tiers = [str(engine.fleet.site_by_id[deployment.site].tier) for deployment in engine.fleet.deployments]
-        self._recorder.install(engine, shadow)
         self._refused.clear()
+        self._recorder.install(engine, shadow)  # last: it may raise
 
     @property
     def fleet(self) -> Fleet:
@@ -92,7 +92,11 @@ class Deciding:
         """
         try:
             kind = self.engine.compiled(request)
-            choice = self.engine.choose(request, self.snapshot)
+            if self.turns is not None and self.turns.any:  # as it will be written down
+                with self.turns.counted(request):
+                    choice = self.engine.choose(request, self.snapshot)
+            else:
+                choice = self.engine.choose(request, self.snapshot)
         except Unknown:
             return None
         veto = kind.veto(index)

@@ -269,6 +269,13 @@ def test_what_is_not_the_callers_fault_is_decided_again(text: bytes, kind: type[
         assert caught.value.retry_after_s in (1, 2, 17)
 
 
+def test_what_nobody_can_have_used_is_not_believed() -> None:
+    """A sum of such numbers fits into no ledger."""
+    told = {**SAID, "usage": {"prompt_tokens": 3, "completion_tokens": 2**63}}
+    with scripted(answering(answer(as_json(told)))) as port:
+        assert ran(port, call_of()).usage is None
+
+
 @pytest.mark.parametrize(
     ("text", "paid"),
     [

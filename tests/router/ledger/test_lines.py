@@ -115,7 +115,9 @@ def test_what_callers_and_upstreams_say_is_taken_as_any_database_takes_it() -> N
 
 def test_lines_of_absurd_sums_do_not_break_those_of_others(store: SqlStore) -> None:
     """They are more than a database's whole numbers hold together; what is booked after them is still told."""
-    absurd = [{"number": f"fra-7-aa-{at}", "tokens": [2**63, 2**63], "spent": [["large@fra", 2**62]]} for at in range(3)]
+    absurd = [
+        {"number": f"fra-7-aa-{at}", "tokens": [2**63, 2**63], "spent": [["large@fra", 2**62]]} for at in range(3)
+    ]
     entries = taken(orjson.dumps(line(**one)) for one in absurd).entries
     assert store.settle("j", 0, 1, entries) == 3
     assert store.settle("j", 1, 2, entries_of(line(number="fra-7-aa-9", tenant="other"))) == 1

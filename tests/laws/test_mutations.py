@@ -82,8 +82,8 @@ MUTATIONS = {
     ),
     "silence taken for health": (
         "snapshot.py",
-        "said & self._healthy & (self.age_us <= DEAD_US)",
-        "said & self._healthy",
+        "~self._drained & fresh &",
+        "~self._drained &",
         "test_law_7_ignorance.py::test_what_was_not_heard_of_for_long_is_never_chosen",
     ),
     "who denies nobody knows what, denies nothing": (

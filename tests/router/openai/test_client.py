@@ -284,7 +284,7 @@ def test_the_client_is_told_what_to_repeat_and_when() -> None:
 def test_a_client_that_hangs_up_ends_the_stream(fra: Entry) -> None:
     stream = studio(fra).chat.completions.create(**long(stream=True))
     next(iter(stream))
-    assert fra.model.streams == 1
+    assert fra.streams(1) == 1  # its hedge, where one was made, has ended by now or soon does
     stream.close()
     (call,) = fra.calls(1)
     assert (call["outcome"], call["reason"] in ("gone", "cancelled")) == ("failed", True)

@@ -171,6 +171,8 @@ class Snapshot:
     def distrust(self, index: int, now_us: int) -> None:
         """Forget a deployment until it says something newer than `now_us`: a call to it has just failed."""
         self._heard_us[index] = max(int(self._heard_us[index]), now_us)
+        if not self._said[index] and not self.live[index, kernel.L_HEALTHY]:
+            return  # nothing new is believed: when a site goes, all of its calls say so one after the other
         self._said[index] = False
         self.live[index, kernel.L_HEALTHY] = 0
         self._begin()

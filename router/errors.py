@@ -48,6 +48,21 @@ class Gone(Exception):  # noqa: N818 - the caller's doing, not an error
     """The caller hung up."""
 
 
+def let_go(error: BaseException) -> None:
+    """Forget where an exception that has been answered came from, and those behind it.
+
+    The frames that it passed often hold it, or the call that does: a circle, which would keep the call's body until
+    Python hunts for such. A worker has it hunt rarely (see `serving/settings.py`).
+    """
+    behind, seen = [error], set[int]()
+    while behind:
+        one = behind.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            behind += [other for other in (one.__cause__, one.__context__) if other is not None]
+
+
 @dataclass(slots=True)
 class Trouble(Exception):  # noqa: N818 - covers refusals, which are no errors
     """A call that ends without an answer: what kind, which field, what to do about it.

@@ -7,6 +7,7 @@ neither looked for nor kept, and not even its digest is made.
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
 
 from infercast.policies.model import Choice, Request
@@ -15,7 +16,7 @@ from infercast.policies.units import US_PER_S
 from ..api import Api
 from ..conduct import clock
 from ..conduct.deciding import Deciding
-from ..conduct.endings import Answered, Carrying, Freshness
+from ..conduct.endings import Answered, Carrying, Freshness, Result
 from ..conduct.open import wants_kept
 from ..conduct.ports import Carried, Run
 from ..conduct.troubles import not_kept
@@ -47,6 +48,8 @@ class AnswerCache:
         self._deciding = deciding
         self._keeping = Keeping(deciding)
         self._embedding = embedding
+        self.counts: Counter[tuple[str, str, Result]] = Counter()
+        """How many calls were answered from here, or not, by tenant and model: for whoever looks."""
         self._judged_by: dict[str, str] = {}
         """The digest of each tenant's policy that what is kept has been held against."""
         self.judge()
@@ -167,6 +170,7 @@ class AnswerCache:
         stream = None if kept.events is None else Replayed(kept.events)
         answer = Answer(body, header_bytes, kept.variant, kept.site, 0, stream=stream)
         told = Freshness("similar" if similar else "hit", age_s, lifetime_us // US_PER_S)
+        self.counts[call.request.tenant, call.request.model, told.how] += 1
         return Answered(answer, kept.deployment, deciding.tiers[index], decision_id, 0, 0.0, [], 0, told)
 
     async def _lead(
@@ -189,6 +193,7 @@ class AnswerCache:
                 if near is not None:
                     self.flights.end(key, flight)
                     return near
+            self.counts[call.request.tenant, call.request.model, "miss"] += 1
             answered = await run(still)
         except BaseException:
             self.flights.end(key, flight)

@@ -12,19 +12,19 @@ from infercast.policies.estimates import Estimates
 from infercast.policies.model import Choice, Request
 from infercast.policies.patience import NOTHING_BEHIND, patience_us
 from infercast.policies.prices import Prices
-from infercast.policies.units import US_PER_S, usd
+from infercast.policies.units import US_PER_S
 
-from ..errors import Trouble
+from ..errors import Trouble, let_go
 from . import clock
 from .breaker import Circuits, Pass
 from .deciding import Deciding
 from .endings import Answered, Carrying, Stake
 from .hedging import Hedging
 from .judging import Judging
-from .ports import Carried, Hold, Lost, Runner
+from .ports import Carried, Hold, Runner
 from .retrying import NEWS_US, Budget, backoff_us
 from .tries import Course, Decided, Failed, Try
-from .troubles import no_room, too_late, within
+from .troubles import no_place, too_late, within
 from .waiting import Turns
 
 
@@ -76,31 +76,20 @@ class Attempts:
                 return met
             await self._go_on(course, met)
 
-    async def once(
-        self, call: Carried, carrying: Carrying, hold: Hold, shut: Sequence[int], timeout_s: float
-    ) -> Answered:
-        """Try a call once, on none of the deployments that are `shut`. Raises Trouble, Lost or TimeoutError."""
-        deciding = self._deciding
-        choice = deciding.choose(call.request, shut)
-        stake = self._stake(call, choice)
-        setting_aside = hold.reserve(stake.aside_nusd)
-        if setting_aside is not None:
-            await setting_aside
-            choice = deciding.choose(call.request, shut)
-            if choice.deployment != stake.index:
-                carrying.lost(stake, ran=False)
-                raise no_room(0, [stake.deployment])
-        carrying.attempts.append(stake.deployment)
-        decision_id = deciding.record(call.request, choice, shut)
-        sent_us = clock.now_us()
-        try:
-            answer = await self.runner.run(stake.index, call, timeout_s)
-        except BaseException as met:
-            carrying.lost(stake, ran=met.ran if isinstance(met, Lost) else not isinstance(met, Trouble))
-            raise
-        carrying.won = stake
-        facts = (1, usd(choice.price_nusd[0]), deciding.expected_us(choice), clock.now_us() - sent_us)
-        return Answered(answer, stake.deployment, deciding.tiers[stake.index], decision_id, *facts)
+    async def once(self, call: Carried, carrying: Carrying, hold: Hold, shut: Sequence[int]) -> Answered:
+        """Try a call once, on none of the deployments that are `shut`, and only where it has to wait for no turn.
+
+        Raises Trouble, Lost or TimeoutError.
+        """
+        course = Course(call, carrying, hold)
+        one = await self._next(course, shut, waits=False)
+        if one is None:
+            raise no_place()
+        met = await self._run(course, one)
+        if isinstance(met, Failed):
+            raise met.error
+        carrying.won = one.stake
+        return met
 
     async def _beside(self, course: Course, tried: Sequence[int]) -> Try | None:
         """Decide on a hedge, and begin it. None where it would have to wait for its turn: that takes a place from nobody."""
@@ -130,7 +119,8 @@ class Attempts:
                 await within(setting_aside, decided.left_us, too_late(limit_us, course.carrying.attempts))
                 # The policy may be another by now, or the place full: what was decided before the wait is decided again.
                 later = self._decide(course, tried)
-                if later is None or later.choice.deployment != decided.choice.deployment:
+                same = later is not None and later.choice.deployment == stake.index
+                if later is None or not same or not self.turns.has(stake.index, course.carrying):
                     course.carrying.lost(stake, ran=False)
                     continue
                 decided = later
@@ -155,6 +145,7 @@ class Attempts:
         except Trouble as trouble:
             if not course.carrying.attempts:
                 raise
+            let_go(trouble)
             course.refused = trouble
             return False
         course.waited = True
@@ -175,12 +166,20 @@ class Attempts:
         return left_us
 
     def _decide(self, course: Course, tried: Sequence[int], still: Choice | None = None) -> Decided | None:
+        """Decide on a call, which does not stand before itself where it waits. None where nothing is left to try."""
+        self.turns.asks = course.carrying.turn
+        try:
+            return self._decided(course, tried, still)
+        finally:
+            self.turns.asks = None
+
+    def _decided(self, course: Course, tried: Sequence[int], still: Choice | None) -> Decided | None:
         """Decide on a call: at first as it came, later for the time that is left. None where nothing is left to try."""
         deciding, request, left_us = self._deciding, course.call.request, self._left_us(course)
         if not course.carrying.attempts:
             if course.waited:
                 return self._at_its_turn(request, left_us)
-            return Decided(request, still or deciding.choose(request, ()), (), left_us)
+            return Decided(request, still or deciding.choose(request, tried), tried, left_us)
         fallbacks_max = deciding.behaviour(request).fallbacks_max
         course.refused = None
         if course.is_over(fallbacks_max):
@@ -193,6 +192,7 @@ class Attempts:
                 shut.append(choice.deployment)
                 choice = deciding.choose(asked, shut)
         except Trouble as trouble:
+            let_go(trouble)
             course.refused = trouble
             return None
         return Decided(asked, choice, shut, left_us)
@@ -232,8 +232,12 @@ class Attempts:
         try:
             answer = await self.turns.run(self.runner, one.index, course.call, one.wait_us / US_PER_S, course.carrying)
         except BaseException as met:  # noqa: BLE001 - raised again, unless the call may go on
-            one.ended_us, one.met = clock.now_us(), met
-            return self.judging.failed(course, one, met)
+            one.ended_us = clock.now_us()
+            # A cancellation goes on with the frames that hold this try: what is kept of it must not hold them.
+            one.met = asyncio.CancelledError() if isinstance(met, asyncio.CancelledError) else met
+            failed = self.judging.failed(course, one, met)
+            let_go(met)  # its frames hold this try, which holds it
+            return failed
         one.ended_us = clock.now_us()
         return self.judging.answered(course, one, answer)
 

@@ -20,6 +20,8 @@ WINDOW_CALLS, WINDOW_US = 20, 30_000_000
 """The share of failures is that of the newest calls, so many at most, and none older than this."""
 WINDOW_CALLS_MIN = 10
 """Of fewer calls no share is taken."""
+BESIDE_US = 5_000_000
+"""Who was answered so recently speaks for the candidate, when only somebody else's calls fail there."""
 COOL_US, COOL_US_MAX = 1_000_000, 60_000_000
 """How long a circuit stays open at first, and at most: twice as long each time that it opens again."""
 CALM_US = 60_000_000
@@ -44,6 +46,28 @@ class Pass(Enum):
 
 
 @dataclass(slots=True)
+class Answers:
+    """Whose calls a candidate has answered of late: the newest of all, and the newest of anybody else's."""
+
+    at_us: int = -BESIDE_US
+    tenant: str = ""
+    other_us: int = -BESIDE_US
+    other: str = ""
+
+    def note(self, tenant: str, now_us: int) -> None:
+        """Take in an answer to a tenant's call."""
+        if tenant != self.tenant:
+            self.other_us, self.other = self.at_us, self.tenant
+            self.tenant = tenant
+        self.at_us = now_us
+
+    def beside(self, tenant: str, now_us: int) -> bool:
+        """Return whether anybody else than a tenant was answered just now."""
+        at_us = self.at_us if self.tenant != tenant else self.other_us
+        return now_us - at_us < BESIDE_US
+
+
+@dataclass(slots=True)
 class Circuit:
     """One candidate's circuit. `luck` is from 0 up to 1, and comes from outside as the time does."""
 
@@ -56,6 +80,7 @@ class Circuit:
     closed_us: int = 0
     newest: deque[tuple[int, bool, str]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
     """When each of the newest calls ended, whether it failed, and whose it was."""
+    answers: Answers = field(default_factory=Answers)
 
     def enter(self, now_us: int) -> Pass:
         """Return whether a call may go now."""
@@ -79,6 +104,7 @@ class Circuit:
                 self._open(now_us, luck)
             elif failed is not None:
                 self.state, self.closed_us, self.in_a_row = State.CLOSED, now_us, 0
+                self.answers.note(tenant, now_us)
                 self.newest.clear()
         elif self.state is State.CLOSED and failed is not None:
             self._counted(failed, tenant, now_us, luck)
@@ -87,12 +113,14 @@ class Circuit:
         self.newest.append((now_us, failed, tenant))
         self.in_a_row = self.in_a_row + 1 if failed else 0
         if not failed:
+            self.answers.note(tenant, now_us)
             return
         recent = [(bad, whose) for at_us, bad, whose in self.newest if now_us - at_us <= WINDOW_US]
         failing = {whose for bad, whose in recent if bad}
         many = len(recent) >= WINDOW_CALLS_MIN and 2 * sum(bad for bad, _ in recent) >= len(recent)
-        # One tenant's bodies may be what breaks it, while others' are answered: no reason to take it from these.
-        its_own_affair = len(failing) == 1 and any(not bad and whose not in failing for bad, whose in recent)
+        # One tenant's bodies may be what breaks it, while others' are answered: no reason to take it from these. That is
+        # not asked of the newest calls: of a flood, all of these are its own.
+        its_own_affair = len(failing) == 1 and self.answers.beside(tenant, now_us)
         if (self.in_a_row >= FAILURES_IN_A_ROW or many) and not its_own_affair:
             self._open(now_us, luck)
 
@@ -113,12 +141,13 @@ class Circuit:
 
 
 class Circuits:
-    """The circuits of one entry. Of a candidate on which nothing has failed of late there is none, and nothing is counted."""
+    """The circuits of one entry. Of a candidate on which nothing has failed of late there is none, only whom it has answered."""
 
     def __init__(self, snapshot: Snapshot, draw: Callable[[], float]) -> None:
         self._snapshot = snapshot
         self._draw = draw
         self._circuits: dict[int, Circuit] = {}
+        self._answers: dict[int, Answers] = {}
         self.opened = 0
         """How often one has opened."""
 
@@ -138,11 +167,17 @@ class Circuits:
     def ended(self, index: int, failed: bool | None, tenant: str, *, trial: bool = False) -> None:
         """Take in how a tenant's call ended at a candidate: None where that says nothing of it."""
         circuit = self._circuits.get(index)
-        if circuit is None and not failed:
+        if circuit is None and failed is None:
             return
         now_us = clock.now_us()
         if circuit is None:
-            circuit = self._circuits[index] = Circuit(closed_us=now_us - CALM_US)
+            answers = self._answers.get(index)
+            if answers is None:
+                answers = self._answers[index] = Answers()
+            if not failed:
+                answers.note(tenant, now_us)
+                return
+            circuit = self._circuits[index] = Circuit(closed_us=now_us - CALM_US, answers=answers)
         was_open = circuit.state is not State.CLOSED
         circuit.ended(failed, tenant, trial, now_us, self._draw())
         if circuit.state is State.OPEN and (trial or not was_open):

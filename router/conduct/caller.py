@@ -65,6 +65,8 @@ class Caller:
         """The sites that their operator has drained."""
         self._pacing = Pacing()
         self._held = 0
+        self.held_back = 0
+        """How many refusals have been answered later than at once."""
         self.under_way = 0
         """How many calls are being carried."""
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
@@ -205,6 +207,7 @@ class Caller:
         delay_us = self._pacing.delay_us(request.tenant, clock.now_us())
         if delay_us and self._held < HELD_MAX:
             self._held += 1
+            self.held_back += 1
             try:
                 await asyncio.sleep(delay_us / US_PER_S)
             finally:
@@ -216,12 +219,13 @@ class Caller:
         It is decided, counted in the tenant's limits, settled and written down as any; it is tried once, and not kept.
         Raises Trouble or Lost.
         """
+        request = replace(request, deadline_us=int(timeout_s * US_PER_S))
         carrying = Carrying(request, f"{self.series}{next(self._numbers)}", clock.now_us())
         self.under_way += 1
         try:
             try:
                 async with asyncio.timeout(timeout_s):
-                    answered = await self._once(request, received, carrying, shut, timeout_s)
+                    answered = await self._once(request, received, carrying, shut)
             except TimeoutError:
                 raise too_late(int(timeout_s * US_PER_S), carrying.attempts) from None
         except BaseException as error:
@@ -230,15 +234,13 @@ class Caller:
         self._ended(carrying, answered, None)
         return answered
 
-    async def _once(
-        self, request: Request, received: Received, carrying: Carrying, shut: Sequence[int], timeout_s: float
-    ) -> Answered:
+    async def _once(self, request: Request, received: Received, carrying: Carrying, shut: Sequence[int]) -> Answered:
         call = received.carried(request, (), carrying.number)
         carrying.request, carrying.received_bytes, carrying.api = call.request, len(call.body), call.api
         carrying.admitted_us = clock.now_us()
         opened = self._accounts.open(call, carrying)
         carrying.hold = hold = opened if not isinstance(opened, Awaitable) else await opened
-        answered = await self.attempts.once(call, carrying, hold, shut, timeout_s)
+        answered = await self.attempts.once(call, carrying, hold, shut)
         carrying.usage = answered.answer.usage
         return answered
 

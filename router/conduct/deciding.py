@@ -17,6 +17,7 @@ from .troubles import unknown
 
 KIND_OF = {Outcome.REFUSED: Kind.REFUSED, Outcome.SATURATED: Kind.SATURATED, Outcome.UNAVAILABLE: Kind.UNAVAILABLE}
 if TYPE_CHECKING:
+    from .turns import Place
     from .waiting import Turns
 
 REFUSED_MAX = 256
@@ -35,6 +36,8 @@ class Deciding:
         self._z_epoch = -1
         self._z_milli: dict[int, list[int]] = {}
         self._refused: dict[Kept, tuple[int, int, int, Choice, str, str, dict[str, Any]]] = {}
+        self._counted: tuple[Choice | None, Sequence[tuple[int, int, Place]]] = (None, ())
+        """The last choice that was made with calls counted that went before it, and which."""
         self.turns: Turns | None = None
         """Where calls of this entry wait for a place."""
         self.install(engine, None)
@@ -68,12 +71,19 @@ class Deciding:
 
     def choose(self, request: Request, tried: Sequence[int]) -> Choice:
         """Decide, with `tried` shut for the length of the decision only. Raises Trouble where nothing passes."""
-        if self._refused and not tried and (trouble := self._as_before(request)) is not None:
-            raise trouble
-        if self.turns is not None and self.turns.any:
-            with self.turns.counted(request):
-                return self._choose(request, tried)
-        return self._choose(request, tried)
+        turns = self.turns
+        # Who waits already is not refused in the words that were found for who comes now.
+        if self._refused and not tried and (turns is None or turns.asks is None):
+            trouble = self._as_before(request)
+            if trouble is not None:
+                raise trouble
+        if turns is None or not turns.any:
+            return self._choose(request, tried)
+        ahead = turns.ahead(request)
+        with turns.counted(ahead):
+            choice = self._choose(request, tried)
+        self._counted = choice, ahead
+        return choice
 
     def _choose(self, request: Request, tried: Sequence[int]) -> Choice:
         try:
@@ -92,13 +102,10 @@ class Deciding:
         """
         try:
             kind = self.engine.compiled(request)
-            if self.turns is not None and self.turns.any:  # as it will be written down
-                with self.turns.counted(request):
-                    choice = self.engine.choose(request, self.snapshot)
-            else:
-                choice = self.engine.choose(request, self.snapshot)
+            choice = self.engine.choose(request, self.snapshot)
         except Unknown:
             return None
+        self._counted = choice, ()
         veto = kind.veto(index)
         if choice.outcome is Outcome.REFUSED or (veto is not None and veto.rule is not Rule.NONE):
             return None
@@ -106,8 +113,11 @@ class Deciding:
 
     def record(self, request: Request, choice: Choice, tried: Sequence[int]) -> str:
         """Name a decision and write it down."""
-        if self.turns is not None and self.turns.any:  # as it was decided: what is written down decides the same again
-            with self.turns.counted(request):
+        decided, ahead = self._counted
+        turns = self.turns
+        if turns is not None and (turns.any or decided is choice):
+            # As it was decided, whatever the call's own turn has changed since: what is written down decides the same again.
+            with turns.counted(ahead if decided is choice else turns.ahead(request)):
                 return self._record(request, choice, tried)
         return self._record(request, choice, tried)
 
@@ -159,7 +169,7 @@ class Deciding:
         facts["rule"] = choice.rule.word
         if choice.outcome is Outcome.SATURATED and self.turns is not None:
             facts["retry_after_s"] = self.turns.retry_after_s(request)
-            if not tried:
+            if not tried and self.turns.asks is None:
                 self._keep(request, choice, message, remedy, facts)
         return Trouble(KIND_OF[choice.outcome], message, remedy, facts)
 

@@ -107,12 +107,14 @@ class Hedging:
         if hedge is None or not hedges.may(ppm(hedge.budget_share)):
             return None
         hedges.hedged += 1  # before anything is waited for: two calls may not both take the last
+        second: Try | None = None
         try:
             second = await self._next(course, [first.index])
         except Trouble:
-            second = None
+            return None
+        finally:  # also where the first has answered meanwhile: what was not sent takes nothing from the share
+            hedges.hedged -= second is None
         if second is None:
-            hedges.hedged -= 1
             return None
         self.sent += 1
         course.running = [*course.running, second]
@@ -126,6 +128,7 @@ class Hedging:
         if isinstance(met, Answered):
             if course.won is not None:  # the other one has just answered
                 course.book(one, ran=True)
+                one.outrun = True
                 await closed(met)
                 return None
             course.won = one

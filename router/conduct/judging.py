@@ -55,7 +55,10 @@ class Judging:
             case TimeoutError():
                 return self._too_late(course, one, met)
         self._left(course, one, met)
-        raise met
+        try:
+            raise met
+        finally:
+            del met  # it goes on with this frame, which must not hold it
 
     def _too_late(self, course: Course, one: Try, met: TimeoutError) -> Failed:
         if course.whole_text:  # too long a text for its deadline says nothing of who makes it

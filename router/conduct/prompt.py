@@ -39,3 +39,5 @@ class Begun(Generic[T]):
             except StopIteration as end:
                 value: T = end.value
                 return value
+            finally:
+                del given  # an exception that goes on has this frame, which must not hold it

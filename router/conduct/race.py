@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from ..errors import let_go
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,12 @@ class Ending(Generic[T]):
 
     def _gone(self, task: "asyncio.Task[T]") -> None:
         self.tasks.discard(task)
-        if not task.cancelled() and task.exception() is None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            let_go(error)
+        else:
             closing = asyncio.get_running_loop().create_task(self._closed(task.result()))
             self.tasks.add(closing)
             closing.add_done_callback(self.tasks.discard)
@@ -64,9 +71,10 @@ class Race(Generic[T]):
         try:
             try:
                 met.append(await first)
-            except BaseException:
+            except BaseException as error:
                 if not self._beaten:
                     raise
+                let_go(error)
             finally:
                 self._running = False
                 timer.cancel()

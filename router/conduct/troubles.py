@@ -31,6 +31,11 @@ def no_room(retry_after_s: int, attempts: list[str]) -> Trouble:
     return Trouble(Kind.SATURATED, message, remedy, {"retry_after_s": retry_after_s})
 
 
+def no_place() -> Trouble:
+    """Return that a call that waits for no turn found no place free."""
+    return Trouble(Kind.SATURATED, "no place is free for it, and it waits for none", "the call may be repeated")
+
+
 def too_late(limit_us: int, attempts: list[str]) -> Trouble:
     """Return that the deadline has passed."""
     tried = ", ".join(attempts) or "nothing"

@@ -166,17 +166,22 @@ class Place:
     def _counts(self, line: Line, now_us: int) -> bool:
         return line.has > 0 or line.waiting > 0 or now_us - line.seen_us <= LATELY_US
 
-    def ahead(self, line: Line, free: int, now_us: int) -> int:
-        """Return how many of the calls that wait will have begun before one more of this tenant's."""
-        if not self.waiting or (not line.waiting and self.may_have(line, free, now_us)):
+    def before(self, line: Line, number: int) -> int:
+        """Return how many of a tenant's calls wait before the one with this number."""
+        return sum(other < number and not one.gone and not one.granted for other, _, one in line.heap)
+
+    def ahead(self, line: Line, free: int, now_us: int, before: int | None = None) -> int:
+        """Return how many of the calls that wait will have begun before one more of this tenant's, with `before` of it first."""
+        waiting = line.waiting if before is None else before
+        if not self.waiting or (not waiting and self.may_have(line, free, now_us)):
             return 0
-        turns = line.waiting + 1
+        turns = waiting + 1
         others = (
             min(other.waiting, -(-turns * other.weight // line.weight))
             for other in self.lines.values()
             if other is not line and other.waiting
         )
-        return line.waiting + sum(others)
+        return waiting + sum(others)
 
     def wait_us(self, ahead: int) -> int:
         """Return how long it takes until so many calls have begun, and one more."""

@@ -7,7 +7,7 @@ turn would come too late. Others' calls see no more of a flood than their own tu
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -36,12 +36,11 @@ IN_HAND_US = 1_000
 class Waits(Waiter):
     """A call that waits, and what wakes it."""
 
-    __slots__ = ("id", "index", "woken")
+    __slots__ = ("index", "woken")
 
-    def __init__(self, number: int, place: Place, line: Line, index: int, call_id: str) -> None:
+    def __init__(self, number: int, place: Place, line: Line, index: int) -> None:
         super().__init__(number, place, line)
         self.index = index
-        self.id = call_id
         self.woken: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -74,6 +73,10 @@ class Turns:
         """Where somebody waits, or has been promised a place and is not there yet."""
         self.changes = 0
         """How often that has changed."""
+        self.sheds = [0] * len(self._places)
+        """At each deployment: calls, or further tries of them, that could not have had their turn in time."""
+        self.asks: Waits | None = None
+        """Whose decision is being made, where that call waits or has been promised a place: it does not stand before itself."""
         deciding.turns = self
 
     def _place(self, index: int) -> Place | None:
@@ -129,18 +132,27 @@ class Turns:
         now_us = clock.now_us()
         return not place.waiting and place.may_have(self._line(place, tenant, now_us), free, now_us)
 
+    def has(self, index: int, carrying: "Carrying") -> bool:
+        """Return whether a call may still go to a deployment: by a promise, or since there is room and nobody waits."""
+        waits = carrying.turn
+        return (waits is not None and waits.granted and waits.index == index) or self.is_free(
+            index, carrying.request.tenant
+        )
+
     def _queue(self, index: int, place: Place, free: int, carrying: "Carrying", left_us: int) -> Waits | None:
         request, now_us = carrying.request, clock.now_us()
         line = self._line(place, request.tenant, now_us)
         may = place.may_have(line, free, now_us)
         if may and not place.waiting:
             return None
-        wait_us = place.wait_us(place.ahead(line, free, now_us))
+        number = carrying.turn_number  # of a call that is decided again: its place in the queue stays its own
+        before = place.before(line, number) if number >= 0 else None
+        wait_us = place.wait_us(place.ahead(line, free, now_us, before))
         if not may and (wait_us > left_us or line.waiting >= place.queue_max):
             raise self._shed(index, wait_us, f"its turn would come in {wait_us / 1000:.0f} ms")
         if carrying.turn_number < 0:
             carrying.turn_number = next(self._numbers)
-        carrying.turn = waits = Waits(carrying.turn_number, place, line, index, request.id)
+        carrying.turn = waits = Waits(carrying.turn_number, place, line, index)
         self.changes += 1
         place.put(line, waits)
         self._full.add(index)
@@ -165,7 +177,9 @@ class Turns:
             self.leave(carrying)
             raise
         finally:
-            carrying.queued_us += clock.now_us() - began_us
+            ended_us = clock.now_us()
+            carrying.queued_us += ended_us - began_us
+            carrying.waits = (*carrying.waits, (began_us, ended_us))
 
     def leave(self, carrying: "Carrying") -> None:
         """Let a call wait no more, and give away what it was promised; nothing where it neither waits nor has a promise."""
@@ -183,6 +197,7 @@ class Turns:
 
     def _shed(self, index: int, wait_us: int, said: str) -> Trouble:
         """Return that a call is let go at its entry, and when another may have its turn."""
+        self.sheds[index] += 1
         retry_after_s = max(1, -(-wait_us // US_PER_S))
         message = f"{self._fleet.deployments[index].id} has no room, and {said}"
         return Trouble(
@@ -269,24 +284,33 @@ class Turns:
         for waiter in tuple(place.waiters()):
             waiter.wake()
 
+    def waiting(self) -> Iterator[tuple[int, int]]:
+        """Yield how many calls wait at each deployment where calls may have to."""
+        for index, place in enumerate(self._places):
+            if place is not None:
+                yield index, place.waiting
+
     @property
     def any(self) -> bool:
         """Whether anybody waits anywhere."""
         return bool(self._full)
 
-    def _ahead(self, request: Request) -> list[tuple[int, int, Place]]:
+    def ahead(self, request: Request) -> list[tuple[int, int, Place]]:
         """Return what counts as in flight for a call beside what is, by deployment: who goes before it."""
-        found, now_us = [], clock.now_us()
+        found, now_us, asks = [], clock.now_us(), self.asks
         live, row_of = self._deciding.snapshot.live, self._fleet.tables.row_of(request.model)
         for index in self._full:
             place = self._places[index]
             if place is None or index not in row_of:
                 continue
             line = place.lines.get(request.tenant) or self._stranger(request.tenant)
-            if any(isinstance(waits, Waits) and waits.id == request.id for waits in line.granted):
-                continue  # it is this call's turn there: nobody goes before it
+            before: int | None = None
+            if asks is not None and asks.place is place and not asks.gone:
+                if asks.granted:
+                    continue  # it is this call's turn there: nobody goes before it
+                before = place.before(line, asks.number)
             free = place.free(int(live[index, kernel.L_IN_FLIGHT]))
-            found.append((index, place.promised + place.ahead(line, free, now_us), place))
+            found.append((index, place.promised + place.ahead(line, free, now_us, before), place))
         return found
 
     def _stranger(self, tenant: str) -> Line:
@@ -295,22 +319,21 @@ class Turns:
         return line
 
     @contextmanager
-    def counted(self, request: Request) -> Iterator[None]:
+    def counted(self, ahead: Sequence[tuple[int, int, Place]]) -> Iterator[None]:
         """Count who goes before a call as in flight, for the length of its decision: for that call, they are."""
-        counted = self._ahead(request)
         snapshot = self._deciding.snapshot
         before = snapshot.counted
-        for index, ahead, _ in counted:
-            snapshot.count(index, ahead)
+        for index, calls, _ in ahead:
+            snapshot.count(index, calls)
         snapshot.counted = before  # it follows from what is counted already
         try:
             yield
         finally:
-            for index, ahead, _ in counted:
-                snapshot.count(index, -ahead)
+            for index, calls, _ in ahead:
+                snapshot.count(index, -calls)
             snapshot.counted = before
 
     def retry_after_s(self, request: Request) -> int:
         """Return when a call like one that found no room may have its turn, in whole seconds."""
-        soonest_us = min((place.wait_us(ahead) for _, ahead, place in self._ahead(request)), default=0)
+        soonest_us = min((place.wait_us(ahead) for _, ahead, place in self.ahead(request)), default=0)
         return max(1, -(-soonest_us // US_PER_S))

@@ -13,7 +13,7 @@ from ..conduct import clock
 from ..conduct.caller import Caller
 from ..conduct.ports import Journal
 from ..conduct.troubles import unknown
-from ..errors import Gone, Kind, Trouble
+from ..errors import Gone, Kind, Trouble, let_go
 from ..keys import Keys
 from .admin import Admin, Office
 from .answers import reply_of
@@ -85,16 +85,20 @@ class Ingress:
             told = route.told
             return await route.handler(ask)
         except Trouble as trouble:
+            let_go(trouble)
             return told(trouble)
         except Unknown as error:  # its tenant's policy has gone while it was on its way
+            let_go(error)
             return told(unknown(error))
-        except Gone:
+        except Gone as gone:
+            let_go(gone)
             return None
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception as error:
             # The last line of defence of a server: one call's fault must not end the others. It is logged and told.
             log.exception("fault while answering %s %s", ask.method, ask.path)
+            let_go(error)
             return told(Trouble(Kind.FAULT, "this is our fault, and logged", "repeat the call"))
 
 

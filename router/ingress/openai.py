@@ -15,7 +15,7 @@ from infercast.policies.model import Request
 
 from ..api import Api
 from ..conduct.ports import Received
-from ..errors import Kind, Trouble
+from ..errors import Kind, Trouble, let_go
 from ..openai.envelope import Caps, Envelope, no_cap, read_envelope
 from .desk import Desk, deadline_us
 from .http import Ask, Reply, Sendable
@@ -71,6 +71,7 @@ class OpenAi:
             try:
                 answered = await caller.during(desk.carry(ask, request, receive))
             except Trouble as trouble:
+                let_go(trouble)
                 return openai_reply_of(trouble, request.id)
             headers = (*desk.facts(answered, request.id), (b"x-request-id", request.id.encode("latin-1", "replace")))
             stream = answered.answer.stream

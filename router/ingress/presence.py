@@ -53,5 +53,7 @@ class Presence:
 
     def end(self) -> None:
         """Watch no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            # Its task keeps the frame that it was cancelled in, and that this object: not to be known here breaks the circle.
+            watching.cancel()

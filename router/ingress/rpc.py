@@ -21,7 +21,7 @@ from .. import VERSION
 from ..conduct import clock
 from ..conduct.ports import Received
 from ..conduct.troubles import unknown
-from ..errors import Gone, Kind, Trouble
+from ..errors import Gone, Kind, Trouble, let_go
 from ..rpc import messages as wire
 from ..rpc.bodies import NAME_CHARS_MAX, answer_of, asked_of
 from .desk import Desk
@@ -192,14 +192,17 @@ async def said_by(running: Awaitable[Said]) -> Said:
     try:
         return await running
     except Trouble as trouble:
+        let_go(trouble)
         return said_of(trouble)
     except Unknown as error:  # its tenant's policy has gone while it was on its way
+        let_go(error)
         return said_of(unknown(error))
     except asyncio.CancelledError:
         raise
-    except Exception:
+    except Exception as error:
         # As in the HTTP ingress: one call's fault must not end the others. It is logged and told.
         log.exception("fault while answering a gRPC call")
+        let_go(error)
         return said_of(Trouble(Kind.FAULT, "this is our fault, and logged", "repeat the call"))
 
 

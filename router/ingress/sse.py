@@ -1,6 +1,5 @@
 """Streamed answers as server-sent events (WHATWG HTML, section 9.2), in the way that OpenAI's clients read them."""
 
-import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 
 from ..api import Stream
 from ..conduct.ports import Lost
-from ..errors import Gone, Kind, Trouble
+from ..errors import Gone, Kind, Trouble, let_go
 from .http import Headers, Send
 from .openai_errors import error_event
 from .presence import Presence
@@ -36,8 +35,9 @@ class EventStream:
     async def send(self, send: Send) -> None:
         """Send it to its end, to its failure, or until the caller hangs up."""
         try:
-            with contextlib.suppress(Gone):
-                await self.caller.during(self._send(send))
+            await self.caller.during(self._send(send))
+        except Gone as gone:
+            let_go(gone)
         finally:
             self.caller.end()
             await self.stream.aclose()
@@ -60,6 +60,7 @@ async def _frames(stream: Stream) -> AsyncGenerator[bytes, None]:
         last = DONE
     except (Trouble, Lost, TimeoutError) as error:
         last = error_event(_trouble_of(error))
+        let_go(error)
     except Exception:
         # A fault in mid-stream must not end the others, and its caller is told. It is logged.
         log.exception("fault in a streamed answer")

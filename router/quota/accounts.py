@@ -22,14 +22,14 @@ from ..conduct import clock
 from ..conduct.endings import Carrying, prompt_tokens
 from ..conduct.open import UNLIMITED
 from ..conduct.ports import Carried, Hold, Journal
-from ..errors import Kind, Trouble
+from ..errors import Trouble
 from ..ledger.ports import Measure, Store
 from .alerts import Alerts
 from .books import Book
 from .held import Held, Shelf
 from .keeper import Keeper
 from .refusals import refused, unreachable
-from .rules import Rule, Rules, rules_of
+from .rules import Rule, Rules, rules_of, word_of
 
 log = logging.getLogger("infercast.quota")
 WAIT_S = 2.0
@@ -40,6 +40,8 @@ AHEAD_S = 2
 """So long before a minute, day or month begins it is asked for some of it."""
 LATE_S = 30
 """A call that is let through so long after it came counts in the minute of then: its own may be forgotten, and then had twice."""
+AWAY = "ledger"
+"""What refuses a call where a limit's lease is used up, and the ledger out of reach."""
 Need = tuple[Book, int]
 
 
@@ -66,10 +68,10 @@ class Ledgered:
         self.keeper = Keeper(store, holder, wall_s)
         self.keeper.look_ahead = self._look_ahead
         self.keeper.forget = self._shelves.clear
-        self._alerts = Alerts(self.keeper, journal)
+        self.alerts = Alerts(self.keeper, journal)
         self.journal = journal
-        self.counts: Counter[str] = Counter()
-        """How many calls were refused, by kind: for whoever looks."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """How many calls, or further tries, were refused, by tenant and limit (or AWAY): for whoever looks."""
         self.rules: dict[str, Rules] = {}
         self.install(policies)
 
@@ -87,7 +89,7 @@ class Ledgered:
                 await asyncio.wait([keeping], timeout=ALERTS_S)
                 now_s = int(self.keeper.wall_s())
                 alerts = {tenant: self.rules[tenant].alerts for tenant in self._called & self.rules.keys()}
-                self.counts["alerts"] += await self._alerts.round(alerts, now_s)
+                await self.alerts.round(alerts, now_s)
             await keeping  # raises what ended it
         except Exception:
             log.exception("nothing is leased from the ledger any more: calls of tenants with limits will be refused")
@@ -115,7 +117,7 @@ class Ledgered:
             shelf = shelf._replace(money=())
         tokens = self._tokens(call) if shelf.tokens and call.api is not Api.INFER else 0
         if self._let_through(shelf, tokens):
-            return Held(self, shelf, tokens, carrying)
+            return Held(self, shelf, tokens, carrying.number, request)
         return self._open_later(shelf, tokens, carrying)
 
     async def _open_later(self, shelf: Shelf, tokens: int, carrying: Carrying) -> Hold:
@@ -123,7 +125,7 @@ class Ledgered:
             (book, tokens) for book in shelf.tokens if tokens
         ]
         await self.bring(needs, carrying.request.at_s, lambda: self._let_through(shelf, tokens))
-        return Held(self, shelf, tokens, carrying)
+        return Held(self, shelf, tokens, carrying.number, carrying.request)
 
     def _let_through(self, shelf: Shelf, tokens: int) -> bool:
         """Take what a call needs to begin, or nothing."""
@@ -167,19 +169,19 @@ class Ledgered:
                 async with asyncio.timeout(max(0, until_us - clock.now_us()) / US_PER_S):
                     await self.keeper.bring(lacking)
             except TimeoutError:
-                raise self._unreachable() from None
+                raise self._unreachable(needs[0][0].quota.tenant) from None
             if take():
                 return
             if self.keeper.out_of_reach:
-                raise self._unreachable()
+                raise self._unreachable(needs[0][0].quota.tenant)
 
     def _refused(self, book: Book, need: int, at_s: int) -> Trouble:
         trouble = refused(book, need, max(at_s, int(self.keeper.wall_s())))
-        self.counts[str(trouble.kind)] += 1
+        self.refused[book.quota.tenant, word_of(book.quota)] += 1
         return trouble
 
-    def _unreachable(self) -> Trouble:
-        self.counts[str(Kind.UNAVAILABLE)] += 1
+    def _unreachable(self, tenant: str) -> Trouble:
+        self.refused[tenant, AWAY] += 1
         return unreachable()
 
     def _tokens(self, call: Carried) -> int:

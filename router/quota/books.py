@@ -80,6 +80,11 @@ class Book:
         self.free += aside - cost
         self.spent += cost
 
+    @property
+    def held(self) -> int:
+        """What is leased of its quota here, and not settled yet, as far as is known: `standing` read backwards."""
+        return self.free + self.aside + self.returning + self.spent - self.settled
+
     def standing(self, lease: Lease) -> None:
         """Take in what the store says that this ingress has."""
         self.settled = max(self.settled, lease.settled)

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, NamedTuple
 
+from infercast.policies.model import Request
+
 from ..conduct import clock
-from ..conduct.endings import Carrying
 from .books import Book
 
 if TYPE_CHECKING:
@@ -25,15 +26,16 @@ class Shelf(NamedTuple):
 
 
 class Held:
-    """What one call has of its tenant's limits."""
+    """What one call has of its tenant's limits. It does not know the `Carrying` that holds it: that would be a circle."""
 
-    __slots__ = ("_accounts", "_aside_nusd", "_carrying", "_shelf", "_tokens", "_told")
+    __slots__ = ("_accounts", "_aside_nusd", "_number", "_request", "_shelf", "_tokens", "_told")
 
-    def __init__(self, accounts: "Ledgered", shelf: Shelf, tokens: int, carrying: Carrying) -> None:
+    def __init__(self, accounts: "Ledgered", shelf: Shelf, tokens: int, number: str, request: Request) -> None:
         self._accounts = accounts
         self._shelf = shelf
         self._tokens = tokens
-        self._carrying = carrying
+        self._number = number
+        self._request = request
         self._aside_nusd = 0
         self._told = False
 
@@ -45,7 +47,7 @@ class Held:
 
     async def _reserve_later(self, aside_nusd: int) -> None:
         needs = [(book, aside_nusd) for book in self._shelf.money]
-        await self._accounts.bring(needs, self._carrying.request.at_s, lambda: self._set_aside(aside_nusd))
+        await self._accounts.bring(needs, self._request.at_s, lambda: self._set_aside(aside_nusd))
 
     def _set_aside(self, aside_nusd: int) -> bool:
         money, now_us = self._shelf.money, clock.now_us()
@@ -64,11 +66,10 @@ class Held:
 
     def _tell(self, aside_nusd: int) -> None:
         """Write down what is set aside, so that it is seen where this process dies before the call has ended."""
-        carrying = self._carrying
-        request = carrying.request
+        request = self._request
         self._accounts.journal.write(
             "reserved",
-            number=carrying.number,
+            number=self._number,
             at_s=request.at_s,
             tenant=request.tenant,
             model=request.model,

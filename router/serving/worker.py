@@ -101,9 +101,9 @@ class SiteWorker(Visitors):
         self._accounts = Ledgered(fleet, self._policies.live, reaching(ledger), series, self._journal)
         parts = (self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series, sight=self._eyes.seeing)
-        self._eyes.watch(self._caller.attempts, lambda: self._journal.kept_lines)
         embedding = Embedding(site, fleet, self._caller.beside)
         self._caller.cache = self._answers = AnswerCache(self._caller.deciding, embedding=embedding)
+        self._eyes.watch(self._caller, self._accounts, self._answers, lambda: self._journal.kept_lines)
         self._caller.install(engine, shadow)
         self._caller.drained = self._drained
         self._ingress = Ingress(

@@ -108,6 +108,8 @@ class Counting:
         alike.received_bytes += carrying.received_bytes
         took_us = carrying.ended_us - (carrying.arrived_us or carrying.began_us)
         alike.took.note(took_us)
+        if carrying.queued_us:
+            self._histogram(table.TURN_WAIT, (self._entry, request.tenant, request.model)).note(carrying.queued_us)
         for place, cost_nusd in carrying.spent:
             if place == deployment:
                 alike.cost_nusd += cost_nusd
@@ -219,6 +221,8 @@ class Counting:
 def came_of(tried: Try) -> str:
     """Return what came of an attempt."""
     match tried.met:
+        case None if tried.outrun:  # it is being cancelled, or its answer came second
+            return "outrun"
         case None:
             return "answered" if tried.ended_us else "cancelled"
         case asyncio.CancelledError():

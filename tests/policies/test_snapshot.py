@@ -97,6 +97,17 @@ def test_a_clock_that_goes_back_makes_nothing_younger_than_new() -> None:
     assert snapshot.age_us[1] == 0
 
 
+def test_a_flood_of_lost_calls_begins_one_epoch() -> None:
+    snapshot = heard(Report(0, 700, 900))
+    before = snapshot.epoch
+    for turn in range(100):
+        snapshot.distrust(1, NOW_US + turn)
+    assert snapshot.epoch == before + 1
+    snapshot.hear(1, Report(0, 1000, 2000), NOW_US + 50)
+    snapshot.believe(NOW_US + 100)
+    assert not snapshot.live[1, kernel.L_HEALTHY]  # what it said before the last of them was lost
+
+
 def test_distrust_lasts_until_the_next_report() -> None:
     snapshot = heard(Report(0, 700, 900))
     snapshot.distrust(1, NOW_US)

@@ -11,6 +11,7 @@ from infercast.policies import kernel
 from infercast.policies.model import Rule
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.conduct.breaker import (
+    BESIDE_US,
     CALM_US,
     COOL_US,
     COOL_US_MAX,
@@ -123,12 +124,37 @@ def test_one_tenants_failures_take_nothing_from_others_that_are_answered() -> No
     assert (before, circuit.state) == (State.CLOSED, State.OPEN)
 
 
+def test_a_flood_of_one_tenants_failures_opens_nothing_while_another_is_answered_now_and_then() -> None:
+    circuit, now_us = Circuit(), 10**9
+    for _ in range(20):
+        circuit.ended(False, "other", False, now_us, 0.5)
+        for _ in range(5 * WINDOW_CALLS):
+            now_us += 10_000
+            circuit.ended(True, "one", False, now_us, 0.5)
+            assert circuit.state is State.CLOSED
+
+
+def test_an_answer_counts_for_its_candidate_also_before_anything_has_failed_there() -> None:
+    clock = Clock(10**9)
+    with clock.rules():
+        circuits = Circuits(Snapshot.declared(example_fleet()), lambda: 0.5)
+        circuits.ended(0, False, "other")
+        for _ in range(FAILURES_IN_A_ROW):
+            circuits.ended(0, True, "one")
+        assert circuits.state(0) is State.CLOSED
+        for _ in range(FAILURES_IN_A_ROW):
+            circuits.ended(1, True, "one")
+        assert circuits.state(1) is State.OPEN
+
+
 def test_what_was_answered_before_it_all_began_protects_nobody_for_long() -> None:
     circuit = Circuit()
     circuit.ended(False, "other", False, 10**9, 0.5)
     for turn in range(WINDOW_CALLS):
         circuit.ended(True, "one", False, 10**9 + turn, 0.5)
-    assert circuit.state is State.OPEN
+    before = circuit.state
+    circuit.ended(True, "one", False, 10**9 + BESIDE_US, 0.5)
+    assert (before, circuit.state) == (State.CLOSED, State.OPEN)
 
 
 def test_failures_of_long_ago_are_no_share_of_the_newest() -> None:

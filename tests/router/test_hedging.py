@@ -1,6 +1,7 @@
 """A second try beside a slow first: when it is sent, which answer counts, what becomes of the loser, and what it costs."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from infercast.router.conduct.hedging import Hedges
 from infercast.router.conduct.ports import Carried
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
+from infercast.router.sight.counting import came_of
 from tests.router.entry import ONLY, Entry, entry
 from tests.router.fakes import ask, example_fleet
 from tests.router.timeless import Made, Play, Purse, Stream
@@ -155,6 +157,28 @@ def test_of_many_slow_calls_at_once_no_more_are_hedged_than_their_share() -> Non
         at.money.lost = lambda *_: None  # type: ignore[method-assign, union-attr]
         at.run(all_at_once())
         assert 1 <= at.caller.attempts.hedging.sent <= 4
+
+
+def test_a_second_that_was_never_sent_takes_nothing_from_the_share() -> None:
+    """The first answers while the second still waits for its money."""
+    with entry(Play("ok", 60), money=Purse(waits_ms=100), **ALWAYS) as at:
+        assert isinstance(at.carry(), Answered)
+        hedging = at.caller.attempts.hedging
+        assert (hedging.sent, hedging._of["studio"].calls, hedging._of["studio"].hedged) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("first_ms", [60, 139])
+def test_a_loser_was_outrun_for_whoever_looks_whichever_it_is(first_ms: float) -> None:
+    with entry(Play("ok", first_ms), Play("ok", 100), **ALWAYS) as at:
+        seen: list[list[str]] = []
+
+        def ended(carrying: Any, *_: Any) -> None:
+            seen.append([came_of(one) for one in carrying.tries])
+
+        sight: Any = SimpleNamespace(traces=False, ended=ended)
+        at.caller._sight = sight
+        at.carry()
+        assert seen == [["answered", "outrun"] if first_ms == 60 else ["outrun", "answered"]]
 
 
 def test_two_that_both_fail_are_followed_by_a_third() -> None:

@@ -69,7 +69,7 @@ class AnswerCache:
         question: Question | None = None
         waited: Flight | None = None
         while wish.keeps:
-            standing = self._standing(call)
+            standing = self._standing(call, carrying)
             if standing is None:
                 break
             if question is None and len(call.body) > INLINE_BYTES_MAX:
@@ -88,8 +88,7 @@ class AnswerCache:
                 break
             flight = self.flights.get(key) if wish.looks else None
             if flight is None or flight is waited:
-                within_s = max(0, self._left_us(call, carrying)) / 4 / US_PER_S
-                return await self._lead(key, call, question, wish, still, run, within_s)
+                return await self._lead(key, call, carrying, question, wish, still, run)
             still, waited = None, flight
             # Half of the time that is left: then there is still the other half to run it in.
             left_us = self._left_us(call, carrying)
@@ -133,9 +132,9 @@ class AnswerCache:
         """Drop what has had its time. Called about once a second, so that nothing stays for longer because nobody asks."""
         self.store.sweep(clock.now_us())
 
-    def _standing(self, call: Carried) -> Standing | None:
-        """Return where a call stands; None also for one without a key where answers are a key's own."""
-        standing = self._keeping.standing(call.request)
+    def _standing(self, call: Carried, carrying: Carrying) -> Standing | None:
+        """Return where a call stands now; None also for one without a key where answers are a key's own."""
+        standing = self._keeping.standing(call.request, clock.now_us() - carrying.began_us)
         if standing is not None and standing.cache.scope == "key" and not call.holder:
             return None
         return standing
@@ -178,19 +177,19 @@ class AnswerCache:
         self,
         key: Key,
         call: Carried,
+        carrying: Carrying,
         question: Question,
         wish: Wish,
         still: Choice | None,
         run: Run,
-        within_s: float,
     ) -> Answered:
-        """Run a call that others may wait for, and keep its answer. Its vector is to be there `within_s`, or is done without."""
+        """Run a call that others may wait for, and keep its answer. Its vector may take a quarter of its time, or is done without."""
         flight = self.flights.begin(key)
         try:
-            embedded = await self._embedded(call, question, within_s)
+            embedded = await self._embedded(call, carrying, question)
             if embedded is not None:
                 still = None
-                near = self._near(key, call, question, wish, embedded) if wish.looks else None
+                near = self._near(key, call, carrying, question, wish, embedded) if wish.looks else None
                 if near is not None:
                     self.flights.end(key, flight)
                     return near
@@ -201,12 +200,12 @@ class AnswerCache:
             raise
         stream = answered.answer.stream
         if stream is None:
-            lifetime_s = self._keep(key, call, question, answered, embedded)
+            lifetime_s = self._keep(key, call, carrying, question, answered, embedded)
             self.flights.end(key, flight, unkept=lifetime_s == 0)
             return replace(answered, freshness=Freshness("miss", 0, lifetime_s))
 
         def ended(events: tuple[bytes, ...] | None, well: bool) -> None:
-            kept_s = 0 if events is None else self._keep(key, call, question, answered, embedded, events)
+            kept_s = 0 if events is None else self._keep(key, call, carrying, question, answered, embedded, events)
             self.flights.end(key, flight, unkept=well and kept_s == 0)
 
         collected = Collected(stream, self.store.entry_bytes_max, ended)
@@ -217,13 +216,14 @@ class AnswerCache:
         self,
         key: Key,
         call: Carried,
+        carrying: Carrying,
         question: Question,
         answered: Answered,
         embedded: Embedded | None,
         events: tuple[bytes, ...] | None = None,
     ) -> int:
         """Keep an answer if the policy in force still lets it be kept; return for how many seconds, 0 for not at all."""
-        standing = self._standing(call)
+        standing = self._standing(call, carrying)
         if standing is None or key != _key(call, standing, question):
             return 0
         answer = answered.answer
@@ -241,9 +241,10 @@ class AnswerCache:
             self.vectors.add(_space(key, question, embedded), embedded.vector, kept)
         return lifetime_us // US_PER_S
 
-    async def _embedded(self, call: Carried, question: Question, within_s: float) -> Embedded | None:
+    async def _embedded(self, call: Carried, carrying: Carrying, question: Question) -> Embedded | None:
         """Return the vector of a question, where its policy has similar ones answered."""
-        standing = self._standing(call)
+        within_s = max(0, self._left_us(call, carrying)) / 4 / US_PER_S
+        standing = self._standing(call, carrying)
         similar = None if standing is None else standing.cache.similar
         if self._embedding is None or similar is None or question.text is None or call.hops:
             return None
@@ -251,9 +252,11 @@ class AnswerCache:
             return None  # to compare it would take what it takes to answer it
         return await self._embedding.embedded(call, similar.model, question.text.said, within_s)
 
-    def _near(self, key: Key, call: Carried, question: Question, wish: Wish, embedded: Embedded) -> Answered | None:
+    def _near(
+        self, key: Key, call: Carried, carrying: Carrying, question: Question, wish: Wish, embedded: Embedded
+    ) -> Answered | None:
         """Return the kept answer to the nearest question, where that is near enough; it is kept for this question too."""
-        standing = self._standing(call)
+        standing = self._standing(call, carrying)
         similar = None if standing is None else standing.cache.similar
         found = self.vectors.nearest(_space(key, question, embedded), embedded.vector)
         if standing is None or similar is None or found is None or found[1] < similar.min_similarity:

@@ -88,10 +88,15 @@ class Caller:
         return self.deciding.fleet
 
     def install(self, engine: Engine, shadow: Engine | None) -> None:
-        """Decide by another engine from now on (see `Deciding.install`)."""
-        self.deciding.install(engine, shadow)
-        self.attempts.turns.wake_all()
-        self.cache.judge()
+        """Decide by another engine from now on (see `Deciding.install`).
+
+        Also where its text cannot be put beside the decision log, which is raised: what it forbids is forbidden.
+        """
+        try:
+            self.deciding.install(engine, shadow)
+        finally:
+            self.attempts.turns.wake_all()
+            self.cache.judge()
 
     def heard(self) -> None:
         """Take in that the snapshot's signals have changed: who waits may have a place now, or none any more."""

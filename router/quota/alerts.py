@@ -34,6 +34,7 @@ class Alerts:
             for tenant, its in alerts.items()
             for alert in its
         ]
+        self._told.intersection_update(watched)  # what was told of earlier periods is asked for no more
         quotas = sorted({quota for quota, _ in watched})
         if not quotas:
             self.used = {}

@@ -264,7 +264,7 @@ def test_what_lies_idle_goes_to_who_asks() -> None:
                 await opened(one, call_of())
                 held = one.keeper.books[MINUTE].free
                 assert held > 0
-                await until(lambda: not one.keeper.books[MINUTE].free)
+                await until(lambda: not one.keeper.books[MINUTE].free and not one.keeper.books[MINUTE].returning)
                 (granted,) = store.grant("other-1-", [_ask(3199)], WALL_S)
                 assert granted.amount == 3199
 
@@ -296,6 +296,9 @@ def test_a_budget_that_only_tells_refuses_nothing_and_tells_each_share_once() ->
         assert [(line["share"], line["used_usd"]) for line in lines] == [(0.5, 9.5e-8), (0.9, 9.5e-8), (1.0, 1e-7)]
         assert (lines[0]["tenant"], lines[0]["per"], lines[0]["period"]) == ("studio", "day", "2026-11-18")
         assert nusd(lines[0]["budget_usd"]) == 100
+        rules = {"studio": ones[0].rules["studio"].alerts}
+        assert await ones[0].alerts.round(rules, WALL_S + 86_400) == 0
+        assert ones[0].alerts._told == set()  # days that are over are not remembered for ever
 
     played(scene())
 

@@ -7,6 +7,7 @@ neither looked for nor kept, and not even its digest is made.
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
 
 from infercast.policies.model import Choice, Request
@@ -15,7 +16,7 @@ from infercast.policies.units import US_PER_S
 from ..api import Api
 from ..conduct import clock
 from ..conduct.deciding import Deciding
-from ..conduct.endings import Answered, Carrying, Freshness
+from ..conduct.endings import Answered, Carrying, Freshness, Result
 from ..conduct.open import wants_kept
 from ..conduct.ports import Carried, Run
 from ..conduct.troubles import not_kept
@@ -47,6 +48,8 @@ class AnswerCache:
         self._deciding = deciding
         self._keeping = Keeping(deciding)
         self._embedding = embedding
+        self.counts: Counter[tuple[str, str, Result]] = Counter()
+        """How many calls were answered from here, or not, by tenant and model: for whoever looks."""
         self._judged_by: dict[str, str] = {}
         """The digest of each tenant's policy that what is kept has been held against."""
         self.judge()
@@ -66,7 +69,7 @@ class AnswerCache:
         question: Question | None = None
         waited: Flight | None = None
         while wish.keeps:
-            standing = self._standing(call)
+            standing = self._standing(call, carrying)
             if standing is None:
                 break
             if question is None and len(call.body) > INLINE_BYTES_MAX:
@@ -85,8 +88,7 @@ class AnswerCache:
                 break
             flight = self.flights.get(key) if wish.looks else None
             if flight is None or flight is waited:
-                within_s = max(0, self._left_us(call, carrying)) / 4 / US_PER_S
-                return await self._lead(key, call, question, wish, still, run, within_s)
+                return await self._lead(key, call, carrying, question, wish, still, run)
             still, waited = None, flight
             # Half of the time that is left: then there is still the other half to run it in.
             left_us = self._left_us(call, carrying)
@@ -130,9 +132,9 @@ class AnswerCache:
         """Drop what has had its time. Called about once a second, so that nothing stays for longer because nobody asks."""
         self.store.sweep(clock.now_us())
 
-    def _standing(self, call: Carried) -> Standing | None:
-        """Return where a call stands; None also for one without a key where answers are a key's own."""
-        standing = self._keeping.standing(call.request)
+    def _standing(self, call: Carried, carrying: Carrying) -> Standing | None:
+        """Return where a call stands now; None also for one without a key where answers are a key's own."""
+        standing = self._keeping.standing(call.request, clock.now_us() - carrying.began_us)
         if standing is not None and standing.cache.scope == "key" and not call.holder:
             return None
         return standing
@@ -168,40 +170,42 @@ class AnswerCache:
         stream = None if kept.events is None else Replayed(kept.events)
         answer = Answer(body, header_bytes, kept.variant, kept.site, 0, stream=stream)
         told = Freshness("similar" if similar else "hit", age_s, lifetime_us // US_PER_S)
+        self.counts[call.request.tenant, call.request.model, told.how] += 1
         return Answered(answer, kept.deployment, deciding.tiers[index], decision_id, 0, 0.0, [], 0, told)
 
     async def _lead(
         self,
         key: Key,
         call: Carried,
+        carrying: Carrying,
         question: Question,
         wish: Wish,
         still: Choice | None,
         run: Run,
-        within_s: float,
     ) -> Answered:
-        """Run a call that others may wait for, and keep its answer. Its vector is to be there `within_s`, or is done without."""
+        """Run a call that others may wait for, and keep its answer. Its vector may take a quarter of its time, or is done without."""
         flight = self.flights.begin(key)
         try:
-            embedded = await self._embedded(call, question, within_s)
+            embedded = await self._embedded(call, carrying, question)
             if embedded is not None:
                 still = None
-                near = self._near(key, call, question, wish, embedded) if wish.looks else None
+                near = self._near(key, call, carrying, question, wish, embedded) if wish.looks else None
                 if near is not None:
                     self.flights.end(key, flight)
                     return near
+            self.counts[call.request.tenant, call.request.model, "miss"] += 1
             answered = await run(still)
         except BaseException:
             self.flights.end(key, flight)
             raise
         stream = answered.answer.stream
         if stream is None:
-            lifetime_s = self._keep(key, call, question, answered, embedded)
+            lifetime_s = self._keep(key, call, carrying, question, answered, embedded)
             self.flights.end(key, flight, unkept=lifetime_s == 0)
             return replace(answered, freshness=Freshness("miss", 0, lifetime_s))
 
         def ended(events: tuple[bytes, ...] | None, well: bool) -> None:
-            kept_s = 0 if events is None else self._keep(key, call, question, answered, embedded, events)
+            kept_s = 0 if events is None else self._keep(key, call, carrying, question, answered, embedded, events)
             self.flights.end(key, flight, unkept=well and kept_s == 0)
 
         collected = Collected(stream, self.store.entry_bytes_max, ended)
@@ -212,13 +216,14 @@ class AnswerCache:
         self,
         key: Key,
         call: Carried,
+        carrying: Carrying,
         question: Question,
         answered: Answered,
         embedded: Embedded | None,
         events: tuple[bytes, ...] | None = None,
     ) -> int:
         """Keep an answer if the policy in force still lets it be kept; return for how many seconds, 0 for not at all."""
-        standing = self._standing(call)
+        standing = self._standing(call, carrying)
         if standing is None or key != _key(call, standing, question):
             return 0
         answer = answered.answer
@@ -236,9 +241,10 @@ class AnswerCache:
             self.vectors.add(_space(key, question, embedded), embedded.vector, kept)
         return lifetime_us // US_PER_S
 
-    async def _embedded(self, call: Carried, question: Question, within_s: float) -> Embedded | None:
+    async def _embedded(self, call: Carried, carrying: Carrying, question: Question) -> Embedded | None:
         """Return the vector of a question, where its policy has similar ones answered."""
-        standing = self._standing(call)
+        within_s = max(0, self._left_us(call, carrying)) / 4 / US_PER_S
+        standing = self._standing(call, carrying)
         similar = None if standing is None else standing.cache.similar
         if self._embedding is None or similar is None or question.text is None or call.hops:
             return None
@@ -246,9 +252,11 @@ class AnswerCache:
             return None  # to compare it would take what it takes to answer it
         return await self._embedding.embedded(call, similar.model, question.text.said, within_s)
 
-    def _near(self, key: Key, call: Carried, question: Question, wish: Wish, embedded: Embedded) -> Answered | None:
+    def _near(
+        self, key: Key, call: Carried, carrying: Carrying, question: Question, wish: Wish, embedded: Embedded
+    ) -> Answered | None:
         """Return the kept answer to the nearest question, where that is near enough; it is kept for this question too."""
-        standing = self._standing(call)
+        standing = self._standing(call, carrying)
         similar = None if standing is None else standing.cache.similar
         found = self.vectors.nearest(_space(key, question, embedded), embedded.vector)
         if standing is None or similar is None or found is None or found[1] < similar.min_similarity:

@@ -1,6 +1,6 @@
 """Where a call stands to the cache of its entry, by the policy in force: whether its answer may be kept, and for how long."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infercast.policies.engine import Unknown
 from infercast.policies.keeping import keeping_s
@@ -13,7 +13,7 @@ from ..conduct.deciding import Deciding
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An answer may be kept for `lifetime_us`, and not beyond `until_us` from when its call came: then other rules may hold."""
+    """An answer may be kept for `lifetime_us`, and not beyond `until_us` from when this was asked: then other rules may hold."""
 
     cache: Cache
     lifetime_us: int
@@ -32,8 +32,13 @@ class Keeping:
         """Forget what was worked out for policies that are not in force any more."""
         self._lifetimes_s.clear()
 
-    def standing(self, request: Request) -> Standing | None:
-        """Return where a call stands; None where nothing of it may be kept here, and nothing kept may be given to it."""
+    def standing(self, request: Request, passed_us: int = 0) -> Standing | None:
+        """Return where a call stands that came so long ago; None where nothing of it may be kept here, and nothing kept be given to it.
+
+        What was stored goes by the rules of now: an override may have begun while the call was on its way.
+        """
+        if passed_us >= US_PER_S:
+            request = replace(request, at_s=request.at_s + passed_us // US_PER_S)
         try:
             kind = self._deciding.engine.compiled(request)
         except Unknown:
@@ -48,4 +53,5 @@ class Keeping:
             self._lifetimes_s[terms.digest] = lifetime_s
         if lifetime_s == 0:
             return None
-        return Standing(cache, lifetime_s * US_PER_S, (kind.until_s - request.at_s) * US_PER_S)
+        until_us = (kind.until_s - request.at_s) * US_PER_S - passed_us % US_PER_S
+        return Standing(cache, lifetime_s * US_PER_S, until_us)

@@ -4,6 +4,7 @@ When there is no room, it is made by whoever holds most (to within a factor of t
 out answers of its own. Every step takes the same time however much is kept.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -89,6 +90,8 @@ class Store:
         self._by_size: list[dict[str, None]] = [{} for _ in range(size_bytes.bit_length() + 1)]
         self._due: dict[int, dict[Kept, None]] = {}
         self._swept_s: int | None = None
+        self.evicted: Counter[str] = Counter()
+        """How many answers of each tenant had to go before their time, for want of room."""
 
     def __len__(self) -> int:
         return sum(len(shelf.kept) for shelf in self._shelves.values())
@@ -182,6 +185,7 @@ class Store:
         """Drop what has been used least recently of a tenant that holds most."""
         largest = next(tenants for tenants in reversed(self._by_size) if tenants)
         tenant = next(iter(largest))
+        self.evicted[tenant] += 1
         self.drop(next(iter(self._shelves[tenant].kept.values())))
 
     def _resize(self, tenant: str, shelf: _Shelf, by_bytes: int) -> None:

@@ -106,6 +106,7 @@ class Attempts:
             decided = self._decide(course, tried, still)
             still = None
             if decided is None:
+                self.turns.leave(course.carrying)  # where it waited it may not go by now
                 return None
             turn = await self._turn(course, decided, waits=waits)
             if turn is not True:

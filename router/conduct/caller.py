@@ -65,6 +65,8 @@ class Caller:
         """The sites that their operator has drained."""
         self._pacing = Pacing()
         self._held = 0
+        self.held_back = 0
+        """How many refusals have been answered later than at once."""
         self.under_way = 0
         """How many calls are being carried."""
         # Callers may use an id of theirs twice: the journal counts calls by numbers of its own.
@@ -86,10 +88,15 @@ class Caller:
         return self.deciding.fleet
 
     def install(self, engine: Engine, shadow: Engine | None) -> None:
-        """Decide by another engine from now on (see `Deciding.install`)."""
-        self.deciding.install(engine, shadow)
-        self.attempts.turns.wake_all()
-        self.cache.judge()
+        """Decide by another engine from now on (see `Deciding.install`).
+
+        Also where its text cannot be put beside the decision log, which is raised: what it forbids is forbidden.
+        """
+        try:
+            self.deciding.install(engine, shadow)
+        finally:
+            self.attempts.turns.wake_all()
+            self.cache.judge()
 
     def heard(self) -> None:
         """Take in that the snapshot's signals have changed: who waits may have a place now, or none any more."""
@@ -200,6 +207,7 @@ class Caller:
         delay_us = self._pacing.delay_us(request.tenant, clock.now_us())
         if delay_us and self._held < HELD_MAX:
             self._held += 1
+            self.held_back += 1
             try:
                 await asyncio.sleep(delay_us / US_PER_S)
             finally:

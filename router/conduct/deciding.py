@@ -46,8 +46,8 @@ class Deciding:
         """Decide by another engine from now on, calls on their way included: what they try next, the new one allows."""
         self.engine = engine
         self.tiers = [str(engine.fleet.site_by_id[deployment.site].tier) for deployment in engine.fleet.deployments]
-        self._recorder.install(engine, shadow)
         self._refused.clear()
+        self._recorder.install(engine, shadow)  # last: it may raise
 
     @property
     def fleet(self) -> Fleet:

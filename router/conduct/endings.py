@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from .waiting import Waits
 
 
+Result = Literal["hit", "similar", "miss"]
+"""What came of looking for a kept answer: that very one, one to a similar question, or none."""
+
+
 class Freshness(NamedTuple):
     """What the cache of an entry says of an answer: a hit, an answer to a similar question, or one that was just made.
 
     `age_s` is how long ago it was made, `lifetime_s` how long it is kept in all; 0 where it is not.
     """
 
-    how: Literal["hit", "similar", "miss"]
+    how: Result
     age_s: int = 0
     lifetime_s: int = 0
 
@@ -95,7 +99,9 @@ class Carrying:
     turn_number: int = -1
     """Its place among those of its tenant that wait: kept when it is decided again."""
     queued_us: int = 0
-    """How long it has waited for its turn."""
+    """How long it has waited for its turn, in all."""
+    waits: tuple[tuple[int, int], ...] = ()
+    """Each of these waits: when it began and when it ended."""
     won: Stake | None = None
     """The try that brought the answer: none where there is none, or it is one that was kept."""
     spent: list[tuple[str, int]] = field(default_factory=list)

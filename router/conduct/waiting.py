@@ -73,6 +73,8 @@ class Turns:
         """Where somebody waits, or has been promised a place and is not there yet."""
         self.changes = 0
         """How often that has changed."""
+        self.sheds = [0] * len(self._places)
+        """At each deployment: calls, or further tries of them, that could not have had their turn in time."""
         self.asks: Waits | None = None
         """Whose decision is being made, where that call waits or has been promised a place: it does not stand before itself."""
         deciding.turns = self
@@ -175,7 +177,9 @@ class Turns:
             self.leave(carrying)
             raise
         finally:
-            carrying.queued_us += clock.now_us() - began_us
+            ended_us = clock.now_us()
+            carrying.queued_us += ended_us - began_us
+            carrying.waits = (*carrying.waits, (began_us, ended_us))
 
     def leave(self, carrying: "Carrying") -> None:
         """Let a call wait no more, and give away what it was promised; nothing where it neither waits nor has a promise."""
@@ -193,6 +197,7 @@ class Turns:
 
     def _shed(self, index: int, wait_us: int, said: str) -> Trouble:
         """Return that a call is let go at its entry, and when another may have its turn."""
+        self.sheds[index] += 1
         retry_after_s = max(1, -(-wait_us // US_PER_S))
         message = f"{self._fleet.deployments[index].id} has no room, and {said}"
         return Trouble(
@@ -278,6 +283,12 @@ class Turns:
     def _wake(self, place: Place) -> None:
         for waiter in tuple(place.waiters()):
             waiter.wake()
+
+    def waiting(self) -> Iterator[tuple[int, int]]:
+        """Yield how many calls wait at each deployment where calls may have to."""
+        for index, place in enumerate(self._places):
+            if place is not None:
+                yield index, place.waiting
 
     @property
     def any(self) -> bool:

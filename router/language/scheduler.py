@@ -253,7 +253,8 @@ class Scheduler:
 
     def _fail(self, places: list[_Place], error: Exception) -> None:
         """The runtime could not run these (out of memory, mostly): they fail, the others go on."""
-        log.error("a run for %d streams failed: %s", len(places), error)
+        # What the runtime says may hold values of the texts: that is nobody's to read.
+        log.error("a run for %d streams failed: %s", len(places), type(error).__name__)
         self._failures += 1
         self._failed_s = time.monotonic()
         self._drop(places, Trouble(Kind.UNAVAILABLE, "the runtime could not run this text's next token"))

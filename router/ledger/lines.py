@@ -12,8 +12,8 @@ from .periods import day_of
 from .ports import Entry, Reserved, holder_of
 
 SETTLED, ORPHANED = "settled", "orphaned"
-WHOLE_MAX = 2**62
-"""More than any cost or number of tokens; what an upstream says may be anything."""
+WHOLE_MAX = 10**15
+"""More than any cost (a million USD) or number of tokens. One line that says more must not take a database's sums past 2**63."""
 
 
 @dataclass(slots=True)

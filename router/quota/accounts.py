@@ -1,7 +1,8 @@
 """The tenants' limits at one ingress: what a call needs is taken from what is leased, all of it or nothing.
 
 What is there is taken at once, in the step of the event loop that asks for it; only what is not leased yet is waited for.
-A call counts in the minute, day and month that it came in, whenever it ends.
+A call counts in the minute, day and month that it came in, whenever it ends; one whose body took long, in the minute that
+it was let through in.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
 
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Request
@@ -22,13 +22,14 @@ from ..conduct import clock
 from ..conduct.endings import Carrying, prompt_tokens
 from ..conduct.open import UNLIMITED
 from ..conduct.ports import Carried, Hold, Journal
-from ..errors import Kind, Trouble
+from ..errors import Trouble
 from ..ledger.ports import Measure, Store
 from .alerts import Alerts
 from .books import Book
+from .held import Held, Shelf
 from .keeper import Keeper
 from .refusals import refused, unreachable
-from .rules import Rule, Rules, rules_of
+from .rules import Rule, Rules, rules_of, word_of
 
 log = logging.getLogger("infercast.quota")
 WAIT_S = 2.0
@@ -37,20 +38,11 @@ ALERTS_S = 2.0
 """How often it is looked whether a share of a budget is used that is to be told."""
 AHEAD_S = 2
 """So long before a minute, day or month begins it is asked for some of it."""
+LATE_S = 30
+"""A call that is let through so long after it came counts in the minute of then: its own may be forgotten, and then had twice."""
+AWAY = "ledger"
+"""What refuses a call where a limit's lease is used up, and the ledger out of reach."""
 Need = tuple[Book, int]
-
-
-class Shelf(NamedTuple):
-    """The books that calls of one tenant and model are let through by, from `begins_s` until `ends_s`."""
-
-    begins_s: int
-    ends_s: int
-    calls: tuple[Book, ...]
-    tokens: tuple[Book, ...]
-    running: tuple[Book, ...]
-    money: tuple[Book, ...]
-    first: tuple[Book, ...]
-    """Those that may say before the body is read that nothing is left: what a text needs of tokens is not known yet."""
 
 
 class Ledgered:
@@ -76,10 +68,10 @@ class Ledgered:
         self.keeper = Keeper(store, holder, wall_s)
         self.keeper.look_ahead = self._look_ahead
         self.keeper.forget = self._shelves.clear
-        self._alerts = Alerts(self.keeper, journal)
+        self.alerts = Alerts(self.keeper, journal)
         self.journal = journal
-        self.counts: Counter[str] = Counter()
-        """How many calls were refused, by kind: for whoever looks."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """How many calls, or further tries, were refused, by tenant and limit (or AWAY): for whoever looks."""
         self.rules: dict[str, Rules] = {}
         self.install(policies)
 
@@ -97,7 +89,7 @@ class Ledgered:
                 await asyncio.wait([keeping], timeout=ALERTS_S)
                 now_s = int(self.keeper.wall_s())
                 alerts = {tenant: self.rules[tenant].alerts for tenant in self._called & self.rules.keys()}
-                self.counts["alerts"] += await self._alerts.round(alerts, now_s)
+                await self.alerts.round(alerts, now_s)
             await keeping  # raises what ended it
         except Exception:
             log.exception("nothing is leased from the ledger any more: calls of tenants with limits will be refused")
@@ -177,19 +169,19 @@ class Ledgered:
                 async with asyncio.timeout(max(0, until_us - clock.now_us()) / US_PER_S):
                     await self.keeper.bring(lacking)
             except TimeoutError:
-                raise self._unreachable() from None
+                raise self._unreachable(needs[0][0].quota.tenant) from None
             if take():
                 return
             if self.keeper.out_of_reach:
-                raise self._unreachable()
+                raise self._unreachable(needs[0][0].quota.tenant)
 
     def _refused(self, book: Book, need: int, at_s: int) -> Trouble:
         trouble = refused(book, need, max(at_s, int(self.keeper.wall_s())))
-        self.counts[str(trouble.kind)] += 1
+        self.refused[book.quota.tenant, word_of(book.quota)] += 1
         return trouble
 
-    def _unreachable(self) -> Trouble:
-        self.counts[str(Kind.UNAVAILABLE)] += 1
+    def _unreachable(self, tenant: str) -> Trouble:
+        self.refused[tenant, AWAY] += 1
         return unreachable()
 
     def _tokens(self, call: Carried) -> int:
@@ -200,19 +192,23 @@ class Ledgered:
         return prompt_tokens(len(call.body)) + (0 if call.api is Api.EMBEDDING else most)
 
     def _shelf(self, request: Request) -> Shelf:
+        now_s = int(self.keeper.wall_s())
+        if now_s - request.at_s > LATE_S:  # its body was slow
+            return self._stock(request.tenant, request.model, request.at_s, now_s)
         shelf = self._shelves.get((request.tenant, request.model))
         if shelf is None or not shelf.begins_s <= request.at_s < shelf.ends_s:
             shelf = self._shelves[request.tenant, request.model] = self._stock(
-                request.tenant, request.model, request.at_s
+                request.tenant, request.model, request.at_s, request.at_s
             )
         return shelf
 
-    def _stock(self, tenant: str, model: str, at_s: int) -> Shelf:
+    def _stock(self, tenant: str, model: str, at_s: int, counted_s: int) -> Shelf:
+        """Return the books of a call that came `at_s`, its day and month with it, and counts in the minute of `counted_s`."""
         self._called.add(tenant)
         begins_s, ends_s = 0, 1 << 62
         books: dict[Measure, list[Book]] = {measure: [] for measure in Measure}
         for rule in self.rules[tenant].of(model):
-            book = self._book(tenant, rule, at_s)
+            book = self._book(tenant, rule, at_s if rule.measure is Measure.MONEY else counted_s)
             begins_s, ends_s = max(begins_s, book.period.begins_s), min(ends_s, book.period.ends_s)
             books[rule.measure].append(book)
         calls, tokens, running, money = (tuple(books[measure]) for measure in Measure)
@@ -231,72 +227,3 @@ class Ledgered:
                 for rule in self.rules[tenant].of(model):
                     if rule.per:
                         self.keeper.thirst(self._book(tenant, rule, shelf.ends_s))
-
-
-class Held:
-    """What one call has of its tenant's limits. It does not know the `Carrying` that holds it: that would be a circle."""
-
-    __slots__ = ("_accounts", "_aside_nusd", "_number", "_request", "_shelf", "_tokens", "_told")
-
-    def __init__(self, accounts: Ledgered, shelf: Shelf, tokens: int, number: str, request: Request) -> None:
-        self._accounts = accounts
-        self._shelf = shelf
-        self._tokens = tokens
-        self._number = number
-        self._request = request
-        self._aside_nusd = 0
-        self._told = False
-
-    def reserve(self, aside_nusd: int) -> Awaitable[None] | None:
-        """See `ports.Hold`."""
-        if not self._shelf.money or self._set_aside(aside_nusd):
-            return None
-        return self._reserve_later(aside_nusd)
-
-    async def _reserve_later(self, aside_nusd: int) -> None:
-        needs = [(book, aside_nusd) for book in self._shelf.money]
-        await self._accounts.bring(needs, self._request.at_s, lambda: self._set_aside(aside_nusd))
-
-    def _set_aside(self, aside_nusd: int) -> bool:
-        money, now_us = self._shelf.money, clock.now_us()
-        for book in money:
-            if book.free < aside_nusd or now_us >= book.until_us:
-                return False
-        for book in money:
-            book.take(aside_nusd)
-            if book.free < book.low:
-                self._accounts.keeper.thirst(book)
-        self._aside_nusd += aside_nusd
-        if not self._told:
-            self._told = True
-            self._tell(aside_nusd)
-        return True
-
-    def _tell(self, aside_nusd: int) -> None:
-        """Write down what is set aside, so that it is seen where this process dies before the call has ended."""
-        request = self._request
-        self._accounts.journal.write(
-            "reserved",
-            number=self._number,
-            at_s=request.at_s,
-            tenant=request.tenant,
-            model=request.model,
-            reserved_nusd=aside_nusd,
-        )
-
-    def lost(self, aside_nusd: int, cost_nusd: int) -> None:
-        """See `ports.Hold`."""
-        free = aside_nusd - cost_nusd
-        for book in self._shelf.money:
-            book.settle(free, 0)
-        self._aside_nusd -= free if self._shelf.money else 0
-
-    def end(self, cost_nusd: int, tokens: int | None) -> None:
-        """See `ports.Hold`."""
-        shelf = self._shelf
-        for book in shelf.running:
-            book.settle(1, 0)
-        for book in shelf.tokens:
-            book.settle(self._tokens, self._tokens if tokens is None else tokens)
-        for book in shelf.money:
-            book.settle(self._aside_nusd, cost_nusd)

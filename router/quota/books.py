@@ -5,8 +5,9 @@ way to the store stays wrong: the lease, less what is being given back, less wha
 yet, less what is set aside for calls under way. It is negative where a lease was lost that calls had been let through on.
 """
 
+from ..ledger.periods import SLACK_S
 from ..ledger.ports import Lease, Measure, Quota
-from .periods import Period
+from .periods import DAY_S, Period
 
 HORIZON_US = 2_000_000
 """A chunk is what has lately been used in so long a time,"""
@@ -26,6 +27,7 @@ class Book:
         "asked_us",
         "dry_until_us",
         "free",
+        "kept_until_s",
         "limit",
         "low",
         "period",
@@ -42,6 +44,8 @@ class Book:
     def __init__(self, quota: Quota, period: Period, limit: int) -> None:
         self.quota = quota
         self.period = period
+        self.kept_until_s = period.ends_s + (DAY_S if quota.measure is Measure.MONEY else SLACK_S)
+        """As long as the store knows what this ingress has had of it: who forgot that earlier would have it once more."""
         self.limit = limit
         self.free = 0
         self.aside = 0
@@ -75,6 +79,11 @@ class Book:
         self.aside -= aside
         self.free += aside - cost
         self.spent += cost
+
+    @property
+    def held(self) -> int:
+        """What is leased of its quota here, and not settled yet, as far as is known: `standing` read backwards."""
+        return self.free + self.aside + self.returning + self.spent - self.settled
 
     def standing(self, lease: Lease) -> None:
         """Take in what the store says that this ingress has."""
@@ -111,6 +120,16 @@ class Book:
         self.free -= amount
         self.returning += amount
 
-    def over(self, now_s: float) -> bool:
-        """Return whether its period is over, and nothing is under way that was let through in it."""
-        return now_s >= self.period.ends_s and not self.aside
+    def limit_to(self, limit: int) -> None:
+        """Go by another limit. What was leased by a higher one goes back: it is to be asked for by this one."""
+        if limit < self.limit:
+            self.give_back(max(0, self.free))
+        self.limit = limit
+
+    def ended(self, now_s: float) -> bool:
+        """Return whether its period is over."""
+        return now_s >= self.period.ends_s
+
+    def done(self, now_s: float) -> bool:
+        """Return whether nobody asks for it any more, and nothing is under way that was let through in it."""
+        return now_s >= self.kept_until_s and not self.aside

@@ -59,7 +59,7 @@ class Keeper:
         book = self.books.get(quota)
         if book is None:
             book = self.books[quota] = Book(quota, period, limit)
-        book.limit = limit
+        book.limit_to(limit)
         return book
 
     def thirst(self, book: Book) -> None:
@@ -114,7 +114,7 @@ class Keeper:
         now_us = clock.now_us()
         if self._renewal_due(now_us, needs):
             await self._renew(now_us)
-        if now_us - self._looked_us >= IDLE_S * 1_000_000:
+        if now_us - self._looked_us >= IDLE_S * 1_000_000 or any(book.returning for book in needs):
             self._looked_us = now_us
             self.look_ahead()
             await self._give_back()
@@ -141,11 +141,11 @@ class Keeper:
         now_s = self.wall_s()
         for quota, book in list(self.books.items()):
             idle = book.surplus()
-            if idle and (quota.measure is Measure.MONEY or not book.over(now_s)):
-                book.give_back(idle)
             # What is left of a minute that is over is nobody's; money goes back, for calls of others that began in time.
+            if idle and (quota.measure is Measure.MONEY or not book.ended(now_s)):
+                book.give_back(idle)
             left = book.free > 0 or book.returning
-            if book.over(now_s) and (quota.measure is not Measure.MONEY or not left):
+            if book.done(now_s) and (quota.measure is not Measure.MONEY or not left):
                 del self.books[quota]
                 self.forget()
         back = [(book, book.returning) for book in self.books.values() if book.returning]
@@ -166,6 +166,8 @@ class Keeper:
         ):
             book = self.books[ask.quota]
             book.free += granted.amount
+            if book.limit < ask.limit:  # it has been lowered meanwhile
+                book.give_back(max(0, book.free))
             if not book.until_us:
                 book.until_us = _until_us(book.quota, now_us)
             if granted.amount < ask.want:

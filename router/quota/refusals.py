@@ -7,6 +7,7 @@ from infercast.policies.units import usd
 from ..errors import Kind, Trouble
 from ..ledger.ports import Measure
 from .books import Book
+from .rules import per_of
 
 UNITS = {Measure.CALLS: "calls a minute", Measure.TOKENS: "tokens a minute", Measure.RUNNING: "calls at once"}
 SOON_S = 1
@@ -33,7 +34,7 @@ def refused(book: Book, need: int, now_s: int) -> Trouble:
 
 
 def _over_budget(book: Book, need: int, of: str) -> Trouble:
-    per = "month" if len(book.quota.period) == len("2026-11") else "day"
+    per = per_of(book.quota)
     said = f"the budget{of} is {_plain(book.limit)} USD for the {per} {book.quota.period} (UTC)"
     facts = {
         "budget_usd": usd(book.limit), "per": per, "period": book.quota.period, "model": book.quota.model or None,

@@ -14,6 +14,7 @@ OF_CALLS = (
     ("tokens_per_minute", Measure.TOKENS),
     ("concurrent_max", Measure.RUNNING),
 )
+NAMES = {measure: part for part, measure in OF_CALLS}
 PER = {Measure.CALLS: "minute", Measure.TOKENS: "minute", Measure.RUNNING: ""}
 
 
@@ -50,6 +51,16 @@ class Rules:
     def of(self, model: str) -> tuple[Rule, ...]:
         """Return those that bind calls of a model: its own, and those of all together."""
         return tuple(rule for rule in self.rules if rule.model in ("", model))
+
+
+def word_of(quota: Quota) -> str:
+    """Return what policies call a limit."""
+    return f"budget_usd_per_{per_of(quota)}" if quota.measure is Measure.MONEY else NAMES[quota.measure]
+
+
+def per_of(quota: Quota) -> str:
+    """Return whether a budget is for a day or for a month."""
+    return "month" if len(quota.period) == len("2026-11") else "day"
 
 
 def rules_of(limits: Limits) -> Rules:

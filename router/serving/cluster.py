@@ -206,7 +206,7 @@ class Cluster:
                     max_ongoing_requests=deployment.queue_max + deployment.concurrency,
                     **GRACE,
                     ray_actor_options={"num_cpus": 0 if gpus else 1, "num_gpus": gpus, **here},
-                ).bind(self._fleet, deployment)
+                ).bind(self._fleet, deployment, str(self._state))
         worker: Any = SiteWorker
         return worker.options(
             name="worker",

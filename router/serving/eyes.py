@@ -10,8 +10,9 @@ from infercast.policies import kernel
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Snapshot
 
-from ..conduct.attempts import Attempts
-from ..conduct.breaker import State
+from ..cache.answers import AnswerCache
+from ..conduct.caller import Caller
+from ..quota.accounts import Ledgered
 from ..sight import table
 from ..sight.buckets import Labels
 from ..sight.exporting import Exporting, otlp_exporter
@@ -20,10 +21,10 @@ from ..sight.seeing import Seeing
 from ..sight.settings import trace_settings
 from ..sight.telling import ThroughRay
 from ..signals import Heard
+from .watching import place_of, watch_accounts, watch_cache, watch_conduct
 
 log = logging.getLogger("infercast.site")
 TELL_S = 1.0
-CIRCUIT_STATES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 LOGS = "logs"
 """The folder in the state folder with the logs of sites, `SITE.jsonl`."""
 
@@ -51,11 +52,7 @@ class Eyes:
 
     def _believed(self, column: int) -> Iterator[tuple[Labels, float]]:
         for index in range(len(self._fleet.deployments)):
-            yield self._labels(index), int(self._snapshot.live[index, column])
-
-    def _labels(self, index: int) -> Labels:
-        deployment = self._fleet.deployments[index]
-        return deployment.id, deployment.site, self._fleet.model_of[deployment.variant]
+            yield place_of(self._fleet, index), int(self._snapshot.live[index, column])
 
     def _ages(self) -> Iterator[tuple[Labels, float]]:
         heard, ago_us = self._heard()
@@ -66,22 +63,12 @@ class Eyes:
         for site, age_us in youngest_us.items():
             yield (site,), (age_us + ago_us) / 1_000_000
 
-    def watch(self, attempts: Attempts, kept_lines: Callable[[], int]) -> None:
-        """Read what the carrying of calls counts by itself, and how many lines its journal keeps."""
-        circuits, watch = attempts.circuits, self.seeing.watch
-        known: set[int] = set()
-
-        def states() -> Iterator[tuple[Labels, float]]:
-            found = [
-                index for index in range(len(self._fleet.deployments)) if circuits.state(index) is not State.CLOSED
-            ]
-            known.update(found)  # one that has closed is told as such from then on
-            for index in known:
-                yield self._labels(index), CIRCUIT_STATES[circuits.state(index)]
-
-        watch(table.CIRCUIT, states)
-        watch(table.CIRCUITS_OPENED, lambda: [((), circuits.opened)])
-        watch(table.RETRIES_DENIED, lambda: [((), attempts.counts.retries_denied)])
+    def watch(self, caller: Caller, accounts: Ledgered, cache: AnswerCache, kept_lines: Callable[[], int]) -> None:
+        """Read what the parts of the entry count by themselves, and how many lines its journal keeps."""
+        watch = self.seeing.watch
+        watch_conduct(watch, caller)
+        watch_accounts(watch, accounts)
+        watch_cache(watch, cache)
         watch(table.JOURNAL_KEPT, lambda: [((), kept_lines())])
 
     async def tell(self) -> None:

@@ -77,7 +77,8 @@ def main() -> None:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in (signal.SIGTERM, signal.SIGINT):  # asked again while it ends, it would leave half of itself
+        signal.signal(name, signal.SIG_IGN)
     raise Stop
 
 

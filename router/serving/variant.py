@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 
 from ray import serve
 
@@ -10,16 +11,20 @@ from infercast.policies.fleet import Deployment, Fleet
 from ..api import Api, Asking
 from ..runtime.batch import Raw
 from ..runtime.host import Host
+from ..sight.log_lines import log_to
+from .eyes import LOGS
 from .settings import narrow_replica
-from .wire import Came, Item, came_from, came_of, items_of
+from .wire import Came, Item, came_from, came_of, fault, items_of
 
 
 @serve.deployment
 class VariantReplica:
     """Hosts one variant; reached by its site's worker only."""
 
-    def __init__(self, fleet: Fleet, deployment: Deployment) -> None:
+    def __init__(self, fleet: Fleet, deployment: Deployment, state: str = "") -> None:
         narrow_replica()
+        if state:  # else its logs go where Python puts them
+            log_to(deployment.site, Path(state) / LOGS / f"{deployment.site}-{deployment.variant}.jsonl")
         self._site = deployment.site
         self._variant = deployment.variant
         self._host = Host(fleet, [deployment])
@@ -43,7 +48,10 @@ class VariantReplica:
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _run_batch(self, calls: list[Raw]) -> list[Came]:
         """Run what has gathered while the run before was on: nobody waits for a batch to fill."""
-        answers = await self._host.run_batch(self._variant, self._site, calls)
+        try:
+            answers = await self._host.run_batch(self._variant, self._site, calls)
+        except Exception as error:  # noqa: BLE001 - as in `came_of`
+            return [fault(error)] * len(calls)
         return [came_from(answer) for answer in answers]
 
     async def ping(self) -> bool:

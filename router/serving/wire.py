@@ -1,5 +1,6 @@
 """What travels between workers of one cluster. Trouble travels as a value: exceptions do not survive the way whole."""
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,8 @@ from ..api import Api, Event
 from ..conduct.ports import Lost
 from ..errors import Kind, Trouble
 from ..runtime.host import Answer
+
+log = logging.getLogger("infercast.site")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,26 @@ def came_from(answer: Answer | Trouble) -> Came:
     return Came(answer)
 
 
+def fault(error: Exception) -> Came:
+    """Return an exception that nobody foresaw as the trouble it is.
+
+    It would travel with its text, which may quote the call, be written into Ray's logs with it, and count as a place that
+    is lost, though the place lives: one caller's body would have it taken from all.
+    """
+    log.error("fault while a call ran", exc_info=error)
+    return Came(kind=Kind.FAULT, message="this is our fault, and logged", remedy="repeat the call")
+
+
 async def came_of(running: Awaitable[Answer]) -> Came:
-    """Wait for a call and return what came of it, troubles as values."""
+    """Wait for a call and return what came of it, troubles as values. Raises Lost and TimeoutError."""
     try:
         return came_from(await running)
     except Trouble as trouble:
         return came_from(trouble)
+    except (Lost, TimeoutError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence of a replica: it is logged and told
+        return fault(error)
 
 
 Item = Came | Event
@@ -82,6 +99,9 @@ async def items_of(running: Awaitable[Answer]) -> AsyncGenerator[Item, None]:
     except (Lost, TimeoutError) as error:
         yield Came(lost=True, message=str(error))
         return
+    except Exception as error:  # noqa: BLE001 - as in `came_of`
+        yield fault(error)
+        return
     if answer.stream is None:
         yield Came(answer)
         return
@@ -94,6 +114,8 @@ async def items_of(running: Awaitable[Answer]) -> AsyncGenerator[Item, None]:
             yield came_from(trouble)
         except Lost as error:
             yield Came(lost=True, message=str(error))
+        except Exception as error:  # noqa: BLE001 - as in `came_of`
+            yield fault(error)
 
 
 def answer_in(came: Came) -> Answer:

@@ -45,6 +45,7 @@ from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
 from ..upstream.hops import cluster_id
 from ..upstream.runner import Upstreams
+from .chores import Chores
 from .door import Site, Visitors
 from .eyes import Eyes
 from .office import BoardOffice
@@ -91,8 +92,8 @@ class SiteWorker(Visitors):
         cluster = cluster_id(Path(state))
         self._upstreams = Upstreams(fleet, cluster)
         self._journal = FileJournal(Path(state) / "journal", site)
-        decisions = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
-        recorder = Recorder(site, fleet, self._snapshot, decisions, self._journal)
+        self._decisions = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
+        recorder = Recorder(site, fleet, self._snapshot, self._decisions, self._journal)
         self._runner = ClusterRunner(
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
         )
@@ -101,9 +102,9 @@ class SiteWorker(Visitors):
         self._accounts = Ledgered(fleet, self._policies.live, reaching(ledger), series, self._journal)
         parts = (self._snapshot, self._estimates, self._runner, recorder, self._journal)
         self._caller = Caller(site, engine, *parts, accounts=self._accounts, series=series, sight=self._eyes.seeing)
-        self._eyes.watch(self._caller.attempts, lambda: self._journal.kept_lines)
         embedding = Embedding(site, fleet, self._caller.beside)
         self._caller.cache = self._answers = AnswerCache(self._caller.deciding, embedding=embedding)
+        self._eyes.watch(self._caller, self._accounts, self._answers, lambda: self._journal.kept_lines)
         self._caller.install(engine, shadow)
         self._caller.drained = self._drained
         self._ingress = Ingress(
@@ -111,25 +112,28 @@ class SiteWorker(Visitors):
         )
         self._ingress.proxied = True
         Site.rpc = Rpc(self._ingress.desk)
-        self._background: set[asyncio.Task[None]] = set()
+        self._chores = Chores()
         self._settling = Background(Path(state) / "journal", ledger, stand_by=True)
 
     def __serve_build_asgi_app__(self) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            if not self._background and scope["type"] == "lifespan":
+            if not self._chores and scope["type"] == "lifespan":
                 settle()
-                for keep in (
-                    self._exchange(),
-                    self._look_after_own(),
-                    self._probe(),
-                    self._eyes.tell(),
-                    self._accounts.run(),
-                    *self._checks(),
-                ):
-                    self._background.add(asyncio.get_running_loop().create_task(keep))
+                looking = (self._look_after_own(), self._probe(), *self._checks())
+                self._chores.begin(self._exchange(), self._eyes.tell(), self._accounts.run(), *looking)
             await self._ingress(scope, receive, send)
 
         return app
+
+    async def check_health(self) -> None:
+        """Raise RuntimeError where this worker is to be replaced: Serve asks now and then."""
+        self._chores.check()
+
+    def __del__(self) -> None:
+        """Send and sign what is left. Serve calls this when the worker ends, once its calls have."""
+        if hasattr(self, "_chores"):  # else it never began
+            self._eyes.seeing.close()
+            self._decisions.close()
 
     async def run_away(self, away: Away) -> Came:
         """Run a call that another site received; the policy is asked again here, where the data arrives."""

@@ -108,6 +108,8 @@ class Counting:
         alike.received_bytes += carrying.received_bytes
         took_us = carrying.ended_us - (carrying.arrived_us or carrying.began_us)
         alike.took.note(took_us)
+        if carrying.queued_us:
+            self._histogram(table.TURN_WAIT, (self._entry, request.tenant, request.model)).note(carrying.queued_us)
         for place, cost_nusd in carrying.spent:
             if place == deployment:
                 alike.cost_nusd += cost_nusd

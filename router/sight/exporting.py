@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from .. import VERSION
@@ -96,7 +96,7 @@ class Exporting:
 
     def _send(self, batch: list[Planned]) -> bool:
         try:
-            result = self._exporter.export([self._shape.span(planned) for planned in batch])
+            result = self._exporter.export(self._shape.spans(batch))
             arrived = bool(result.name == "SUCCESS")
         except Exception as error:  # noqa: BLE001 - whatever the exporter meets, calls go on, and the spans are counted
             log.warning("spans could not be sent: %s", type(error).__name__)
@@ -125,12 +125,15 @@ class Shaping:
         self._resource = Resource({**said, **read})
         self._scope = InstrumentationScope("infercast", VERSION)
 
-    def span(self, planned: Planned) -> Any:
-        """Return a span that may be exported."""
+    def spans(self, batch: Iterable[Planned]) -> list[Any]:
+        """Return spans that may be exported. The wall's clock is read once for all: so what follows in a call does so here."""
+        off_ns = time.time_ns() - clock.now_us() * 1000
+        return [self._span(planned, off_ns) for planned in batch]
+
+    def _span(self, planned: Planned, off_ns: int) -> Any:
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-        off_ns = time.time_ns() - clock.now_us() * 1000
         flags = TraceFlags(TraceFlags.SAMPLED)
         parent = SpanContext(planned.trace_id, planned.parent_id, is_remote=False, trace_flags=flags)
         return ReadableSpan(

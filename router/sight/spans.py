@@ -3,6 +3,7 @@
     infer digits                      the call, from its headers to its end
       auth                            whose call it is, and its metadata
       decide                          each decision: where to, out of how many, what was expected
+      queue                           waiting at the entry for its turn
       receive                         the body, where it was waited for
       network                         there and back, where it ran at another site
         queue, inference              waiting and running there
@@ -109,11 +110,18 @@ class Planner:
             if carrying.tries:
                 yield _below(root, "decide", began_us, carrying.admitted_us, {})
             yield _below(root, "receive", carrying.admitted_us, carrying.received_us, {})
+        for from_us, to_us in carrying.waits:
+            yield _below(root, "queue", from_us, to_us, {})
         for number, tried in enumerate(carrying.tries):
-            # What was decided from the headers is looked at again with the body: one span, where the body was there.
-            from_us = began_us if number == 0 and not carrying.received_us else tried.began_us
-            if tried.stake is carrying.won and carrying.queued_us:
-                yield _below(root, "queue", tried.began_us - carrying.queued_us, tried.began_us, {})
+            # What was decided from the headers is looked at again with the body, and when its turn has come: one span, where
+            # neither was waited for.
+            from_us = tried.began_us
+            if number == 0 and not carrying.received_us:
+                queued_us = next((wait_us for wait_us, _ in carrying.waits if wait_us < tried.began_us), 0)
+                if queued_us:
+                    yield _below(root, "decide", began_us, queued_us, {})
+                else:
+                    from_us = began_us
             yield _below(root, "decide", from_us, tried.sent_us, self._decided(tried))
             yield from self._ran(root, carrying, tried, answered)
 
@@ -166,6 +174,9 @@ def _answered(carrying: Carrying, answered: Answered) -> Facts:
         "infercast.cost_usd": answered.cost_usd,
         "infercast.emulated_us": answer.emulated_us,
     }
+    if answered.freshness is not None:
+        facts["infercast.cache"] = answered.freshness.how
+        facts["infercast.cache_age_s"] = answered.freshness.age_s
     if carrying.api is not Api.INFER:
         facts["gen_ai.response.model"] = answer.variant
         if usage is not None:

@@ -12,7 +12,8 @@ def stages_of(
     """Return auth, decide, queue, network and inference in microseconds; UNKNOWN_US for a stage that it did not go through.
 
     Of a call with several attempts, the last three are those of the one that was answered; in the queue it was while it waited
-    for its turn, too. What a text waits for inside its model is not told apart from its making. A streamed answer's making ends with the stream.
+    for its turn, too. What a text waits for inside its model is not told apart from its making. A streamed answer's making
+    ends with the stream.
     """
     auth_us = carrying.began_us - carrying.arrived_us if carrying.arrived_us else 0
     decide_us = carrying.admitted_us - carrying.began_us

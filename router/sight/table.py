@@ -121,6 +121,65 @@ CIRCUITS_OPENED = Metric(
 RETRIES_DENIED = Metric(
     "infercast_retries_denied_total", Shape.COUNTER, ("entry",), "Retries that the retry budget did not let be made."
 )
+UNDER_WAY = Metric("infercast_calls_under_way", Shape.GAUGE, ("entry",), "Calls that an entry is carrying.")
+DRAINED = Metric(
+    "infercast_site_drained",
+    Shape.GAUGE,
+    ("entry", "site"),
+    "1 for a site that its operator has drained, 0 again after.",
+)
+WAITING = Metric(
+    "infercast_deployment_calls_waiting",
+    Shape.GAUGE,
+    WHERE,
+    "Calls that wait at an entry for their turn at a deployment.",
+)
+TURN_WAIT = Metric(
+    "infercast_turn_wait_seconds", Shape.HISTOGRAM, WHOSE,
+    "Of calls that had to wait for their turn: how long, whatever became of them.", CALL_US, MICRO,
+)  # fmt: skip
+SHED = Metric(
+    "infercast_turns_shed_total", Shape.COUNTER, WHERE,
+    "Calls, or further tries of them, that were let go since their turn would not have come in time.",
+)  # fmt: skip
+HELD_BACK = Metric(
+    "infercast_refusals_held_back_total", Shape.COUNTER, ("entry",),
+    "Refusals for want of room that were answered later than at once, since their tenant had too many.",
+)  # fmt: skip
+LIMITED = Metric(
+    "infercast_limit_refusals_total", Shape.COUNTER, ("entry", "tenant", "limit"),
+    "Calls, or further tries of them, that a limit did not let through: by which, or `ledger` where that was out of reach.",
+)  # fmt: skip
+LEASE_HELD = Metric(
+    "infercast_lease_held_ratio", Shape.GAUGE, ("entry", "tenant", "model", "limit"),
+    "How much of a limit an entry has leased and not settled: over all entries never more than 1.",
+)  # fmt: skip
+LEASE_LEFT = Metric(
+    "infercast_lease_left_ratio", Shape.GAUGE, ("entry", "tenant", "model", "limit"),
+    "How much of a limit an entry may still let through without asking the ledger.",
+)  # fmt: skip
+LEDGER_AWAY = Metric(
+    "infercast_ledger_out_of_reach", Shape.GAUGE, ("entry",),
+    "1 while an entry cannot ask the ledger: it spends what it has leased, and then refuses.",
+)  # fmt: skip
+BUDGET_USED = Metric(
+    "infercast_budget_used_ratio", Shape.GAUGE, ("entry", "tenant", "model", "per"),
+    "How much of a budget that has `alert_at` is settled in this day or month, as entries where its tenant calls see it.",
+)  # fmt: skip
+BUDGET_ALERTS = Metric(
+    "infercast_budget_alerts_total", Shape.COUNTER, ("entry", "tenant"),
+    "Shares of budgets whose spending was told, by the entry that told first.",
+)  # fmt: skip
+CACHE_CALLS = Metric(
+    "infercast_cache_calls_total", Shape.COUNTER, ("entry", "tenant", "model", "result"),
+    "Calls for which a kept answer was looked for: `hit`, `similar` or `miss`.",
+)  # fmt: skip
+CACHE_BYTES = Metric("infercast_cache_kept_bytes", Shape.GAUGE, ("entry", "tenant"), "What kept answers take.")
+CACHE_ANSWERS = Metric("infercast_cache_kept_answers", Shape.GAUGE, ("entry", "tenant"), "Answers that are kept.")
+CACHE_EVICTED = Metric(
+    "infercast_cache_evictions_total", Shape.COUNTER, ("entry", "tenant"),
+    "Answers that had to go before their time, for want of room.",
+)  # fmt: skip
 BUILD = Metric("infercast_build_info", Shape.GAUGE, ("entry", "version"), "1; which version runs.")
 
 METRICS: dict[str, Metric] = {
@@ -128,6 +187,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         CALLS, COST, RECEIVED, ATTEMPTS, DURATION, STAGE, REQUEST, FIRST_TOKEN, PER_TOKEN, USAGE, SPANS, IN_FLIGHT,
         HEALTHY, SIGNAL_AGE, JOURNAL_KEPT, CIRCUIT, CIRCUITS_OPENED, RETRIES_DENIED,
-        BUILD,
+        UNDER_WAY, DRAINED, WAITING, TURN_WAIT, SHED, HELD_BACK, LIMITED, LEASE_HELD, LEASE_LEFT, LEDGER_AWAY,
+        BUDGET_USED, BUDGET_ALERTS, CACHE_CALLS, CACHE_BYTES, CACHE_ANSWERS, CACHE_EVICTED, BUILD,
     )
 }  # fmt: skip

@@ -11,6 +11,9 @@ from ..errors import Kind, Trouble
 OURS = "infercast"
 """The field of an OpenAI body that is meant for us: it goes no further."""
 
+USED_MAX = 1_000_000_000
+"""No call uses more tokens: an upstream that says so has not counted, and its word would break every sum that it stands in."""
+
 
 class BadAnswer(Exception):  # noqa: N818 - the upstream's doing
     """The upstream's answer is not what its API says."""
@@ -61,14 +64,14 @@ def _written(asked: dict[str, Any]) -> bytes:
 
 
 def usage_in(answer: Any) -> Usage | None:
-    """Return what an OpenAI answer says was used, where it does."""
+    """Return what an OpenAI answer says was used, where it does and that can be."""
     told = answer.get("usage")
     if not isinstance(told, dict):
         return None
     prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens", 0)
-    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+    if type(prompt) is not int or type(completion) is not int:
         return None
-    return Usage(prompt, completion)
+    return Usage(prompt, completion) if 0 <= prompt <= USED_MAX and 0 <= completion <= USED_MAX else None
 
 
 def object_in(body: bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..streams import begun
 from . import hops
 from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, usage_in
 from .standing import Standing
-from .statuses import Broken, Declined, Full, Misset, Unreached, judge
+from .statuses import Broken, Declined, Erred, Full, Misset, Unreached, judge
 from .streaming import Streamed
 from .target import Target, name_of, target_of
 
@@ -73,7 +73,9 @@ class Upstreams:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             standing.lives = False
             return Unreached(said)
-        return Lost(said) if standing.broke() else Broken(said)
+        lost = Lost(said) if standing.broke() else Broken(said)
+        lost.ran = not isinstance(error, Erred)
+        return lost
 
     def _renew(self, target: Target) -> None:
         """Read the key again: it may have been rotated."""

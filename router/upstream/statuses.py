@@ -12,6 +12,12 @@ from ..errors import Kind, Trouble
 MISSET = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451, 508})
 """What only a wrong address, key or name can bring: nothing that a caller could mend, nor another try."""
 CALLERS = {400: Kind.BAD_REQUEST, 413: Kind.TOO_LARGE, 415: Kind.BAD_REQUEST, 422: Kind.BAD_REQUEST}
+MAY_HAVE_RUN = frozenset({408, 502, 504, 520, 522, 524})
+"""Said by whoever stands in front of an upstream, or when its time was up: what stands behind may have run the call, and bills it.
+
+Azure bills a 408 (learn.microsoft.com, "Plan to manage costs for Azure OpenAI", 2024-01); 520, 522 and 524 are Cloudflare's words for an
+origin that broke off or was too slow. Whoever answers with any other error bills nothing for it.
+"""
 RETRY_AFTER_S_MAX = 600
 MESSAGE_CHARS_MAX = 500
 
@@ -48,6 +54,12 @@ class Declined(Lost):
     ran = blames = False
 
 
+class Erred(Lost):
+    """The upstream answered with an error of its own: the call came to nothing, and is not billed."""
+
+    ran = False
+
+
 class Broken(Lost):
     """A call came to nothing at an upstream that is there: that may be the call's own doing, and is no reason to spare it others."""
 
@@ -73,7 +85,9 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
         raise Misset(f"{site}: it does not take our record of hops: is our key there one of a zone with `peer: true`?")
     if status in CALLERS:
         raise Trouble(CALLERS[status], said(body) or f"{site} does not take this body")
-    raise Lost(f"{site}: status {status}")
+    # A peer says in its own words that it has no answer, and is paid for answers only.
+    billed = status < 400 or (outcome is None and status in MAY_HAVE_RUN)
+    raise (Lost if billed else Erred)(f"{site}: status {status}")
 
 
 def _retry_after_s(value: str | None) -> int:

@@ -16,7 +16,6 @@ from infercast.router.conduct.clock import now_us
 from infercast.router.sight.exporting import Exporting, otlp_exporter
 from infercast.router.sight.seeing import Seeing
 from infercast.router.sight.settings import trace_settings
-from tests.router.fakes import Scene, example_fleet
 
 KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT"}
 
@@ -132,14 +131,14 @@ def receiver(status: int = 200) -> Iterator[Received]:
 
 
 @contextmanager
-def traced(at: Scene, url: str, entry: str = "fra", **environment: str) -> Iterator[Seeing]:
-    """Let a scene's calls be traced as OpenTelemetry's variables say; what waits is sent at the end."""
+def traced(at: Any, url: str, entry: str = "fra", **environment: str) -> Iterator[Seeing]:
+    """Let a scene's calls (`at.caller`) be traced as OpenTelemetry's variables say; what waits is sent at the end."""
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_TIMEOUT": "2", **environment}
     with patch.dict(os.environ, variables):
         settings = trace_settings(os.environ)
         assert settings is not None
         exporting = Exporting(entry, settings, otlp_exporter())
-    seeing = Seeing(entry, example_fleet(), settings, exporting)
+    seeing = Seeing(entry, at.caller.fleet, settings, exporting)
     at.caller._sight = seeing
     try:
         yield seeing

@@ -278,6 +278,12 @@ BASE_UNITS = (
     "_healthy",
     "_usage",
     "_state",
+    "_ratio",
+    "_answers",
+    "_calls_waiting",
+    "_under_way",
+    "_drained",
+    "_out_of_reach",
 )
 
 

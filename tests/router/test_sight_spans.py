@@ -12,6 +12,9 @@ from infercast.router.conduct import clock
 from infercast.router.conduct.ports import Carried, Received
 from infercast.router.errors import Trouble
 from infercast.router.runtime.host import Answer
+from tests.router import test_waiting as waiting
+from tests.router.cache.scenes import at_entry
+from tests.router.cache.test_answers import how
 from tests.router.fakes import Scene, ask, scene
 from tests.router.otlp import receiver, traced
 from tests.router.test_caller_streams import Events
@@ -184,3 +187,70 @@ def test_a_receiver_that_is_away_makes_nothing_grow() -> None:
         assert sum(len(spans) for spans in exporting._waiting) <= 16
         assert exporting.dropped >= 40 * 5 - 16
     assert len(at.journal.of("call")) == 40
+
+
+def test_a_call_that_waited_for_its_turn_has_a_span_for_that() -> None:
+    at = waiting.scene()
+
+    async def story(at: waiting.Scene) -> None:
+        await at.call("flood", 3)
+        await asyncio.sleep(0.005)
+        for _ in range(3):
+            await at.gate.let(at_site_us=1500)
+
+    with receiver() as received:
+        with traced(at, received.url, "par"):
+            waiting.play(story, at)
+        lines = {line["number"]: line for line in at.journal.of("call")}
+        roots = [span for span in received.spans if span.kind == "SERVER"]
+        waited = [root for root in roots if lines[root.facts["infercast.call"]]["queued_us"]]
+        assert (len(roots), len(waited)) == (3, 1)
+        root = waited[0]
+        assert received.below(root) == ["decide", "queue", "decide", "queue", "inference"]
+        below = sorted((s for s in received.spans if s.parent_id == root.span_id), key=lambda s: s.began_ns)
+        first, turn, second, here, _ = below
+        queued_us = lines[root.facts["infercast.call"]]["queued_us"]
+        assert queued_us >= 5000
+        assert turn.ended_ns - turn.began_ns == queued_us * 1000
+        assert here.ended_ns - here.began_ns == 500_000  # that it waited where it ran: not told twice
+        assert first.ended_ns <= turn.began_ns
+        assert turn.ended_ns <= second.began_ns
+        assert "infercast.deployment" not in first.facts
+        assert second.facts["infercast.deployment"] == lines[root.facts["infercast.call"]]["deployment"]
+        for other in roots:
+            if other is not root:
+                assert received.below(other) == ["decide", "queue", "inference"]
+
+
+def test_a_call_whose_turn_never_came_has_its_wait_all_the_same() -> None:
+    at = waiting.scene()
+
+    async def story(at: waiting.Scene) -> None:
+        await at.call("flood", 2)
+        await at.call("flood", deadline_us=50_000)
+        await asyncio.wait([at.calls["flood2"]])
+
+    with receiver() as received:
+        with traced(at, received.url, "par"):
+            waiting.play(story, at)
+        (root,) = [
+            span for span in received.spans if span.facts.get("error.type") == "saturated" and not span.parent_id
+        ]
+        assert received.below(root) == ["decide", "queue"]
+        (queue,) = [span for span in received.named("queue") if span.parent_id == root.span_id]
+        (line,) = [line for line in at.journal.of("call") if line["reason"] == "saturated"]
+        assert queue.ended_ns - queue.began_ns == line["queued_us"] * 1000 > 0
+
+
+def test_what_the_cache_says_stands_at_the_call() -> None:
+    at = at_entry()
+    with receiver() as received:
+        with traced(at.scene, received.url):
+            assert how(at.infer()) == "miss"
+            at.pass_s(7)
+            assert how(at.infer()) == "hit"
+        roots = sorted((s for s in received.spans if s.kind == "SERVER"), key=lambda span: span.began_ns)
+        assert [root.facts["infercast.cache"] for root in roots] == ["miss", "hit"]
+        assert [root.facts["infercast.cache_age_s"] for root in roots] == [0, 7]
+        assert set(received.below(roots[1])) == {"auth", "decide"}  # nothing ran
+        assert roots[1].facts["infercast.cost_usd"] == 0.0

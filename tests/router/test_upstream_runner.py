@@ -269,6 +269,36 @@ def test_what_is_not_the_callers_fault_is_decided_again(text: bytes, kind: type[
         assert caught.value.retry_after_s in (1, 2, 17)
 
 
+def test_what_nobody_can_have_used_is_not_believed() -> None:
+    """A sum of such numbers fits into no ledger."""
+    told = {**SAID, "usage": {"prompt_tokens": 3, "completion_tokens": 2**63}}
+    with scripted(answering(answer(as_json(told)))) as port:
+        assert ran(port, call_of()).usage is None
+
+
+@pytest.mark.parametrize(
+    ("text", "paid"),
+    [
+        (status("500 Internal Server Error"), False),
+        (status("503 Service Unavailable"), False),
+        (status("529 Overloaded"), False),
+        (status("429 Too Many Requests"), False),
+        (status("404 Not Found"), False),
+        (status("504 Gateway Timeout", None, "infercast-outcome: deadline"), False),
+        (status("502 Bad Gateway"), True),
+        (status("504 Gateway Timeout"), True),
+        (status("408 Request Timeout"), True),
+        (status("204 No Content"), True),
+        (answer(b"not json"), True),
+    ],
+)
+def test_an_error_that_an_upstream_answers_with_is_not_paid_for(text: bytes, *, paid: bool) -> None:
+    """What stands in front of it is another matter: behind a gateway's error the call may have run."""
+    with scripted(answering(text)) as port, pytest.raises(Lost) as caught:
+        ran(port, call_of())
+    assert caught.value.ran is paid
+
+
 @pytest.mark.parametrize(
     ("line", "body", "kind", "said"),
     [

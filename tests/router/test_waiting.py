@@ -440,6 +440,10 @@ def test_what_is_written_down_of_a_call_that_waited_decides_the_same_again() -> 
     async def story(at: Scene) -> None:
         await at.call("flood", 40)
         await at.call("calm", 2)
+        kept = Request("kept", "flood", "digits", "par", "par", ("plain",))
+        choice = at.caller.deciding.again(kept, PAR)  # an answer that is kept is given on a decision, too
+        assert choice is not None
+        at.caller.deciding.record(kept, choice, ())
         for _ in range(4):
             await at.gate.let()
         await at.call("flood", 8)

@@ -14,7 +14,8 @@ from infercast.router.conduct.breaker import FAILURES_IN_A_ROW, State
 from infercast.router.conduct.endings import Carrying
 from infercast.router.conduct.ports import Carried, Received
 from infercast.router.errors import Kind, Trouble
-from tests.router.test_waiting import CHEAP_USD, SLOTS, Scene, play, policies, settled
+from infercast.router.upstream.statuses import Full
+from tests.router.test_waiting import CHEAP_USD, IAD, PAR, SLOTS, Scene, fleet, play, policies, scene, settled
 
 
 @dataclass
@@ -148,3 +149,32 @@ def test_a_call_on_behalf_of_another_opens_its_candidate_s_circuit_as_any_does()
         assert at.caller.attempts.circuits.state(0) is State.OPEN
 
     play(story)
+
+
+def test_a_call_that_rests_before_it_is_made_once_more_holds_no_turn_elsewhere() -> None:
+    """It waited for a turn in Virginia, its policy then took that away, and Paris says to come back in a second."""
+    both = policies("FR", "US", objective={"preference": "fastest"}, behaviour={"retries_max": 1})
+    only = policies("FR", objective={"preference": "fastest"}, behaviour={"retries_max": 1})
+    calm = policies("FR", "US", price_max_usd=CHEAP_USD)["calm"]
+
+    async def story(at: Scene) -> None:
+        await at.call("flood")
+        at.gate.snapshot.count(IAD, 6)  # others'
+        await at.call("calm")
+        await at.gate.let(0, Full("busy", 1))
+        assert at.gate.ran == [("flood0", PAR), ("calm0", IAD)]
+        place = at.caller.attempts.turns._places[IAD]
+        assert place is not None
+        assert place.waiting == 1
+        await at.call("calm")
+        at.caller.install(Engine(at.caller.fleet, {**only, "calm": calm}), None)
+        await settled()
+        assert not at.calls["flood0"].done()
+        assert place.waiting == 1  # the calm one
+        await at.gate.let(0)
+        assert at.gate.ran[2:] == [("calm1", IAD)]
+        at.gate.snapshot.count(IAD, -6)
+        await at.gate.let(0)
+        at.calls["flood0"].cancel()
+
+    play(story, scene(fleet(1), {**both, "calm": calm}))

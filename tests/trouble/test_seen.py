@@ -17,6 +17,7 @@ from tests.trouble.rig import Rig, until
 SECRET = "7e-the-patients-name-7e"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ASKED = f"00-{TRACE}-00f067aa0ba902b7-01"
+DAILY = "budget_usd_per_day"
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -113,12 +114,52 @@ def test_a_real_call_leaves_its_trace(rig: Rig, traces: Received) -> None:
     assert root.facts["infercast.attempts"] == len(line["attempts"])
     below = traces.below(root)
     assert below[0] == "auth"
-    assert below.count("decide") == below.count("network") == len(line["attempts"])
-    decided = [span for span in traces.named("decide") if span.parent_id == root.span_id]
+    assert below.count("network") == len(line["attempts"])
+    # Where the body was waited for, what was decided from the headers stands by itself.
+    assert below.count("decide") == len(line["attempts"]) + below.count("receive")
+    decided = [
+        span
+        for span in traces.named("decide")
+        if span.parent_id == root.span_id and "infercast.deployment" in span.facts
+    ]
     assert [span.facts["infercast.deployment"] for span in decided] == line["attempts"]
     took_us = (root.ended_ns - root.began_ns) // 1000
     assert took_us >= line["took_us"]
     assert all(root.began_ns <= span.began_ns and span.ended_ns <= root.ended_ns for span in decided)
+
+
+def test_limits_and_kept_answers_are_seen(rig: Rig) -> None:
+    entry = {"entry": "ams"}
+    before = now = scraped(rig)
+
+    def gained(name: str, **labels: str) -> float:
+        return total(now, name, **entry, **labels) - total(before, name, **entry, **labels)
+
+    with rig.policy("calm", limits={"requests_per_minute": 0}):
+        for _ in range(3):
+            assert rig.infer("calm", "digits", "ams").status_code == 429
+    for said in ("seen", "seen", "seen", "other"):
+        asked = [{"role": "user", "content": f"metrics: {said}"}]
+        assert rig.chat("keeper", entry="ams", messages=asked).status_code == 200
+
+    def told() -> bool:
+        nonlocal now
+        assert rig.infer("calm", "score", "ams").status_code == 200  # else what is leased would go back
+        now = scraped(rig)
+        hits = gained("infercast_cache_calls_total", tenant="keeper", model="talk", result="hit")
+        return hits >= 2 and total(now, "infercast_lease_left_ratio", **entry, tenant="calm", limit=DAILY) > 0
+
+    with rig.policy("calm", limits={DAILY: 100.0}):
+        until(told, "Ray has heard of all of it")
+        assert 0 < total(now, "infercast_lease_held_ratio", tenant="calm", limit=DAILY) <= 1
+    assert gained("infercast_limit_refusals_total", tenant="calm", limit="requests_per_minute") == 3
+    assert gained("infercast_cache_calls_total", tenant="keeper", result="hit") == 2
+    assert gained("infercast_cache_calls_total", tenant="keeper", result="miss") == 2
+    assert total(now, "infercast_cache_kept_answers", **entry, tenant="keeper") >= 2
+    assert total(now, "infercast_cache_kept_bytes", **entry, tenant="keeper") > 0
+    assert total(now, "infercast_ledger_out_of_reach") == 0
+    waiting = [labels for name, labels in now if name == "infercast_deployment_calls_waiting"]
+    assert {dict(labels)["entry"] for labels in waiting} == {"fra", "ams", "dub"}
 
 
 def test_nothing_that_calls_carry_is_written_down_anywhere(rig: Rig, traces: Received) -> None:

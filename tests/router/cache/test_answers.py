@@ -20,7 +20,8 @@ from infercast.router.conduct.ports import Carried, Hold
 from infercast.router.conduct.recorder import DAY_S
 from infercast.router.errors import Kind, Trouble
 from infercast.router.keys import Keys, issue
-from tests.router.cache.scenes import CLASSES, TTL_S, At, at_entry, engine_with, policy_of, question
+from infercast.router.runtime.host import Answer
+from tests.router.cache.scenes import CLASSES, TTL_S, At, Numbering, at_entry, engine_with, policy_of, question
 from tests.router.fakes import WALL_S
 
 
@@ -143,6 +144,37 @@ def test_nothing_is_kept_into_an_hour_for_which_other_rules_may_hold() -> None:
         assert at.infer().headers["cache-control"] == "private, max-age=1800"
     with patch("tests.router.fakes.WALL_S", midnight_s + 18 * 3600):
         assert "infercast-cache" not in at.infer().headers
+
+
+@pytest.mark.parametrize(("before_s", "said"), [(5, "no-cache"), (50, "private, max-age=20")])
+def test_what_a_call_takes_is_off_the_time_that_its_answer_has(before_s: int, said: str) -> None:
+    """It ran for 30 s: begun 5 s before nothing may be stored, nothing is; begun 50 s before, for 20 s."""
+    evening = {"when": {"hours": "18:00-23:00"}, "constraints": {"residency": {"storage": []}}}
+    engine = engine_with(policy_of(cache={"ttl_s": DAY_S}, overrides=[evening]))
+    at = at_entry(engine)
+
+    class Long(Numbering):
+        async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
+            at.pass_s(30)
+            return await super().run(deployment, call, timeout_s)
+
+    at.scene.caller.attempts.runner = Long(engine.fleet)
+    six_s = WALL_S - WALL_S % DAY_S + 18 * 3600
+    with patch("tests.router.fakes.WALL_S", six_s - before_s):
+        found = at.infer(infercast_deadline_ms="60000")
+    assert (found.headers.get("cache-control", "no-cache"), len(at.cache.store)) == (said, before_s // 50)
+    at.pass_s(20)
+    at.cache.sweep()
+    assert len(at.cache.store) == 0
+
+
+def test_what_a_policy_forbids_goes_also_where_its_text_cannot_be_written_beside_the_log() -> None:
+    at = at_entry()
+    at.infer()
+    full = patch.object(at.scene.log, "put", side_effect=OSError(28, "no room"))
+    with full, pytest.raises(OSError, match="no room"):
+        installed(at, policy_of(classes={"plain": {"residency": {"storage": []}}}))
+    assert len(at.cache.store) == 0
 
 
 def installed(at: At, policy: Policy) -> None:

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.lines import WHOLE_MAX, Taken, entries_of, taken
-from infercast.router.ledger.ports import Entry, Reserved
+from infercast.router.ledger.ports import Entry, Measure, Quota, Reserved
+from infercast.router.ledger.reading import sums_by
+from infercast.router.ledger.store import SqlStore
 
 NOON_S = 1_795_608_000
 
@@ -108,6 +111,19 @@ def test_a_line_that_means_nothing_holds_up_no_other(bad: dict[str, Any]) -> Non
 def test_what_callers_and_upstreams_say_is_taken_as_any_database_takes_it() -> None:
     (entry,) = entries_of(line(model="a\x00b", tokens=[2**63, -1]))
     assert (entry.model, entry.prompt_tokens, entry.completion_tokens) == ("a\ufffdb", WHOLE_MAX, 0)
+
+
+def test_lines_of_absurd_sums_do_not_break_those_of_others(store: SqlStore) -> None:
+    """They are more than a database's whole numbers hold together; what is booked after them is still told."""
+    absurd = [
+        {"number": f"fra-7-aa-{at}", "tokens": [2**63, 2**63], "spent": [["large@fra", 2**62]]} for at in range(3)
+    ]
+    entries = taken(orjson.dumps(line(**one)) for one in absurd).entries
+    assert store.settle("j", 0, 1, entries) == 3
+    assert store.settle("j", 1, 2, entries_of(line(number="fra-7-aa-9", tenant="other"))) == 1
+    sums = {each.by: each.sums["calls"] for each in sums_by(store, ["tenant"], Wanted())}
+    assert sums == {("other",): 1, ("t",): 3}
+    assert [type(sum_) for sum_ in store.used([Quota("t", "", Measure.MONEY, "2026-11-25")])] == [int]
 
 
 @given(

@@ -71,6 +71,8 @@ class Ingress:
         reply = await self._reply(ask)
         if reply is None:
             return
+        if isinstance(reply, Reply) and reply.status >= 400 and ask.call_id:
+            reply = _named(reply, ask.call_id)
         if self.proxied and isinstance(reply, Reply) and ask.leaves_a_body():
             # HAProxy would send other callers' calls over this connection, and the rest of this body may still come on it.
             # A caller who comes by itself keeps it: one that is closed while it still sends may lose the answer, too.
@@ -100,6 +102,11 @@ class Ingress:
             log.exception("fault while answering %s %s", ask.method, ask.path)
             let_go(error)
             return told(Trouble(Kind.FAULT, "this is our fault, and logged", "repeat the call"))
+
+
+def _named(reply: Reply, call_id: str) -> Reply:
+    """Return an error with the id that the journal and the traces know the call by."""
+    return Reply(reply.status, reply.body, (*reply.headers, (b"infercast-id", call_id.encode("latin-1", "replace"))))
 
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -75,7 +75,8 @@ class Desk:
             raise Trouble(Kind.TOO_LARGE, f"the body has {declared} bytes", f"at most {BODY_BYTES_MAX}")
         call_id = ask.header("infercast-id") or f"{self._series}{next(self._numbers):08x}"
         named, deadline_ms = ask.header("infercast-class"), ask.header("infercast-deadline-ms")
-        return self.request(key, model, classes_in(named), deadline_ms, declared, call_id[:128], variant)
+        ask.call_id = call_id[:128]
+        return self.request(key, model, classes_in(named), deadline_ms, declared, ask.call_id, variant)
 
     def request(
         self,

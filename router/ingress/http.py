@@ -49,7 +49,7 @@ class Ask:
     unread: bool = True
     """Whether more of the body may be on its way."""
     call_id: str = ""
-    """The call's id where its body names one."""
+    """The call's id, once it has one: from its headers, from its body, or given here."""
     arrived_us: int = 0
     """When its headers were here, by the clock of `conduct`."""
     holder: str = ""

@@ -386,3 +386,12 @@ class Cycle:
 def test_a_connection_whose_body_has_come_whole_serves_other_calls_though_it_was_left_unread(more: bool) -> None:
     headers = {b"content-length": b"5"}
     assert Ask("POST", "/v2", headers, Cycle(more_body=more).receive).leaves_a_body() is more
+
+
+@pytest.mark.parametrize("path", [INFER, "/v1/chat/completions"])
+def test_a_refused_call_says_by_which_id_the_journal_knows_it(path: str) -> None:
+    at = door()
+    body = b'{"model":"chat","messages":[{"role":"user","content":"x"}]}'
+    found = at.say("POST", path, body, infercast_class="gameplay", infercast_deadline_ms="1")
+    (line,) = (line for line in at.scene.journal.lines if line["kind"] == "call")
+    assert (line["outcome"], line["request"]) == ("refused", found.headers["infercast-id"])

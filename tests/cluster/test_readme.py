@@ -13,7 +13,7 @@ from infercast.cli import app
 from tests.cluster.live import ROOT, Live
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CALLS = re.findall(r"^    infercast ((?:call|status).*)$", README, flags=re.MULTILINE)
+CALLS = re.findall(r"^    infercast ((?:call|status|usage).*)$", README, flags=re.MULTILINE)
 
 
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

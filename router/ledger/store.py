@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from . import leasing, settling
 from .dialects import READS, is_full, may_be_retried, take_turns, told, wait_long
@@ -129,6 +128,6 @@ def _reaching(name: str, work: Callable[[], T]) -> T:
                 continue
             code = errno.ENOSPC if is_full(error.orig) else errno.EIO
             raise OSError(code, f"the ledger {name} does not take it: {told(error)}") from error
-        except NoConnection as error:
+        except SQLAlchemyError as error:  # no connection, or one that its own failure left in disorder
             raise OSError(errno.EIO, f"the ledger {name} is out of reach: {error}") from error
     raise AssertionError

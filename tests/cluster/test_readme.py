@@ -32,7 +32,7 @@ def test_the_clients_of_the_readme_are_answered(live: Live, tmp_path: Path, clie
 
 @pytest.mark.parametrize("line", CALLS)
 def test_a_command_of_the_readme_works_on_a_running_system(live: Live, line: str) -> None:
-    result = CliRunner().invoke(app, [*shlex.split(line), "--state", str(live.state)])
+    result = CliRunner().invoke(app, [*shlex.split(line, comments=True), "--state", str(live.state)])
     assert result.exit_code == 0, result.output
 
 

@@ -18,7 +18,7 @@ from infercast.policies.policy import Terms
 from infercast.policies.policy_file import load_policies
 from infercast.policies.record import as_json, summary
 from infercast.policies.snapshot import Snapshot
-from infercast.policies.units import PPM, ms, us_from_ms, usd
+from infercast.policies.units import PPM, deadline_us, ms, usd
 
 from .app import (
     FAILED,
@@ -96,7 +96,7 @@ def explain(
         start = entry or nearest_entry(world, origin)
         request = Request(
             id="explain", tenant=tenant, model=model, entry=start, origin=origin or start,
-            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=deadline_us(deadline_ms),
             at_s=int(at.replace(tzinfo=UTC).timestamp()) if at else 0,
         )  # fmt: skip
         try:

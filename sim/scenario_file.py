@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from re import fullmatch
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from infercast.policies.documents import Document, examine, read_document
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Strict
 from infercast.policies.parts import Flag, Said, Word
-from infercast.policies.windows import KNOWN_FROM_S, known_zone, knows
+from infercast.policies.windows import KNOWN_FROM_S, KNOWN_UNTIL_S, known_zone, knows
 
 from .changes import Change
 from .durations import Duration
@@ -25,6 +25,7 @@ from .edited import Edited, Part, part_of
 from .settings import Setting, put
 from .workload_file import Workload
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BASES_MAX = 8
 """Most scenario files that may build on each other."""
 CHANGES_MAX = 256
@@ -44,13 +45,24 @@ def _instant(value: Any) -> int:
         except ValueError:
             raise ValueError(said) from None
         if zone is not None and value.tzinfo is None:
-            value = value.replace(tzinfo=zone)
+            value = _on_the_clock(value.replace(tzinfo=zone))
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError(said)
-    at_s = int(value.astimezone(UTC).timestamp())
+    at_s = (value - EPOCH) // timedelta(seconds=1)
     if not knows(at_s):
-        raise ValueError(f"a start is after {datetime.fromtimestamp(KNOWN_FROM_S, UTC):%Y-%m-%d}")
+        first, last = (datetime.fromtimestamp(end_s, UTC) for end_s in (KNOWN_FROM_S, KNOWN_UNTIL_S))
+        raise ValueError(f"a start is after {first:%Y-%m-%d} and before {last:%Y-%m-%d}")
     return at_s
+
+
+def _on_the_clock(value: datetime) -> datetime:
+    """Return a time that its clock shows once. Raises ValueError for one that it leaves out, or shows twice."""
+    offsets = {value.replace(fold=fold).utcoffset() for fold in (0, 1)}
+    if len(offsets) == 1:
+        return value
+    back = value.astimezone(UTC).astimezone(value.tzinfo)
+    what = "comes twice" if back.replace(tzinfo=None) == value.replace(tzinfo=None) else "never comes"
+    raise ValueError(f"this hour {what}, since clocks are set: write it with its offset, such as {value.isoformat()}")
 
 
 Instant = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": STARTS_AT})]

@@ -73,6 +73,7 @@ class Board:
         many calls the caller carries, and whether it takes no new ones.
         """
         self._keep_watching()
+        self._settling.keep()
         now_us = time.monotonic_ns() // 1000
         if source:
             self._under_way[source] = (*under_way, now_us)

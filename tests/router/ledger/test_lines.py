@@ -118,7 +118,7 @@ def test_what_callers_and_upstreams_say_is_taken_as_any_database_takes_it() -> N
 
 def test_no_line_is_too_much_for_a_database(store: SqlStore) -> None:
     """One that it refused would be tried again for ever, and hold up all behind it."""
-    long = "".join(random.Random(1).choices(string.printable, k=99_999))  # noqa: S311 - what no database packs small
+    long = "".join(random.Random(1).choices(string.printable, k=99_999))
     parts: list[dict[str, Any]] = [
         {"number": long}, {"tenant": long}, {"model": long}, {"entry": long}, {"outcome": long}, {"at_s": -6e10},
         {"spent": [[long, 4]]}, {"deployment": long, "spent": [[long, 4]]}, {"tokens": [True, False]}, {"cached": "x"},

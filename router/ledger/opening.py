@@ -27,6 +27,8 @@ OPTION = "--ledger"
 ENVIRONMENT = "INFERCAST_LEDGER"
 """The environment variable that a URL with a password is given in: command lines are anybody's to read."""
 CONNECT_S = 5
+KEEP_ALIVE_S = 4
+"""How often a server of which nothing is heard is asked whether it is there."""
 POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 KINDS = "sqlite:///path/to/ledger.db or postgresql://user@host/database"
 
@@ -131,11 +133,7 @@ def _open_postgres(url: URL, write: bool) -> SqlStore:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,  # a server that was started anew is one failed look, not a failed transaction
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "application_name": "infercast",
-            "options": f"-c statement_timeout={int(BUSY_S * 1000)}",
-        },
+        connect_args=_patience(url),
     )
     store = SqlStore(engine, shown(url))
     try:
@@ -144,6 +142,23 @@ def _open_postgres(url: URL, write: bool) -> SqlStore:
         store.close()
         raise
     return store
+
+
+def _patience(url: URL) -> dict[str, Any]:
+    """Return how long a connection waits for the server, and the server for it, where the URL does not say otherwise.
+
+    A wire that is cut says nothing. Without these, a thread would wait for it for a quarter of an hour, long after the wire is
+    whole again; and a machine that is lost in the middle of a transaction would keep its tenants' turn from all others for two hours.
+    """
+    busy_ms = int(BUSY_S * 1000)
+    ours: dict[str, Any] = {
+        "connect_timeout": CONNECT_S, "application_name": "infercast", "tcp_user_timeout": busy_ms,
+        "keepalives_idle": KEEP_ALIVE_S, "keepalives_interval": KEEP_ALIVE_S, "keepalives_count": 2,
+    }  # fmt: skip
+    theirs = url.query.get("options", "")
+    options = f"-c statement_timeout={busy_ms} -c idle_in_transaction_session_timeout={busy_ms}"
+    said = theirs if isinstance(theirs, str) else " ".join(theirs)
+    return {name: of for name, of in ours.items() if name not in url.query} | {"options": f"{options} {said}".strip()}
 
 
 def _look(store: SqlStore, write: bool, remedy: str) -> None:

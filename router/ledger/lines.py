@@ -69,10 +69,10 @@ def entries_of(line: dict[str, Any]) -> list[Entry]:
         at_s=_instant(line),
         tenant=_name(line["tenant"]),
         model=_text(line["model"])[:NAME_CHARS_MAX],  # a caller's word, where no such model is there
-        entry=_text(line["entry"]),
+        entry=_name(line["entry"]),
         site=_site(ended_at),
-        deployment=_text(ended_at),
-        outcome=_text(line["outcome"]),
+        deployment=_name(ended_at),
+        outcome=_name(line["outcome"]),
         state=SETTLED,
         cost_nusd=cost_nusd,
         prompt_tokens=tokens[0],
@@ -81,7 +81,7 @@ def entries_of(line: dict[str, Any]) -> list[Entry]:
     )
     more = [
         whole._replace(
-            part=part, site=_site(deployment), deployment=_text(deployment), outcome="lost", cost_nusd=cost_nusd,
+            part=part, site=_site(deployment), deployment=_name(deployment), outcome="lost", cost_nusd=cost_nusd,
             prompt_tokens=0, completion_tokens=0, cached=False,
         )
         for part, (deployment, cost_nusd) in enumerate(paid, 1)
@@ -114,7 +114,7 @@ def _reserved(line: dict[str, Any]) -> Reserved:
         at_s=_instant(line),
         tenant=_name(line["tenant"]),
         model=_name(line["model"]),
-        entry=_text(line["place"]),
+        entry=_name(line["place"]),
         reserved_nusd=_whole(line["reserved_nusd"]),
     )
 

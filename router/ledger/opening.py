@@ -57,15 +57,24 @@ def note(state: Path, url: str) -> None:
 
 
 def noted(state: Path) -> str:
-    """Return the URL of a state folder's ledger: the one that its calls were booked in last, else its own."""
+    """Return the URL of a state folder's ledger: the one that its calls were booked in last, else its own. Raises BadInput."""
+    path = state / NOTED
     try:
-        return (state / NOTED).read_text(encoding="utf-8").strip()
-    except OSError:
+        url = path.read_text(encoding="utf-8").strip()
+        make_url(url)
+    except (FileNotFoundError, NotADirectoryError):
         return ledger_url(state)
+    except OSError as error:
+        raise _fault(str(path), f"cannot be read: {error.strerror}", f"give the ledger: {KINDS}") from error
+    except (ArgumentError, ValueError) as error:
+        raise _fault(
+            str(path), "holds no ledger's URL", f"give the ledger: {KINDS}; `infercast up` notes it anew"
+        ) from error
+    return url
 
 
-def open_store(url: str, *, write: bool = True) -> SqlStore:
-    """Open a ledger, and make its tables where there are none. With `write` False it is only read, and must be there.
+def open_store(url: str, *, write: bool = True, make: bool = True) -> SqlStore:
+    """Open a ledger, and make its tables where there are none. Without `make` it must be there, and without `write` it is only read.
 
     Raises BadInput for a URL that means no ledger, one that cannot be reached or written, or one of a newer infercast.
     """
@@ -73,11 +82,12 @@ def open_store(url: str, *, write: bool = True) -> SqlStore:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise _fault("the ledger's URL", "cannot be read", KINDS) from error
-    if parsed.drivername == "sqlite":
-        return _open_sqlite(parsed, write)
-    if parsed.drivername in POSTGRES:
-        return _open_postgres(parsed, write)
-    raise _fault("the ledger's URL", f"no ledger is kept in {parsed.drivername!r}", KINDS)
+    if parsed.drivername not in ("sqlite", *POSTGRES):
+        raise _fault("the ledger's URL", f"no ledger is kept in {parsed.drivername!r}", KINDS)
+    opened = _open_sqlite if parsed.drivername == "sqlite" else _open_postgres
+    if write and not make:
+        opened(parsed, False).close()
+    return opened(parsed, write)
 
 
 def shown(url: URL) -> str:
@@ -182,15 +192,17 @@ def _version(db: Connection) -> int:
 
 
 def _version_made(db: Connection) -> int:
-    """Return the version of the tables, which are made where there are none. Two who open at once make them once."""
+    """Return the version of the tables, which are made where they are missing. Two who open at once make them once."""
     if db.dialect.name == "postgresql":
         db.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('infercast schema', 0))")
-    if version := _version(db):
-        db.execute(update(SCHEMAS).values(version=SCHEMAS.c.version))  # says whether it may be written at all
-        return version
-    METADATA.create_all(db)
-    db.execute(insert(SCHEMAS).values(version=SCHEMA))
-    return SCHEMA
+    version = _version(db)
+    if version < SCHEMA:
+        METADATA.create_all(db)
+    if not version:
+        db.execute(insert(SCHEMAS).values(version=SCHEMA))
+    else:  # says also whether it may be written at all
+        db.execute(update(SCHEMAS).values(version=max(version, SCHEMA)))
+    return max(version, SCHEMA)
 
 
 def _fault(what: str, message: str, remedy: str) -> BadInput:

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from infercast.router.ledger import pruning
 from infercast.router.ledger.asking import DIMENSIONS, MiddleOfDay, Wanted
 from infercast.router.ledger.lines import orphan_of
 from infercast.router.ledger.opening import open_store
 from infercast.router.ledger.ports import Entry, Measure, Quota, Reserved
-from infercast.router.ledger.pruned import merged, order_of
+from infercast.router.ledger.pruned import merged, note, order_of
 from infercast.router.ledger.pruning import prune
-from infercast.router.ledger.reading import orphans, sums_by
+from infercast.router.ledger.reading import Line, orphans, sums_by
 from infercast.router.ledger.store import SqlStore
 from infercast.router.ledger.tables import DAYS, ENTRIES, METADATA, PRUNED, SCHEMAS
 from tests.router.fakes import ROOT
@@ -41,12 +41,13 @@ def world(seed: int, calls: int = 100) -> list[Entry]:
         for order in range(1, calls + 1):
             at_s = NOON_S + DAY_S * draw.uniform(-2.5, 2.5)
             outcome = draw.choice(["answered", "answered", "refused", "failed"])
-            of = (draw.choice("tu"), draw.choice(["m", "n", ""]), draw.choice(["fra", "sin"]))
+            tenant, model, entry = draw.choice("tu"), draw.choice(["m", "n", ""]), draw.choice(["fra", "sin"])
             for part in range(draw.choice([1, 1, 1, 3])):
                 site = draw.choice(["fra", "dub"])
-                facts = (site, f"small@{site}", outcome if part == 0 else "lost", "settled", draw.randrange(10**10))
+                said, cost_nusd = outcome if part == 0 else "lost", draw.randrange(10**10)
                 used = (draw.randrange(99), draw.randrange(99), draw.random() < 0.2) if part == 0 else (0, 0, False)
-                entries.append(Entry(f"{holder}{order}", part, at_s, *of, *facts, *used))
+                facts = (f"small@{site}", said, "settled", cost_nusd, *used)
+                entries.append(Entry(f"{holder}{order}", part, at_s, tenant, model, entry, site, *facts))
     return entries
 
 
@@ -55,7 +56,7 @@ def settled(store: SqlStore, entries: list[Entry], journal: str = "j") -> list[E
     return entries
 
 
-def told(store: SqlStore) -> list[object]:
+def told(store: SqlStore) -> list[list[Line]]:
     """The sums by all dimensions, of which all others are sums again; some of those; of one tenant, and of some days."""
     bounds = [Wanted(tenant="t"), Wanted(since_s=NOON_S - DAY_S / 2), Wanted(until_s=NOON_S + DAY_S / 2)]
     by = [(), ("day",), ("tenant", "site"), ("outcome", "model")]
@@ -146,12 +147,12 @@ def test_what_fails_in_mid_step_has_not_happened(store: SqlStore, monkeypatch: p
     entries = settled(store, world(5))
     before, steps = told(store), itertools.count()
 
-    def broken(*_: object) -> None:
+    def broken(db: Connection, numbers: list[str]) -> None:
+        note(db, numbers)
         if next(steps) == 3:
             raise OSError(28, "no room")
 
-    note = pruning.note
-    monkeypatch.setattr(pruning, "note", lambda db, numbers: (note(db, numbers), broken()))
+    monkeypatch.setattr(pruning, "note", broken)
     with pytest.raises(OSError, match="no room"):
         prune(store, "9999-01-01", 0)
     left = rows(store)
@@ -164,7 +165,7 @@ def test_what_fails_in_mid_step_has_not_happened(store: SqlStore, monkeypatch: p
 
 def test_lines_come_again_while_their_entries_are_pruned(store: SqlStore) -> None:
     entries = settled(store, world(6))
-    before, new = told(store), []
+    before, new = told(store), list[int]()
 
     def copies() -> None:
         new.extend(store.settle(f"copy {at}", 0, 1, entries) for at in range(5))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema
 
 from infercast.policies.documents import Document, examine, read_document
@@ -30,6 +30,7 @@ BASES_MAX = 8
 """Most scenario files that may build on each other."""
 CHANGES_MAX = 256
 REPLICATIONS_MAX = 10_000
+EXCHANGE_MIN_US = 1_000
 STARTS_AT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?( ?(Z|[+-][0-9]{2}:[0-9]{2}| UTC| [A-Za-z_]+/[A-Za-z_/+-]+))$"
 
 
@@ -66,6 +67,13 @@ def _on_the_clock(value: datetime) -> datetime:
 
 
 Instant = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": STARTS_AT})]
+
+
+def _exchanged(value: int) -> int:
+    """Return how often sites tell each other. Raises ValueError for so often that simulated time would hardly go on."""
+    if value < EXCHANGE_MIN_US:
+        raise ValueError("sites tell each other every 1ms at most")
+    return value
 
 
 class _PathForShort:
@@ -105,7 +113,9 @@ class ScenarioFile(Strict):
         default=None, description="Whether sites learn times from calls, as the live router does. learned if not said."
     )
     jitter: Flag | None = Field(default=None, description="Whether round trips vary. true if not said.")
-    exchange: Duration | None = Field(default=None, description="How often sites tell each other. 250ms if not said.")
+    exchange: Annotated[Duration, AfterValidator(_exchanged)] | None = Field(
+        default=None, description="How often sites tell each other, 1ms or more. 250ms if not said."
+    )
     bins: int | None = Field(default=None, strict=True, ge=1, le=10_000, description="Points of the time series. 240.")
     changes: tuple[Change, ...] = Field(
         default=(), max_length=CHANGES_MAX, description="What is different, one kind each, in this order."

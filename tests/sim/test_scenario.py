@@ -45,6 +45,13 @@ def test_a_start_without_a_zone_is_refused(tmp_path: Path, text: Any) -> None:
     assert found[0].startswith("s.yaml:4: starts_at: ")
 
 
+def test_sites_that_tell_each_other_all_the_time_are_refused(tmp_path: Path) -> None:
+    """Simulated time would never go on."""
+    (found,) = faults(tmp_path, exchange="0s")
+    assert "exchange: sites tell each other every 1ms at most" in found
+    assert load(tmp_path, exchange="1ms").exchange_us == 1000
+
+
 @pytest.mark.parametrize(("text", "said"), [("2026-03-29 02:30", "never comes"), ("2026-10-25 02:30", "comes twice")])
 def test_a_start_that_its_clock_does_not_show_once_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (found,) = faults(tmp_path, starts_at=f"{text} Europe/Berlin")

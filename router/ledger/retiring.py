@@ -1,6 +1,7 @@
 """Journals that are done with: what they say is in the ledger, and their processes are no more."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from infercast.policies.faults import BadInput, Fault
@@ -30,15 +31,18 @@ def retire(folder: Path, store: SqlStore) -> None:
 
     No line goes that is not on the ledger's disk by then, and no file that a process still holds.
     """
+    # Known before they are settled: what a process left open that dies only now is not booked as orphaned yet.
+    dead = [path for path in journals.journal_files(folder) if not journals.lives(path)]
     try:
         Settler(folder, store).round()
         store.flush()
     except OSError as error:
         said = f"calls of an earlier run cannot be taken over: {error}"
         raise BadInput([Fault(store.name, 0, OPTION, said, f"they wait in {folder}")]) from error
-    for path in journals.journal_files(folder):
-        if not journals.lives(path) and unsettled_bytes(path, store) == 0:
-            path.unlink()
+    for path in dead:
+        with suppress(FileNotFoundError):  # moved meanwhile: it goes under its other name, the next time
+            if unsettled_bytes(path, store) == 0:
+                path.unlink()
 
 
 def unsettled_bytes(path: Path, store: SqlStore) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from ..errors import Kind, Trouble
-from .answers import RETRY_AFTER_S, STATUS, retry_after
+from .answers import STATUS, usual_headers
 from .http import Reply
 
 INVALID = "invalid_request_error"
@@ -15,6 +15,7 @@ TYPES = {
     Kind.BAD_HOPS: INVALID,
     Kind.UNAUTHENTICATED: INVALID,
     Kind.NOT_FOUND: INVALID,
+    Kind.WRONG_METHOD: INVALID,
     Kind.SLOW: INVALID,
     Kind.TOO_LARGE: INVALID,
     Kind.NOT_KEPT: INVALID,
@@ -62,11 +63,7 @@ def openai_reply_of(trouble: Trouble, call_id: str | None = None) -> Reply:
     }
     if call_id is not None:
         headers["x_request_id"] = call_id
-    if trouble.kind in RETRY_AFTER_S:
-        headers["retry_after"] = retry_after(trouble)
-    if trouble.kind is Kind.UNAUTHENTICATED:
-        headers["www_authenticate"] = "Bearer"
-    return Reply.json(error_of(trouble), STATUS[trouble.kind], **headers)
+    return Reply.json(error_of(trouble), STATUS[trouble.kind], **headers, **usual_headers(trouble))
 
 
 def error_event(trouble: Trouble) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 import openai
 import pytest
 
+from infercast.policies import kernel
 from tests.router.openai.tiny import CONTEXT_TOKENS, Entry, entry, fleet
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -273,7 +274,9 @@ def test_the_client_is_told_what_to_repeat_and_when() -> None:
         # Nobody had an answer in time; whether that is worth another call, its caller knows.
         assert (caught.value.status_code, caught.value.code) == (504, "deadline")
         assert len(fra.calls(1)) == 1
-        # All three sites are distrusted now, which passes: the client would wait and repeat by itself.
+        # Where nobody is well, which passes, the client would wait and repeat by itself.
+        fra.caller.snapshot.live[:, kernel.L_HEALTHY] = 0
+        fra.caller.snapshot.refresh()
         with pytest.raises(openai.InternalServerError) as caught:
             client.with_options(max_retries=0).completions.create(model="chat", prompt="x")
         assert (caught.value.status_code, caught.value.code) == (503, "unavailable")

@@ -135,7 +135,7 @@ class DeviceRunner:
             raise Lost(f"{site}: {error}") from error
         if call.stream and response.status_code == 200:
             back_us = one_way_us(path, 0)
-            events = Delayed(Streamed(site, response, STALL_S, usage_asked=True), back_us / 1_000_000)
+            events = Delayed(Streamed(site, response, STALL_S, None, usage_asked=True), back_us / 1_000_000)
             try:
                 stream = await begun(events)
             except StopAsyncIteration:

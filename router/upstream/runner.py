@@ -16,7 +16,7 @@ from ..runtime.host import Answer
 from ..runtime.load import now_us
 from ..streams import begun
 from . import hops
-from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, usage_in
+from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, under_our_name, usage_in
 from .standing import Standing
 from .statuses import Broken, Declined, Erred, Full, Misset, Unreached, judge
 from .streaming import Streamed
@@ -105,7 +105,7 @@ class Upstreams:
             if not told.get("content-type", "").startswith("text/event-stream"):
                 await response.stream.aclose()  # type: ignore[union-attr]
                 raise BadAnswer("its answer does not come in events")
-            stream = Streamed(target.site, response, upstream.stall_s, usage_asked=out.usage_asked)
+            stream = Streamed(target.site, response, upstream.stall_s, variant, usage_asked=out.usage_asked)
             try:
                 first = await begun(stream)
             except StopAsyncIteration:
@@ -120,8 +120,9 @@ class Upstreams:
             model = self._fleet.model_of[variant]
             whole, head = ours_again(body, size, model, variant)
             return Answer(whole, head, variant, target.site, took_us, _us(told, "emulated"), took_us)
-        usage = usage_in(object_in(body))
-        return Answer(body, None, variant, target.site, took_us, _us(told, "emulated"), took_us, usage=usage)
+        value = object_in(body)
+        whole, usage = under_our_name(body, value, variant), usage_in(value)
+        return Answer(whole, None, variant, target.site, took_us, _us(told, "emulated"), took_us, usage=usage)
 
     def _outgoing(self, target: Target, index: int, call: Carried) -> Outgoing:
         if call.api is Api.INFER:

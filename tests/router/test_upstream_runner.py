@@ -138,6 +138,27 @@ def test_a_chat_goes_with_the_upstreams_name_and_nothing_of_ours(monkeypatch: py
     assert (came.usage, came.variant, came.site, came.emulated_us) == (Usage(3, 2), "llama", "far", 0)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"model" : "meta/llama-3.1", "big": 123456789012345678901234567890, "note": "\\"model\\": \\"x\\""}',
+        b'{"note": {"model": "meta/llama-3.1"}, "model": "meta/llama-3.1"}',
+        b'{"note": {"model": "other"}, "mod\\u0065l": "meta\\/llama-3.1"}',
+    ],
+)
+def test_an_answer_says_what_ran_by_our_name_for_it(told: bytes) -> None:
+    with scripted(answering(answer(told, "200 OK", JSON))) as port:
+        came = ran(port, call_of(), models={"llama": "meta/llama-3.1"})
+    assert orjson.loads(came.body) == {**orjson.loads(told), "model": "llama"}
+    assert b"meta/llama-3.1" not in came.body or b'{"model": "meta/llama-3.1"}' in told
+    assert (b"123456789012345678901234567890" in told) == (b"123456789012345678901234567890" in came.body)
+
+
+def test_an_answer_that_names_no_model_is_left_alone() -> None:
+    with scripted(answering(answer(b'{"choices" : []}', "200 OK", JSON))) as port:
+        assert ran(port, call_of()).body == b'{"choices" : []}'
+
+
 @pytest.mark.parametrize(("api", "path"), [(Api.COMPLETION, "/v1/completions"), (Api.EMBEDDING, "/v1/embeddings")])
 def test_the_other_apis_have_their_paths(api: Api, path: str) -> None:
     seen: list[bytes] = []
@@ -381,6 +402,13 @@ def test_a_stream_comes_event_by_event_and_the_usage_last(wanted: bool) -> None:
     with scripted(stream_of(*parts)) as port:
         found = events_of(port, call_of(body=body, stream=True))
     assert found == [*(parts if wanted else parts[:-1]), Usage(3, 2)]
+
+
+def test_the_events_of_a_stream_say_what_runs_by_our_name_for_it() -> None:
+    parts = [chunk('"model": "x"', model="meta/llama"), chunk(finish="stop", model="meta/llama")]
+    with scripted(stream_of(*parts)) as port:
+        found = events_of(port, call_of(stream=True), models={"llama": "meta/llama"})
+    assert [orjson.loads(event) for event in found] == [{**orjson.loads(part), "model": "llama"} for part in parts]
 
 
 def test_the_upstream_is_asked_to_stream_and_to_say_what_was_used() -> None:

@@ -11,6 +11,9 @@ import openai
 import pytest
 
 from infercast.policies import kernel
+from infercast.policies.engine import Engine
+from infercast.policies.policy_file import load_policies
+from tests.router.fakes import ROOT
 from tests.router.openai.tiny import CONTEXT_TOKENS, Entry, entry, fleet
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -18,9 +21,18 @@ GAME = {"infercast-class": "gameplay"}
 PATIENT = {"infercast-class": "personal"}
 
 
+def patient() -> Engine:
+    """The example's policies, but for one deadline: what is asked here is not how fast this machine is."""
+    policies = load_policies(ROOT / "policies" / "tenants", fleet())
+    classes = policies["studio"].classes
+    gameplay = classes["gameplay"].model_copy(update={"deadline_ms": 20_000})
+    studio = policies["studio"].model_copy(update={"classes": {**classes, "gameplay": gameplay}})
+    return Engine(fleet(), {**policies, "studio": studio})
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Entry]:
-    with entry("fra") as found:
+    with entry("fra", patient()) as found:
         yield found
 
 

@@ -38,7 +38,7 @@ def usual_headers(trouble: Trouble) -> dict[str, str]:
         headers["retry_after"] = retry_after(trouble)
     if trouble.kind is Kind.UNAUTHENTICATED:
         headers["www_authenticate"] = "Bearer"
-    if trouble.kind is Kind.WRONG_METHOD:
+    if "allow" in trouble.extra:
         headers["allow"] = ", ".join(trouble.extra["allow"])
     return headers
 

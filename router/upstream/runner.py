@@ -21,6 +21,7 @@ from .standing import Standing
 from .statuses import Broken, Declined, Erred, Full, Misset, Unreached, judge
 from .streaming import Streamed
 from .target import Target, name_of, target_of
+from .told import visible
 
 CHECK_S = 2.0
 """What a check may take."""
@@ -142,12 +143,12 @@ class Upstreams:
         if target.upstream.api != "infercast":
             return headers
         request, classes = call.request, target.upstream.classes
-        headers.append((b"infercast-id", _visible(request.id)))
+        headers.append((b"infercast-id", visible(request.id).encode()))
         headers.append((b"infercast-deadline-ms", b"%.3f" % max(0.001, timeout_s * 1000)))
         headers.append((hops.HEADER.encode(), hops.sent_on(call.hops, self._cluster, call.number).encode()))
         if request.classes:
             named = ", ".join(classes.get(name, name) for name in request.classes)
-            headers.append((b"infercast-class", _visible(named)))
+            headers.append((b"infercast-class", visible(named).encode()))
         return headers
 
     async def check(self, site: str) -> int | None:
@@ -196,11 +197,6 @@ class Upstreams:
     async def aclose(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(target.client.aclose() for target in self.targets.values()))
-
-
-def _visible(text: str) -> bytes:
-    """Return a word as a header may hold it: nothing in it can end the line."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text).encode("ascii")
 
 
 def _us(headers: Mapping[str, str], what: str) -> int:

@@ -53,7 +53,7 @@ def test_an_answer_says_kind_message_remedy_and_facts(kind: Kind) -> None:
     assert headers[b"infercast-outcome"] == str(kind).encode()
     assert (b"retry-after" in headers) == (kind in RETRY_AFTER_S)
     assert (b"www-authenticate" in headers) == (kind is Kind.UNAUTHENTICATED)
-    assert headers.get(b"allow") == (b"GET, HEAD" if kind is Kind.WRONG_METHOD else None)
+    assert headers[b"allow"] == b"GET, HEAD"
 
 
 def test_what_may_pass_later_says_when() -> None:

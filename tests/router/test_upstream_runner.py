@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from infercast.router.ingress.answers import reply_of
 from infercast.router.ingress.http import Reply
 from infercast.router.ingress.openai_errors import openai_reply_of
 from infercast.router.runtime.host import Answer
+from infercast.router.upstream import statuses
 from infercast.router.upstream.runner import Upstreams
 from infercast.router.upstream.statuses import Broken, Declined, Full, Misset
 from tests.router.upstreams import (
@@ -335,6 +337,45 @@ def test_what_is_the_callers_fault_is_told_to_the_caller(line: str, body: Raw, k
     with scripted(answering(status(line, body))) as port, pytest.raises(Trouble) as caught:
         ran(port, call_of())
     assert (caught.value.kind, caught.value.message) == (kind, said)
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        ({"message": "x", "param": "messages", "code": "context_length_exceeded"},
+         {"param": "messages", "code": "context_length_exceeded"}),
+        ({"message": "x", "param": None, "code": 400}, {}),
+        ({"message": "x", "param": "a\nb", "code": "x" * 101}, {}),
+        ("x", {}),
+    ],
+)  # fmt: skip
+def test_what_programs_go_by_is_told_to_the_caller_too(error: Any, blamed: Raw) -> None:
+    text = status("400 Bad Request", {"error": error, "param": "of another", "code": "place"})
+    with scripted(answering(text)) as port, pytest.raises(Trouble) as caught:
+        ran(port, call_of())
+    assert (caught.value.message, caught.value.extra) == ("x", blamed)
+
+
+@pytest.mark.parametrize(
+    ("value", "told_s"),
+    [
+        ("7", 7),
+        ("0", 1),
+        ("soon", 1),
+        ("9" * 12, 600),
+        ("Wed, 21 Oct 2015 07:28:37 GMT", 37),
+        ("Wed, 21 Oct 2015 07:27:00 GMT", 1),
+        ("Thu, 31 Dec 2099 23:59:59 GMT", 600),
+        ("Thu, 31 Dec 99999 23:59:59 GMT", 1),
+    ],
+)
+def test_when_to_come_back_is_a_count_of_seconds_or_a_date(
+    value: str, told_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "time", SimpleNamespace(time=lambda: 1445412480.0))
+    with pytest.raises(Full) as caught:
+        statuses.judge("far", 429, {"retry-after": value}, b"")
+    assert caught.value.retry_after_s == told_s
 
 
 def test_no_redirect_is_followed() -> None:

@@ -225,7 +225,7 @@ ERRORS: list[tuple[type[openai.APIStatusError], dict[str, Any], str | None, str 
     (openai.BadRequestError, {"extra_body": {"tempratur": 1}}, "tempratur", "unknown_parameter"),
     (openai.BadRequestError, {"extra_body": {"infercast": {"class": "nobody"}}}, None, None),
     (openai.BadRequestError, {"extra_body": {"infercast": {"klass": "x"}}}, "infercast.klass", "unknown_parameter"),
-    (openai.BadRequestError, {"max_tokens": CONTEXT_TOKENS}, None, None),
+    (openai.BadRequestError, {"max_tokens": CONTEXT_TOKENS}, None, "context_length_exceeded"),
     (openai.BadRequestError, {"messages": []}, "messages", "invalid_value"),
 ]
 

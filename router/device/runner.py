@@ -34,7 +34,15 @@ WAY_PROBE_S = 0.8
 """What a probe of a way may take: what the device knows of itself must not grow old over it."""
 STALL_S = 30.0
 """How long the next event of a streamed answer may take to come."""
-KNOWN_FACTS = {"decision": str, "reasons": str, "rule": str, "entries": list, "limit": str, "retry_after_s": int}
+KNOWN_FACTS = {
+    "decision": str,
+    "reasons": str,
+    "rule": str,
+    "entries": list,
+    "limit": str,
+    "most": int,
+    "retry_after_s": int,
+}
 """What a site says of a call that it did not carry, and a caller here may know, too."""
 LOST_STATUSES = frozenset({401, 500, 502, 503, 504})
 

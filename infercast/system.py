@@ -32,8 +32,8 @@ from infercast.router.upstream.hops import cluster_id
 from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
-END_S = 75
-"""How long a system may take to end: calls under way end first."""
+END_S = 110
+"""How long a system may take to end: calls under way on devices end first, then those at the sites."""
 
 
 class NotRunning(Exception):  # noqa: N818 - a state, not an error

@@ -24,7 +24,7 @@ from infercast.policies.policy import Policy
 from infercast.policies.policy_file import load_policies
 from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
-from infercast.router.processes import alive, end_run, wait_gone
+from infercast.router.processes import alive, end_run, is_of, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
 from infercast.router.sight.settings import trace_settings
@@ -190,7 +190,7 @@ def stop(state: Path) -> int:
         except (OSError, ValueError):
             continue
         pid = facts.get("pid", 0)
-        if pid and alive(pid):
+        if pid and is_of(pid, facts["run"]):
             os.kill(pid, 15)
             left += 1
             wait_gone(pid, END_S)

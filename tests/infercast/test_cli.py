@@ -233,13 +233,11 @@ def test_what_needs_a_running_system_says_so_in_one_line(tmp_path: Path, words: 
     assert told.stdout == ""
 
 
-@pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])
-def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+def write_facts(state: Path, pid: int) -> None:
+    """Write down a running system, as its supervisor would."""
     facts = {
         "run": "none",
-        "pid": gone.pid,
+        "pid": pid,
         "port": 1,
         "temp": "",
         "control": "",
@@ -247,12 +245,28 @@ def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> N
         "policies": "",
         "devices": {},
     }
-    (tmp_path / "run.json").write_text(json.dumps(facts))
+    (state / "run.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])
+def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    write_facts(tmp_path, gone.pid)
     told = run(*words, "--state", str(tmp_path))
     assert told.exit_code == 2
     assert "has died; `infercast down` clears it away" in told.stderr
     assert run("down", "--state", str(tmp_path)).exit_code == 0
     assert not (tmp_path / "run.json").exists()
+
+
+def test_down_leaves_alone_who_has_the_number_of_a_system_that_died(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        write_facts(tmp_path, other.pid)
+        assert run("down", "--state", str(tmp_path)).exit_code == 0
+        assert not (tmp_path / "run.json").exists()
+        other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 def test_up_on_a_taken_port_exits_2_and_leaves_nothing(tmp_path: Path) -> None:

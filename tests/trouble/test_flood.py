@@ -22,6 +22,10 @@ AHEAD_MAX = 4
 First come, first served would put the whole queue there, which is twice as long and more."""
 
 
+PATIENT: Raw = {"behaviour": {"fallbacks_max": 0}, "always": {"deadline_ms": 60_000}}
+"""A policy by which a call waits for its first candidate alone, for as long as a test takes."""
+
+
 @contextmanager
 def flooding(rig: Rig, model: str = "vision") -> Iterator[list[httpx.Response]]:
     """Let one tenant send more calls than there is room for, each caller its next one as soon as the last has ended.
@@ -96,13 +100,15 @@ def test_a_drained_site_ends_its_calls_takes_no_new_ones_and_stays_so_when_its_w
     def refuses() -> bool:
         return rig.infer("calm", entry="ams").status_code == 503
 
-    with ThreadPoolExecutor(1) as caller, rig.north.told(after_ms=4000):
-        slow = caller.submit(rig.infer, "calm", "score", "ams", mark="slow")
-        until(lambda: rig.north.times("slow"), "a call is under way")
+    with ThreadPoolExecutor(1) as caller, rig.policy("calm", **PATIENT):
         try:
-            assert drain(rig, "ams") == {"site": "ams", "drained": True}
-            until(refuses, "ams has heard of it")
-            assert slow.result().status_code == 200  # begun before, and ended
+            with rig.north.told(does="wait"):
+                slow = caller.submit(rig.chat, "calm", "talk", "ams", stream=True, mark="slow")
+                until(lambda: rig.north.times("slow"), "a stream is under way")
+                assert drain(rig, "ams") == {"site": "ams", "drained": True}
+                until(refuses, "ams has heard of it")
+                assert not slow.done()
+            assert slow.result().text.rstrip().endswith("[DONE]")  # begun before, and ended
             refused = rig.infer("calm", entry="ams")
             assert refused.headers["infercast-outcome"] == "unavailable"
             assert set(refused.json()["infercast"]["entries"]) == {"fra", "dub"}
@@ -114,5 +120,6 @@ def test_a_drained_site_ends_its_calls_takes_no_new_ones_and_stays_so_when_its_w
             assert refuses()
         finally:
             drain(rig, "ams", "undrain")
+        until(lambda: not refuses(), "ams takes calls again")
     rig.well()
     assert rig.infer("calm", entry="ams").status_code == 200

@@ -31,11 +31,10 @@ class Chores:
 
     def _gone(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
-        if task.cancelled() and task.cancelling():
-            return  # with its loop; who ends in a cancellation that nobody asked for has waited for what was given up
-        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            return
         self._ended.append(task.get_name())
-        log.error("%s has ended: this worker is to be replaced", task.get_name(), exc_info=error)
+        log.error("%s has ended: this worker is to be replaced", task.get_name(), exc_info=task.exception())
 
     def check(self) -> None:
         """Raise RuntimeError where one has ended."""

@@ -20,14 +20,7 @@ async def silent() -> None:
     """End, though nothing is wrong."""
 
 
-async def let_down() -> None:
-    """Wait for what somebody else has given up: asyncio takes that for this task's own end."""
-    given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    given_up.cancel()
-    await given_up
-
-
-@pytest.mark.parametrize("bad", [broken, silent, let_down])
+@pytest.mark.parametrize("bad", [broken, silent])
 def test_a_chore_that_ends_is_told_and_the_worker_is_not_well(bad: object, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         chores = Chores()

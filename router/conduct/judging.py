@@ -3,6 +3,7 @@
 import asyncio
 
 from infercast.policies.estimates import Estimates
+from infercast.policies.model import Quantile
 from infercast.policies.objectives import QUANTILE_COLUMN
 from infercast.policies.patience import PATIENCE_FACTOR, PATIENCE_FLOOR_US
 from infercast.policies.units import usd
@@ -69,7 +70,7 @@ class Judging:
         self._estimates.gave_up(one.index, one.wait_us, choice.median_us[0], choice.spread_us[0])
         # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all: one below
         # what anybody is given, and below what one call in a hundred takes there where all is well.
-        enough_us = min(PATIENCE_FACTOR * choice.latency_us[0], one.expected_us[QUANTILE_COLUMN["p99"]])
+        enough_us = min(PATIENCE_FACTOR * choice.latency_us[0], one.expected_us[QUANTILE_COLUMN[Quantile.P99]])
         late = one.wait_us >= max(PATIENCE_FLOOR_US, enough_us)
         if late:
             self.give_up(one.index)

@@ -283,6 +283,32 @@ def test_up_on_a_taken_port_exits_2_and_leaves_nothing(tmp_path: Path) -> None:
     assert set(Path("/tmp").glob("ic-*")) <= before
 
 
+def test_up_beside_another_that_is_starting_there_exits_2_and_leaves_that_alone(files: Path) -> None:
+    (files / "state").mkdir()
+    (files / "state" / "starting.json").write_text(json.dumps({"run": "another", "temp": ""}))
+    words = ("up", "--fleet", str(files / "cluster.yaml"), "--policies", str(files / "tenants"))
+    marked = {**os.environ, "INFERCAST_RUN": "another"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked) as other:
+        told = run(*words, "--state", str(files / "state"))
+        assert told.exit_code == 2
+        assert "a system runs here already" in told.stderr
+        assert sorted(path.name for path in (files / "state").iterdir()) == ["starting.json"]
+        other.communicate(b"\n")
+    assert other.returncode == 0
+
+
+@pytest.mark.parametrize("bad", ["state/drained.json", "tenants/shadow/studio.yaml"])
+def test_up_says_what_else_it_cannot_read_before_it_starts_anything(files: Path, bad: str) -> None:
+    (files / ".infercast").unlink()  # whoever gets so far as to look for artefacts has read the rest
+    (files / bad).parent.mkdir(exist_ok=True)
+    (files / bad).write_text("{")
+    told = run("up", "--fleet", str(files / "cluster.yaml"), "--policies", str(files / "tenants"),
+               "--state", str(files / "state"))  # fmt: skip
+    assert told.exit_code == 2
+    assert bad in told.stderr, told.stderr
+    assert "artefact" not in told.stderr
+
+
 def test_up_without_its_artefacts_exits_2_and_says_how_to_make_them(files: Path) -> None:
     (files / ".infercast").unlink()
     told = run("up", "--fleet", str(files / "cluster.yaml"), "--state", str(files / "state"))

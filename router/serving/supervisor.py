@@ -180,14 +180,16 @@ class Run:
         """Follow certificate and key, and tell of them, until the process ends."""
         untold = True
         while True:
-            if untold:
-                try:
+            try:
+                if untold:
                     write_private(self._state / CERTIFICATE_TOLD, json.dumps(certificate.told(), indent=1))
-                    untold = False
-                except OSError as error:  # a full disk must not end this: the certificate is to be renewed all the same
-                    log.warning("what is in force could not be written down: %s", error)
-            time.sleep(WATCH_S)
-            untold = certificate.look() or untold
+                untold = False
+                time.sleep(WATCH_S)
+                untold = certificate.look()
+            except OSError as error:  # a full disk must not end this: else no certificate is ever renewed again
+                log.warning("the certificate could not be written down, which is tried again: %s", error)
+                untold = True
+                time.sleep(WATCH_S)
 
     def _wait_agent(self, site: str, port: int) -> None:
         until = time.monotonic() + AGENT_START_S

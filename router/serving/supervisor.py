@@ -118,10 +118,13 @@ class Run:
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def say(self, step: str, detail: str = "") -> None:
-        """Append a line of progress."""
+        """Append a line of progress. Where the disk takes none, what is told stands in the log alone."""
         self._failed = self._failed or step == "failed"
-        with (self._state / "progress.jsonl").open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"step": step, "detail": detail}) + "\n")
+        try:
+            with (self._state / "progress.jsonl").open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": step, "detail": detail}) + "\n")
+        except OSError as error:
+            log.warning("%s %s (%s)", step, detail, error)
 
     def start(self) -> None:
         """Start everything; raises what went wrong, with nothing left half-started once `stop` has run."""
@@ -253,7 +256,8 @@ class Run:
             (self._state / name).unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"
         if self._failed and logs.is_dir():
-            shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
+            with contextlib.suppress(OSError):  # some of them is better than none, and no reason to leave the rest here
+                shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
         shutil.rmtree(self._temp, ignore_errors=True)
 
 

@@ -49,6 +49,16 @@ def test_who_hangs_up_or_says_what_is_no_text_ends_nothing(run: Run, tmp_path: P
         run._control.accept()
 
 
+def test_a_state_folder_that_takes_no_more_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    (temp := tmp_path / "temp").mkdir()
+    run = Run(tmp_path, tmp_path, tmp_path / "gone", (0, 0), "test", temp, None, "")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as agent:
+        run._agents["camera"] = agent
+        run.stop()
+        assert agent.returncode == -signal.SIGTERM
+    assert not temp.exists()
+
+
 def test_an_agent_that_does_not_end_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "AGENT_END_S", 0.2)
     with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as agent:

@@ -250,6 +250,7 @@ class Run:
 
     def _clear(self) -> None:
         """Settle what the run has left, and forget it."""
+        self._control.close()
         if self._cluster is not None:
             settle_left(self._state / "journal", self._ledger)
         for name in ("run.json", CERTIFICATE_TOLD, TARGETS):

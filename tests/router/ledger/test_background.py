@@ -16,6 +16,7 @@ from infercast.router.ledger.background import LOCK, Background
 from infercast.router.ledger.opening import ledger_url, open_store
 from infercast.router.ledger.reading import sums_by, unsettled_calls
 from infercast.router.ledger.retiring import retire, settle_left
+from infercast.router.ledger.settler import Round, Settler
 from infercast.router.telemetry.journal import FileJournal
 from tests.router.ledger.test_settler import call
 
@@ -110,6 +111,32 @@ def test_calls_wait_while_the_ledger_is_away_and_it_is_said_once(
         away.mkdir()
         until(lambda: "into the ledger again" in caplog.text)
     assert booked(away) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_settler_that_has_ended_by_itself_says_so_and_begins_anew(
+    tmp_path: Path, journal: FileJournal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Settler.round
+
+    def broken(_: Settler) -> Round:
+        raise KeyError("a journal that nobody knows")
+
+    monkeypatch.setattr(Settler, "round", broken)
+    call(journal, 1)
+    with settling(tmp_path, stand_by=False) as made:
+        made.check()
+        until(lambda: not made._thread.is_alive())
+        assert "settling has ended" in caplog.text
+        with pytest.raises(RuntimeError, match="settling has ended"):
+            made.check()
+        monkeypatch.setattr(Settler, "round", rounds)
+        made.keep()
+        made.check()
+        until(lambda: booked(tmp_path) == 1)
+    made.check()  # it was closed
+    made.keep()
+    assert not made._thread.is_alive()
 
 
 def test_what_is_left_when_a_run_has_ended_is_settled(tmp_path: Path, journal: FileJournal) -> None:

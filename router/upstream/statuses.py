@@ -1,5 +1,6 @@
 """What an upstream's status means: an answer, the caller's fault, our configuration's, no room, or a lost call."""
 
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -78,7 +79,7 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
         # There is room, for calls that have more time left than this one.
         raise Declined(f"{site}: saturated for this call's deadline")
     if status == 429 or outcome == "saturated" or (status == 503 and "retry-after" in headers):
-        raise Full(f"{site}: status {status}", _retry_after_s(headers.get("retry-after")))
+        raise Full(f"{site}: status {status}", _retry_after_s(headers))
     if status in MISSET or 300 <= status < 400:
         raise Misset(f"{site}: status {status}")
     if outcome == "bad_hops":  # a peer's own word, in a header: its message may repeat what the caller sent
@@ -90,11 +91,26 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     raise (Lost if billed else Erred)(f"{site}: status {status}")
 
 
-def _retry_after_s(value: str | None) -> int:
-    """Return a Retry-After in seconds; a date, or nothing, counts as one second."""
-    if value is None or not value.isascii() or not value.isdigit():
-        return 1
-    return min(max(1, int(value[:6])), RETRY_AFTER_S_MAX)
+def _retry_after_s(headers: Any) -> int:
+    """Return a Retry-After in seconds; one where it says nothing that can be read.
+
+    A date counts from the answer's own, so that it does not matter whose clock is right.
+    """
+    value = headers.get("retry-after", "")
+    if value.isascii() and value.isdigit():
+        seconds = int(value[:6])
+    else:
+        until_s, said_s = _date_s(value), _date_s(headers.get("date", ""))
+        seconds = 1 if until_s is None or said_s is None else until_s - said_s
+    return min(max(1, seconds), RETRY_AFTER_S_MAX)
+
+
+def _date_s(value: str) -> int | None:
+    """Return the second that a date of HTTP names; None for what is none."""
+    try:
+        return int(parsedate_to_datetime(value).timestamp())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _rule(body: bytes) -> Any:

@@ -19,7 +19,7 @@ from infercast.router.ingress.http import Reply
 from infercast.router.ingress.openai_errors import openai_reply_of
 from infercast.router.runtime.host import Answer
 from infercast.router.upstream.runner import Upstreams
-from infercast.router.upstream.statuses import Broken, Declined, Full, Misset
+from infercast.router.upstream.statuses import Broken, Declined, Full, Misset, judge
 from tests.router.upstreams import (
     answer,
     answering,
@@ -267,6 +267,30 @@ def test_what_is_not_the_callers_fault_is_decided_again(text: bytes, kind: type[
     assert "sk-far" not in str(caught.value)
     if isinstance(caught.value, Full):
         assert caught.value.retry_after_s in (1, 2, 17)
+
+
+@pytest.mark.parametrize(
+    ("when", "after_s"),
+    [
+        ("Wed, 21 Oct 2026 07:29:30 GMT", 90),
+        ("Wednesday, 21-Oct-26 07:29:30 GMT", 90),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 1),
+        ("Wed, 21 Oct 2099 07:29:30 GMT", 600),
+        ("Wed, 99 Oct 2026 07:29:30 GMT", 1),
+        ("-5", 1),
+        ("1e9", 1),
+        ("99999999999999999999", 600),
+        ("", 1),
+    ],
+)
+def test_when_to_come_back_is_said_in_seconds_or_by_a_date(when: str, after_s: int) -> None:
+    with pytest.raises(Full) as caught:
+        judge("far", 429, {"retry-after": when, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"")
+    assert caught.value.retry_after_s == after_s
+    if not when.isdigit():
+        with pytest.raises(Full) as caught:  # a date alone says nothing of how long
+            judge("far", 429, {"retry-after": when}, b"")
+        assert caught.value.retry_after_s == 1
 
 
 def test_what_nobody_can_have_used_is_not_believed() -> None:

@@ -7,11 +7,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infercast.cli import app
-from infercast.router.device import agent
-from infercast.router.serving import worker
-from infercast.router.telemetry import log_files
+from infercast.router.telemetry.log_files import KEY
 from tests.router.logs import NOW_S, decision, key, write_log
 
+ROOT = Path(__file__).resolve().parents[2]
 ERASED = {"expired": 1, "asked": 1}
 
 
@@ -33,7 +32,9 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_prune_signs_with_the_key_that_writers_sign_with(state: Path) -> None:
-    assert worker.KEY == agent.KEY == log_files.KEY == "signing.key"
+    assert KEY == "signing.key"
+    for writer in ("serving/worker.py", "device/agent.py"):
+        assert "/ KEY)" in (ROOT / "router" / writer).read_text()
     told = log(state, "prune", "--tenant", "studio", "--json")
     assert told.exit_code == 0, told.output
     (file,) = json.loads(told.stdout)["files"]

@@ -134,6 +134,7 @@ def test_a_chat_goes_with_the_upstreams_name_and_nothing_of_ours(monkeypatch: py
     first, headers, body = asked_in(seen[0])
     assert first == "POST /v1/chat/completions HTTP/1.1"
     assert headers["authorization"] == "Bearer sk-far"
+    assert headers["content-type"] == "application/json"
     assert not [name for name in headers if name.startswith("infercast")]
     assert body == {"model": "meta/llama-3.1", "messages": CHAT["messages"], "stream": False}
     assert orjson.loads(came.body) == SAID
@@ -183,6 +184,8 @@ def test_tensors_go_as_they_came_and_come_back_under_our_names() -> None:
         call = call_of(Api.INFER, body, header_bytes=len(header))
         came = ran(port, call, api="oip", models={"small": "digits v2/x".replace(" ", "-")})
     assert seen[0].startswith(b"POST /v2/models/digits-v2%2Fx/infer HTTP/1.1\r\n")
+    assert b"content-type: application/octet-stream\r\n" in seen[0]
+    assert seen[0].count(b"content-type") == 1
     assert f"inference-header-content-length: {len(header)}".encode() in seen[0]
     assert seen[0].endswith(body)
     assert came.header_bytes is not None

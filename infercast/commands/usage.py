@@ -158,6 +158,11 @@ def _show(
             total = sum(line.sums["cost_nusd"] for line in lines)
             calls = sum(line.sums["calls"] for line in lines)
             out.print(f"in all {calls} calls, {usd_text(total)} USD", highlight=False)
+    if wanted.tenant and not rows:
+        known = [line.by[0] for line in sums_by(store, ("tenant",), Wanted())]
+        if wanted.tenant not in known:
+            said = f"no call of {wanted.tenant!r} is in this ledger: {did_you_mean(wanted.tenant, known)}"
+            err.print(f"[yellow]![/] {escape(said)}", highlight=False, soft_wrap=True)
     if waiting:
         err.print(f"[yellow]![/] {waiting} calls stand in the journals and are not settled yet", highlight=False)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from infercast.router.api import Api
 from infercast.router.errors import Trouble
-from infercast.router.ingress.answers import STATUS
 from infercast.router.ingress import oip
 from infercast.router.ingress import openai as openai_api
+from infercast.router.ingress.answers import STATUS
 from infercast.router.ingress.openapi import WHY, document
 from infercast.router.ingress.operations import OPERATIONS
 from infercast.router.ingress.reference import page

@@ -127,7 +127,6 @@ def test_a_settler_that_has_ended_by_itself_says_so_and_begins_anew(
     monkeypatch.setattr(Settler, "round", broken)
     call(journal, 1)
     with settling(tmp_path, stand_by=False) as made:
-        made.check()
         until(lambda: not made._thread.is_alive())
         assert "settling has ended" in caplog.text
         with pytest.raises(RuntimeError, match="settling has ended"):

@@ -49,7 +49,10 @@ class OpenAi:
             self._route("POST", "/v1/chat/completions", lambda ask: self._run(ask, Api.CHAT)),
             self._route("POST", "/v1/completions", lambda ask: self._run(ask, Api.COMPLETION)),
             self._route("POST", "/v1/embeddings", lambda ask: self._run(ask, Api.EMBEDDING)),
-            *(self._route(*which, _not_served(instead)) for which, instead in NOT_SERVED.items()),
+            *(
+                Route(*which, _not_served(instead), openai_reply_of, served=False)
+                for which, instead in NOT_SERVED.items()
+            ),
         ]
 
     def _route(self, method: str, path: str, handler: Callable[[Ask], Awaitable[Sendable]]) -> Route:

@@ -97,6 +97,7 @@ def start(
     `grpc_port` 0 means any that is free; `ledger` is the URL of what its calls are booked in, its own file if empty.
     """
     from infercast.router.ledger import opening  # a database's library is loaded when a system is started, not before
+    from infercast.router.ledger.retiring import move_in
 
     if tls is not None:
         read_certificate(tls)
@@ -117,7 +118,7 @@ def start(
         _check_port(grpc_port, "--grpc-port")
     prepare(state, fleet, policies)
     ledger = ledger or opening.ledger_url(state)
-    _retire(state, ledger)
+    move_in(state, ledger)
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
     (state / "progress.jsonl").unlink(missing_ok=True)
@@ -228,19 +229,6 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     cluster_id(state)
     issue_missing(state, fleet, policies)
-
-
-def _retire(state: Path, ledger: str) -> None:
-    """Take over into a ledger what an earlier run has left, and clear its journals away. Raises BadInput."""
-    from infercast.router.ledger import opening
-    from infercast.router.ledger.retiring import retire
-
-    store = opening.open_store(ledger)
-    try:
-        retire(state / "journal", store)
-        opening.note(state, ledger)
-    finally:
-        store.close()
 
 
 def secret_of(state: Path, key_id: str) -> str:

@@ -51,6 +51,7 @@ def troubled(running: Rig, seed: int) -> Troubled:
             lambda: rig.infer("calm", "score", mark=SURE).headers.get("infercast-site") == "south-tensors", "south runs"
         )
         rig.infer("calm", "score", data_class="named", mark=FORBIDDEN)
+    until(lambda: rig.infer("calm", "score").headers.get("infercast-site") == "north-tensors", "north runs again")
     print(f"SEED={seed}:", *trouble.befell, sep="\n  ")
     marks = {mark for _, mark in rig.south.seen().marks}
     return Troubled([*crowd.ended, *rig.floods], call_lines(rig), marks)

@@ -82,9 +82,10 @@ SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
     P_COLS,
 ) = range(15)
 # Columns of a plan, one row per payload size: the candidates that files let pass, least possible score first (numbers, then
-# scores, then what decides between equal scores), as of a view's version; and how often the row was out of date when it
-# was asked for.
-PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_ORDER = range(4)
+# scores, then what decides between equal scores), as of a view's version; how often the row was out of date when it
+# was asked for; and the best two candidates of the last call, with which the next one's search begins.
+PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_BEST, PLAN_NEXT, PLAN_ORDER = range(6)
+PLAN_SEEDS = PLAN_ORDER - PLAN_BEST
 PLAN_AFTER = 4
 """A row is put in order the fourth time that it is missed: what is asked for less often is not worth sorting for."""
 SCORE_MIN = -(2**62)
@@ -224,14 +225,15 @@ def refloor(view: Any) -> None:
         for q in range(QUANTILES):
             stale |= _off(view[V_Z + q, at], view[V_Z_FLOOR + q, at])
     if stale:
+        least = 16 if view[V_VERSION, 0] % 2**32 == 0 else 15
         for at in range(view.shape[1]):
             for size in range(SIZES):
                 square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
-                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * 15 // 16
-                view[V_SQUARE_FLOOR + size, at] = square // 16 * 15
-                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * 15 // 16
+                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * least // 16
+                view[V_SQUARE_FLOOR + size, at] = square - square // 16 * (16 - least)
+                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * least // 16
             for q in range(QUANTILES):
-                view[V_Z_FLOOR + q, at] = max(0, view[V_Z + q, at]) * 15 // 16
+                view[V_Z_FLOOR + q, at] = max(0, view[V_Z + q, at]) * least // 16
         view[V_VERSION, 0] += 1
 
 
@@ -289,7 +291,7 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         latency_us = _at_quantile(all_us, view[V_Z_FLOOR + params[P_WAIT_Z], at], whole_us)
         score = params[P_PER_PRICE] * price + params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000
         score += exposure[view[V_SITE, at]] + params[P_PER_S] * latency_us // 1_000_000
-        known = view[V_Z + params[P_WAIT_Z], at] >= 0
+        known = view[V_Z + params[P_WAIT_Z], at] >= 0 and latency_us <= LATENCY_MAX_US // 2
         passing[count] = at
         least[count] = score if known else SCORE_MIN
         second[count] = (price if params[P_SECOND_PRICE] else latency_us) if known else SCORE_MIN
@@ -301,6 +303,7 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         _sink(passing, least, second, 0, end)
     plan[size, PLAN_COUNT] = count
     plan[size, PLAN_MISSES] = 0
+    plan[size, PLAN_BEST:PLAN_ORDER] = -1
     plan[size, PLAN_VERSION] = view[V_VERSION, 0]
 
 
@@ -411,27 +414,45 @@ def decide(
     idle, compute = view[V_IDLE_US + size], view[V_COMPUTE_NUSD + size]
     sites, shut, busy, free = view[V_SITE], view[V_SHUT], view[V_IN_FLIGHT], view[V_FREE]
     room, slow, error_ppm = view[V_QUEUE_MAX], view[V_PS_PER_BYTE], view[V_ERROR_PPM]
+    p50, concurrency = view[V_P50_US + size], view[V_CONCURRENCY]
     places = answer.shape[1]
     found = 0
     worst, worst_secondary = 0, 0
     n = view.shape[1]
     planned = _planned(view, rules, exposure, params, plan, size)
-    for turn in range(plan[size, PLAN_COUNT] if planned else n):
+    more, more_second = 0, 0
+    if planned:
+        least_bytes = BYTES_LEAST[size]
+        late_us = access_us - params[P_ACCESS_US]
+        late_us -= transfer_us(params[P_ACCESS_PS_PER_BYTE], least_bytes + response_bytes)
+        late_us = min(late_us, LATENCY_MAX_US // 4)
+        dearer = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], least_bytes, response_bytes)
+        dearer = access_nusd - dearer
+        more = per_price * dearer + per_s * late_us // 1_000_000
+        more_second = dearer if second_price else late_us
+    bar, bar_second = 0, 0
+    for turn in range(-PLAN_SEEDS if planned else 0, plan[size, PLAN_COUNT] if planned else n):
         at = turn
         if planned:
             at = plan[size, PLAN_ORDER + turn]
+        ahead = max(0, busy[at] - free[at])
+        queue_us = p50[at] * ahead // concurrency[at]
+        if planned and found == places and turn >= 0:
             least = plan[size, PLAN_ORDER + n + turn]
             second = plan[size, PLAN_ORDER + 2 * n + turn]
-            if found == places and (least > worst or (least == worst and second > worst_secondary)):
+            if least > bar or (least == bar and second > bar_second):
                 break
+            sure_us = min(queue_us, LATENCY_MAX_US // 4)
+            least += per_s * sure_us // 1_000_000
+            if not second_price:
+                second += sure_us
+            if (least > bar) | ((least == bar) & (second > bar_second)) | (busy[at] >= room[at]):
+                continue
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
-        median_us = idle[at] + transfer_us(slow[at], total_bytes)
-        ahead = busy[at] - free[at]
-        if ahead > 0:
-            median_us += view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
-        else:
-            ahead = 0
+        if planned and (turn < 0 and at < 0 or turn >= 0 and (at == plan[size, PLAN_BEST] or at == plan[size, PLAN_NEXT])):
+            continue
+        median_us = idle[at] + transfer_us(slow[at], total_bytes) + queue_us
         price = compute[at] + access_nusd
         price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
         if price_max >= 0 and price > price_max:
@@ -441,8 +462,9 @@ def decide(
         if per_error:
             fixed += per_error * error_ppm[at] // 1_000_000
         if found == places and wait_z[at] >= 0:
-            least = fixed + per_s * min(all_us, LATENCY_MAX_US) // 1_000_000
-            if least > worst:
+            least_us = min(all_us, LATENCY_MAX_US)
+            least = fixed + per_s * least_us // 1_000_000
+            if least > worst or (least == worst and (price if second_price else least_us) > worst_secondary):
                 continue
         square = _square(view, at, size, ahead)
         whole_us = _isqrt(access_square + square)
@@ -483,6 +505,10 @@ def decide(
         answer[A_AT, place] = at
         worst = answer[A_PRIMARY, found - 1]
         worst_secondary = answer[A_SECONDARY, found - 1]
+        bar, bar_second = worst - more, worst_secondary - more_second
+    if planned:
+        plan[size, PLAN_BEST] = answer[A_AT, 0] if found > 0 else -1
+        plan[size, PLAN_NEXT] = answer[A_AT, 1] if found > 1 else -1
     if params[P_MARGIN] > 0 and found > 0:
         _share(view, rules, exposure, params, plan, answer, payload_bytes, deadline_us, draw, planned, found)
     for place in range(found):

@@ -57,7 +57,8 @@ V_IDLE_FLOOR = V_COMPUTE_NUSD + SIZES
 V_SQUARE_FLOOR = V_IDLE_FLOOR + SIZES
 V_COMPUTE_FLOOR = V_SQUARE_FLOOR + SIZES
 V_Z_FLOOR = V_COMPUTE_FLOOR + SIZES
-V_VERSION = V_Z_FLOOR + QUANTILES
+V_STEP_US = V_Z_FLOOR + QUANTILES
+V_VERSION = V_STEP_US + SIZES
 V_ROWS = V_VERSION + 1
 """Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute and z
 have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
@@ -219,6 +220,7 @@ def refloor(view: Any) -> None:
     for at in range(view.shape[1]):
         for size in range(SIZES):
             square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
+            view[V_STEP_US + size, at] = view[V_P50_US + size, at] // view[V_CONCURRENCY, at]
             stale |= _off(view[V_IDLE_US + size, at], view[V_IDLE_FLOOR + size, at])
             stale |= _off(square, view[V_SQUARE_FLOOR + size, at])
             stale |= _off(view[V_COMPUTE_NUSD + size, at], view[V_COMPUTE_FLOOR + size, at])
@@ -414,7 +416,7 @@ def decide(
     idle, compute = view[V_IDLE_US + size], view[V_COMPUTE_NUSD + size]
     sites, shut, busy, free = view[V_SITE], view[V_SHUT], view[V_IN_FLIGHT], view[V_FREE]
     room, slow, error_ppm = view[V_QUEUE_MAX], view[V_PS_PER_BYTE], view[V_ERROR_PPM]
-    p50, concurrency = view[V_P50_US + size], view[V_CONCURRENCY]
+    p50, concurrency, step_us = view[V_P50_US + size], view[V_CONCURRENCY], view[V_STEP_US + size]
     places = answer.shape[1]
     found = 0
     worst, worst_secondary = 0, 0
@@ -436,23 +438,22 @@ def decide(
         if planned:
             at = plan[size, PLAN_ORDER + turn]
         ahead = max(0, busy[at] - free[at])
-        queue_us = p50[at] * ahead // concurrency[at]
         if planned and found == places and turn >= 0:
             least = plan[size, PLAN_ORDER + n + turn]
             second = plan[size, PLAN_ORDER + 2 * n + turn]
             if least > bar or (least == bar and second > bar_second):
                 break
-            sure_us = min(queue_us, LATENCY_MAX_US // 4)
+            sure_us = min(step_us[at] * ahead, LATENCY_MAX_US // 4)
             least += per_s * sure_us // 1_000_000
             if not second_price:
                 second += sure_us
-            if (least > bar) | ((least == bar) & (second > bar_second)) | (busy[at] >= room[at]):
+            if (least > bar) | ((least == bar) & (second > bar_second)):
                 continue
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
         if planned and (turn < 0 and at < 0 or turn >= 0 and (at == plan[size, PLAN_BEST] or at == plan[size, PLAN_NEXT])):
             continue
-        median_us = idle[at] + transfer_us(slow[at], total_bytes) + queue_us
+        median_us = idle[at] + transfer_us(slow[at], total_bytes) + p50[at] * ahead // concurrency[at]
         price = compute[at] + access_nusd
         price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
         if price_max >= 0 and price > price_max:

@@ -386,6 +386,27 @@ def _late(latency_us: int, deadline_us: int) -> bool:
     return deadline_us > 0 and (latency_us > deadline_us or latency_us >= LATENCY_MAX_US)
 
 
+def _skip(
+    view: Any, plan: Any, size: int, turn: int, per_s: int, second_price: int, bar: int, bar_second: int
+) -> int:
+    """Return the first place of a plan, from `turn` on, whose candidate may yet come before what bars the rest."""
+    n, count = view.shape[1], plan[size, PLAN_COUNT]
+    order, scores = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n : PLAN_ORDER + 2 * n]
+    seconds = plan[size, PLAN_ORDER + 2 * n :]
+    busy, free, step_us = view[V_IN_FLIGHT], view[V_FREE], view[V_STEP_US + size]
+    while turn < count:
+        least, second, at = scores[turn], seconds[turn], order[turn]
+        if least > bar or (least == bar and second > bar_second):
+            return count
+        queue_us = min(step_us[at] * max(0, busy[at] - free[at]), LATENCY_MAX_US // 4)
+        least += per_s * queue_us // 1_000_000
+        second += 0 if second_price else queue_us
+        if least < bar or (least == bar and second <= bar_second):
+            return turn
+        turn += 1
+    return turn
+
+
 def decide(
     view: Any,
     rules: Any,
@@ -416,7 +437,7 @@ def decide(
     idle, compute = view[V_IDLE_US + size], view[V_COMPUTE_NUSD + size]
     sites, shut, busy, free = view[V_SITE], view[V_SHUT], view[V_IN_FLIGHT], view[V_FREE]
     room, slow, error_ppm = view[V_QUEUE_MAX], view[V_PS_PER_BYTE], view[V_ERROR_PPM]
-    p50, concurrency, step_us = view[V_P50_US + size], view[V_CONCURRENCY], view[V_STEP_US + size]
+    p50, concurrency = view[V_P50_US + size], view[V_CONCURRENCY]
     places = answer.shape[1]
     found = 0
     worst, worst_secondary = 0, 0
@@ -433,26 +454,19 @@ def decide(
         more = per_price * dearer + per_s * late_us // 1_000_000
         more_second = dearer if second_price else late_us
     bar, bar_second = 0, 0
-    for turn in range(-PLAN_SEEDS if planned else 0, plan[size, PLAN_COUNT] if planned else n):
-        at = turn
-        if planned:
-            at = plan[size, PLAN_ORDER + turn]
-        ahead = max(0, busy[at] - free[at])
+    turn, turns = (-PLAN_SEEDS, plan[size, PLAN_COUNT]) if planned else (0, n)
+    while True:
         if planned and found == places and turn >= 0:
-            least = plan[size, PLAN_ORDER + n + turn]
-            second = plan[size, PLAN_ORDER + 2 * n + turn]
-            if least > bar or (least == bar and second > bar_second):
-                break
-            sure_us = min(step_us[at] * ahead, LATENCY_MAX_US // 4)
-            least += per_s * sure_us // 1_000_000
-            if not second_price:
-                second += sure_us
-            if (least > bar) | ((least == bar) & (second > bar_second)):
-                continue
+            turn = _skip(view, plan, size, turn, per_s, second_price, bar, bar_second)
+        if turn >= turns:
+            break
+        at = plan[size, PLAN_ORDER + turn] if planned else turn
+        turn += 1
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
-        if planned and (turn < 0 and at < 0 or turn >= 0 and (at == plan[size, PLAN_BEST] or at == plan[size, PLAN_NEXT])):
+        if planned and (at < 0 or (turn > 0 and (at == plan[size, PLAN_BEST] or at == plan[size, PLAN_NEXT]))):
             continue
+        ahead = max(0, busy[at] - free[at])
         median_us = idle[at] + transfer_us(slow[at], total_bytes) + p50[at] * ahead // concurrency[at]
         price = compute[at] + access_nusd
         price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
@@ -695,6 +709,7 @@ if COMPILED:
     _sink = fast(_sink)
     arrange = fast(arrange)
     _planned = fast(_planned)
+    _skip = fast(_skip)
     _estimate = fast(_estimate)
     _share = fast(_share)
     decide = fast(decide)

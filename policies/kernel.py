@@ -57,11 +57,11 @@ V_IDLE_FLOOR = V_COMPUTE_NUSD + SIZES
 V_SQUARE_FLOOR = V_IDLE_FLOOR + SIZES
 V_COMPUTE_FLOOR = V_SQUARE_FLOOR + SIZES
 V_Z_FLOOR = V_COMPUTE_FLOOR + SIZES
-V_STEP_US = V_Z_FLOOR + QUANTILES
-V_VERSION = V_STEP_US + SIZES
+V_STEP_FLOOR = V_Z_FLOOR + QUANTILES
+V_VERSION = V_STEP_FLOOR + SIZES
 V_ROWS = V_VERSION + 1
-"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute and z
-have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
+"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute, z and
+what a call ahead adds have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
 SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
 """Why a candidate is shut for the time being: bits of V_SHUT."""
 # What a kind of call brings along, worked out once.
@@ -87,6 +87,9 @@ SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
 # was asked for; and the best two candidates of the last call, with which the next one's search begins.
 PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_BEST, PLAN_NEXT, PLAN_ORDER = range(6)
 PLAN_SEEDS = PLAN_ORDER - PLAN_BEST
+PLAN_EACH = 5
+"""From PLAN_ORDER on, one column per candidate of each: number, least score, what decides between equal ones, and by how much
+each call ahead makes the two worse, at the least."""
 PLAN_AFTER = 4
 """A row is put in order the fourth time that it is missed: what is asked for less often is not worth sorting for."""
 SCORE_MIN = -(2**62)
@@ -118,6 +121,8 @@ Z_NORMAL = (0, 779, 1000, 1414)
 """Normal quantiles relative to the p95's 1.6449, in thousandths: 0, 1.2816, 1.6449 and 2.3263 over 1.6449."""
 
 LATENCY_MAX_US = 600_000_000
+AHEAD_SURE, QUEUE_SURE_US = 64, LATENCY_MAX_US // 4
+"""As far as calls ahead, and the time that they take, are counted in the least score that a loaded candidate can have."""
 SQUARE_MAX = 2**60
 """Ceiling of a squared spread: its root is above LATENCY_MAX_US, and sums of four stay below 2**63."""
 EGRESS_MAX_NUSD_PER_GB = 800_000_000_000
@@ -171,7 +176,7 @@ def _square(view: Any, at: int, size: int, ahead: int) -> int:
     if ahead > 0:
         concurrency = view[V_CONCURRENCY, at]
         servers_square = concurrency * concurrency
-        if own <= SQUARE_MAX // ahead:
+        if (own < 2**40 and ahead < 2**20) or own <= SQUARE_MAX // ahead:  # most need no division to tell
             square += own * ahead // servers_square
         else:  # no room for the product: rounded up, so that a long queue never looks steadier than it is
             each = own // servers_square + 1
@@ -220,7 +225,7 @@ def refloor(view: Any) -> None:
     for at in range(view.shape[1]):
         for size in range(SIZES):
             square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
-            view[V_STEP_US + size, at] = view[V_P50_US + size, at] // view[V_CONCURRENCY, at]
+            stale |= _off(_step_us(view, at, size), view[V_STEP_FLOOR + size, at])
             stale |= _off(view[V_IDLE_US + size, at], view[V_IDLE_FLOOR + size, at])
             stale |= _off(square, view[V_SQUARE_FLOOR + size, at])
             stale |= _off(view[V_COMPUTE_NUSD + size, at], view[V_COMPUTE_FLOOR + size, at])
@@ -234,9 +239,16 @@ def refloor(view: Any) -> None:
                 view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * least // 16
                 view[V_SQUARE_FLOOR + size, at] = square - square // 16 * (16 - least)
                 view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * least // 16
+                view[V_STEP_FLOOR + size, at] = _step_us(view, at, size) * least // 16
             for q in range(QUANTILES):
                 view[V_Z_FLOOR + q, at] = max(0, view[V_Z + q, at]) * least // 16
         view[V_VERSION, 0] += 1
+
+
+def _step_us(view: Any, at: int, size: int) -> int:
+    """Return by how much each call ahead makes a median later, at the least."""
+    step_us: int = view[V_P50_US + size, at] // view[V_CONCURRENCY, at]
+    return step_us
 
 
 def _off(value: int, floor: int) -> bool:
@@ -273,7 +285,7 @@ def _sooner(passing: Any, least: Any, second: Any, one: int, other: int) -> bool
 def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: int) -> None:
     """Put a plan's row in order: each candidate that files let pass, by the least score that a call of this size can have.
 
-    `plan` int64[SIZES, PLAN_ORDER + 3n]. Everything in a score but its floors grows with load, payload and age.
+    `plan` int64[SIZES, PLAN_ORDER + PLAN_EACH * n]. Everything in a score but its floors grows with load, payload and age.
     """
     n = view.shape[1]
     payload_bytes, response_bytes = BYTES_LEAST[size], params[P_RESPONSE_BYTES]
@@ -281,7 +293,7 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
     access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
     access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     passing, least = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n : PLAN_ORDER + 2 * n]
-    second = plan[size, PLAN_ORDER + 2 * n :]
+    second = plan[size, PLAN_ORDER + 2 * n : PLAN_ORDER + 3 * n]
     count = 0
     for at in range(n):
         if rules[at] != 0:
@@ -303,6 +315,10 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
     for end in range(count - 1, 0, -1):
         _swap(passing, least, second, 0, end)
         _sink(passing, least, second, 0, end)
+    for turn in range(count):
+        step_us = min(view[V_STEP_FLOOR + size, passing[turn]], QUEUE_SURE_US // AHEAD_SURE)
+        plan[size, PLAN_ORDER + 3 * n + turn] = params[P_PER_S] * step_us // 1_000_000
+        plan[size, PLAN_ORDER + 4 * n + turn] = 0 if params[P_SECOND_PRICE] else step_us
     plan[size, PLAN_COUNT] = count
     plan[size, PLAN_MISSES] = 0
     plan[size, PLAN_BEST:PLAN_ORDER] = -1
@@ -386,25 +402,22 @@ def _late(latency_us: int, deadline_us: int) -> bool:
     return deadline_us > 0 and (latency_us > deadline_us or latency_us >= LATENCY_MAX_US)
 
 
-def _skip(
-    view: Any, plan: Any, size: int, turn: int, per_s: int, second_price: int, bar: int, bar_second: int
-) -> int:
+def _skip(view: Any, plan: Any, size: int, turn: int, bar: int, bar_second: int) -> int:
     """Return the first place of a plan, from `turn` on, whose candidate may yet come before what bars the rest."""
-    n, count = view.shape[1], plan[size, PLAN_COUNT]
-    order, scores = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n : PLAN_ORDER + 2 * n]
-    seconds = plan[size, PLAN_ORDER + 2 * n :]
-    busy, free, step_us = view[V_IN_FLIGHT], view[V_FREE], view[V_STEP_US + size]
-    while turn < count:
-        least, second, at = scores[turn], seconds[turn], order[turn]
-        if least > bar or (least == bar and second > bar_second):
-            return count
-        queue_us = min(step_us[at] * max(0, busy[at] - free[at]), LATENCY_MAX_US // 4)
-        least += per_s * queue_us // 1_000_000
-        second += 0 if second_price else queue_us
-        if least < bar or (least == bar and second <= bar_second):
-            return turn
-        turn += 1
-    return turn
+    n, rest = view.shape[1], plan[size, PLAN_COUNT] - turn
+    first = PLAN_ORDER + turn
+    order, scores, seconds = plan[size, first:], plan[size, first + n :], plan[size, first + 2 * n :]
+    steps, second_steps = plan[size, first + 3 * n :], plan[size, first + 4 * n :]
+    busy, free = view[V_IN_FLIGHT], view[V_FREE]
+    for on in range(rest):
+        score, at = scores[on], order[on]
+        if score > bar or (score == bar and seconds[on] > bar_second):
+            return turn + rest
+        ahead = min(max(0, busy[at] - free[at]), AHEAD_SURE)
+        score += steps[on] * ahead
+        if score < bar or (score == bar and seconds[on] + second_steps[on] * ahead <= bar_second):
+            return turn + on
+    return turn + rest
 
 
 def decide(
@@ -448,7 +461,7 @@ def decide(
         least_bytes = BYTES_LEAST[size]
         late_us = access_us - params[P_ACCESS_US]
         late_us -= transfer_us(params[P_ACCESS_PS_PER_BYTE], least_bytes + response_bytes)
-        late_us = min(late_us, LATENCY_MAX_US // 4)
+        late_us = min(late_us, QUEUE_SURE_US)
         dearer = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], least_bytes, response_bytes)
         dearer = access_nusd - dearer
         more = per_price * dearer + per_s * late_us // 1_000_000
@@ -457,7 +470,7 @@ def decide(
     turn, turns = (-PLAN_SEEDS, plan[size, PLAN_COUNT]) if planned else (0, n)
     while True:
         if planned and found == places and turn >= 0:
-            turn = _skip(view, plan, size, turn, per_s, second_price, bar, bar_second)
+            turn = _skip(view, plan, size, turn, bar, bar_second)
         if turn >= turns:
             break
         at = plan[size, PLAN_ORDER + turn] if planned else turn
@@ -697,6 +710,7 @@ if COMPILED:
     _at_quantile = fast(_at_quantile)
     _late = fast(_late)
     _before = fast(_before)
+    _step_us = inline(_step_us)
     _off = inline(_off)
     refloor = fast(refloor)
     refresh = fast(refresh)

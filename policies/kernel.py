@@ -402,9 +402,23 @@ def _late(latency_us: int, deadline_us: int) -> bool:
     return deadline_us > 0 and (latency_us > deadline_us or latency_us >= LATENCY_MAX_US)
 
 
+def _over_least(params: Any, size: int, payload_bytes: int) -> tuple[int, int]:
+    """Return by how much the way in of a payload makes every score, and what decides between equal ones, exceed a plan's."""
+    ps_per_byte, out, back = params[P_ACCESS_PS_PER_BYTE], params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK]
+    response_bytes, least_bytes = params[P_RESPONSE_BYTES], BYTES_LEAST[size]
+    later_us = transfer_us(ps_per_byte, payload_bytes + response_bytes)
+    later_us = min(later_us - transfer_us(ps_per_byte, least_bytes + response_bytes), QUEUE_SURE_US)
+    dearer = egress_nusd(out, back, payload_bytes, response_bytes) - egress_nusd(out, back, least_bytes, response_bytes)
+    over = params[P_PER_PRICE] * dearer + params[P_PER_S] * later_us // 1_000_000
+    return over, dearer if params[P_SECOND_PRICE] else later_us
+
+
 def _skip(view: Any, plan: Any, size: int, turn: int, bar: int, bar_second: int) -> int:
-    """Return the first place of a plan, from `turn` on, whose candidate may yet come before what bars the rest."""
-    n, rest = view.shape[1], plan[size, PLAN_COUNT] - turn
+    """Return the first place of a plan, from `turn` on, whose candidate may come before what bars the rest.
+
+    `bar` and `bar_second` are of the last place of the answer, less what `_over_least` says.
+    """
+    n, rest = view.shape[1], int(plan[size, PLAN_COUNT]) - turn
     first = PLAN_ORDER + turn
     order, scores, seconds = plan[size, first:], plan[size, first + n :], plan[size, first + 2 * n :]
     steps, second_steps = plan[size, first + 3 * n :], plan[size, first + 4 * n :]
@@ -412,7 +426,7 @@ def _skip(view: Any, plan: Any, size: int, turn: int, bar: int, bar_second: int)
     for on in range(rest):
         score, at = scores[on], order[on]
         if score > bar or (score == bar and seconds[on] > bar_second):
-            return turn + rest
+            break
         ahead = min(max(0, busy[at] - free[at]), AHEAD_SURE)
         score += steps[on] * ahead
         if score < bar or (score == bar and seconds[on] + second_steps[on] * ahead <= bar_second):
@@ -434,9 +448,10 @@ def decide(
     """Find the best eligible candidates of one call. Returns how many places of `answer` int64[A_ROWS, k] are filled.
 
     Arguments as for `evaluate`, whose estimates and vetoes these are. Candidates are looked at in the order of `plan`
-    (see `arrange`; one with no columns for candidates stands for the order of the view), until the least possible score
-    of the next is behind the last place. A candidate that is sure to stand behind it before its spread is known is
-    passed over: the root is what costs most. With a margin, `draw` says which of the near-ties comes first (see `rank`).
+    (see `arrange`; one with no columns for candidates stands for the order of the view), after the best of the call
+    before, until the least possible score of the next is behind the last place. A candidate that is sure to stand behind it
+    by its queue (see `_skip`), or before its spread is known, is passed over: roots and divisions are what costs most. With
+    a margin, `draw` says which of the near-ties comes first (see `rank`).
     """
     size = size_of(payload_bytes)
     response_bytes = params[P_RESPONSE_BYTES]
@@ -456,16 +471,7 @@ def decide(
     worst, worst_secondary = 0, 0
     n = view.shape[1]
     planned = _planned(view, rules, exposure, params, plan, size)
-    more, more_second = 0, 0
-    if planned:
-        least_bytes = BYTES_LEAST[size]
-        late_us = access_us - params[P_ACCESS_US]
-        late_us -= transfer_us(params[P_ACCESS_PS_PER_BYTE], least_bytes + response_bytes)
-        late_us = min(late_us, QUEUE_SURE_US)
-        dearer = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], least_bytes, response_bytes)
-        dearer = access_nusd - dearer
-        more = per_price * dearer + per_s * late_us // 1_000_000
-        more_second = dearer if second_price else late_us
+    over, over_second = _over_least(params, size, payload_bytes) if planned else (0, 0)
     bar, bar_second = 0, 0
     turn, turns = (-PLAN_SEEDS, plan[size, PLAN_COUNT]) if planned else (0, n)
     while True:
@@ -533,7 +539,7 @@ def decide(
         answer[A_AT, place] = at
         worst = answer[A_PRIMARY, found - 1]
         worst_secondary = answer[A_SECONDARY, found - 1]
-        bar, bar_second = worst - more, worst_secondary - more_second
+        bar, bar_second = worst - over, worst_secondary - over_second
     if planned:
         plan[size, PLAN_BEST] = answer[A_AT, 0] if found > 0 else -1
         plan[size, PLAN_NEXT] = answer[A_AT, 1] if found > 1 else -1
@@ -723,6 +729,7 @@ if COMPILED:
     _sink = fast(_sink)
     arrange = fast(arrange)
     _planned = fast(_planned)
+    _over_least = fast(_over_least)
     _skip = fast(_skip)
     _estimate = fast(_estimate)
     _share = fast(_share)

@@ -38,7 +38,7 @@ def _rise(heap: Any, at: int, time_us: int, code: int) -> None:
 def _sooner(heap: Any, one: int, other: int) -> int:
     """Return which of two entries is sooner, without a branch: which it is, nobody can foretell."""
     one_us, other_us = heap[one, 0], heap[other, 0]
-    later = (other_us < one_us) | ((other_us == one_us) & (heap[other, 1] < heap[one, 1]))
+    later: int = (other_us < one_us) | ((other_us == one_us) & (heap[other, 1] < heap[one, 1]))
     return one + later * (other - one)
 
 

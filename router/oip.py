@@ -196,13 +196,21 @@ def _from_json(where: str, data: Any, datatype: str, shape: list[int]) -> Array:
     if not kinds <= LEAVES[dtype.kind]:
         raise bad(f"{where}.data is not {datatype}", f"send {shape} of JSON's own kind of value")
     try:
-        with np.errstate(over="raise"):
-            value: Array = np.asarray(leaves, dtype=dtype)
-    except (ValueError, OverflowError, FloatingPointError) as error:
+        value = _floats(leaves, dtype) if dtype.kind == "f" else np.asarray(leaves, dtype=dtype)
+    except (ValueError, OverflowError, struct.error) as error:
         raise bad(f"{where}.data is not {datatype}: {error}") from error
     if value.size != prod(shape):
         raise bad(f"{where}.data holds {value.size} values", f"shape {shape} takes {prod(shape)}")
     return _shaped(where, value, shape)
+
+
+def _floats(numbers: list[Any], dtype: np.dtype[np.generic]) -> Array:
+    """Return numbers as an array of floats. Raises OverflowError or struct.error for one beyond what the datatype holds.
+
+    `struct` refuses that by itself, and rounds as numpy does, which makes an infinity of it unless a context is set around it:
+    half of what it takes to make the array.
+    """
+    return np.frombuffer(struct.pack(f"<{len(numbers)}{dtype.char}", *numbers), dtype, len(numbers))
 
 
 def _shaped(where: str, value: Array, shape: list[int]) -> Array:

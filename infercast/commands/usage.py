@@ -19,6 +19,7 @@ from infercast.router.ledger.ports import Entry
 
 from .app import FAILED, STATE, AsJson, LedgerUrl, StatePath, app, err, out, print_json, refusing
 from .log import since_s
+from .usage_prune import before_day_s, prune_books
 
 if TYPE_CHECKING:  # what needs a database is loaded when one is asked: other commands do not wait for it
     from infercast.router.ledger.checking import Report
@@ -46,6 +47,14 @@ Settle = Annotated[
     bool,
     typer.Option("--settle", help="First take over what stands in the journals; a running system does so by itself."),
 ]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Make daily sums of all calls before --before, so that the ledger grows no further."),
+]
+Before = Annotated[
+    str | None,
+    typer.Option("--before", help="With --prune: of the days before then; the same words as for --since."),
+]
 
 
 @app.command()
@@ -60,6 +69,8 @@ def usage(
     list_orphans: Orphans = False,
     check_books: Check = False,
     settle: Settle = False,
+    prune: Prune = False,
+    before: Before = None,
     ledger: LedgerUrl = "",
     state: StatePath = STATE,
 ) -> None:
@@ -73,6 +84,8 @@ def usage(
     [bold]infercast usage --by site,model --csv -o november.csv --since 2026-11-01 --until 2026-12-01[/]
 
     [bold]infercast usage --check[/]  whether the books are what the journals say
+
+    [bold]infercast usage --prune --before 400d[/]  only daily sums of what is older
     """
     from infercast.router.ledger import opening
 
@@ -83,11 +96,19 @@ def usage(
             None if text is None else since_s(text, now_s, option)
             for text, option in ((since, "--since"), (until, "--until"))
         ]
-        wanted = Wanted(bounds[0], bounds[1], tenant)
-        _alone(json=json, csv=as_csv or output is not None)
+        wanted = _wanted(bounds[0], bounds[1], tenant)
+        csv_asked = as_csv or output is not None
+        _alone("are two forms at once", json=json, csv=csv_asked)
+        _alone("are two things at once", orphans=list_orphans, check=check_books, prune=prune)
+        for job, on in (("--check", check_books), ("--prune", prune)):
+            _all_books(job, since=on and since, until=on and until, tenant=on and tenant, csv=on and csv_asked)
+        before_s = before_day_s(before, now_s, asked=prune)
         url = opening.absolute(ledger) or opening.noted(state)
-        store = opening.open_store(url, write=settle)
+        store = opening.open_store(url, write=settle or prune, make=settle)
         try:
+            if before_s is not None:
+                prune_books(store, before_s, state / "journal", json=json, settle=settle)
+                return
             _show(store, state / "journal", names, wanted, (json, as_csv, output), list_orphans, check_books, settle)
         except OSError as error:
             raise BadInput([Fault(store.name, 0, "", str(error), "try again when it is there")]) from error
@@ -137,6 +158,11 @@ def _show(
             total = sum(line.sums["cost_nusd"] for line in lines)
             calls = sum(line.sums["calls"] for line in lines)
             out.print(f"in all {calls} calls, {usd_text(total)} USD", highlight=False)
+    if wanted.tenant and not rows:
+        known = [line.by[0] for line in sums_by(store, ("tenant",), Wanted())]
+        if wanted.tenant not in known:
+            said = f"no call of {wanted.tenant!r} is in this ledger: {did_you_mean(wanted.tenant, known)}"
+            err.print(f"[yellow]![/] {escape(said)}", highlight=False, soft_wrap=True)
     if waiting:
         err.print(f"[yellow]![/] {waiting} calls stand in the journals and are not settled yet", highlight=False)
 
@@ -153,16 +179,38 @@ def _dimensions(by: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _alone(**forms: bool) -> None:
-    given = [f"--{name}" for name, on in forms.items() if on]
+def _alone(what: str, **options: bool) -> None:
+    given = [f"--{name}" for name, on in options.items() if on]
     if len(given) > 1:
-        raise BadInput([Fault("command line", 0, " ".join(given), "are two forms at once", "give one of them")])
+        raise BadInput([Fault("command line", 0, " ".join(given), what, "give one of them")])
+
+
+def _all_books(job: str, **options: object) -> None:
+    given = [f"--{name}" for name, on in options.items() if on]
+    if given:
+        raise BadInput([Fault("command line", 0, " ".join(given), f"means nothing with {job}", "leave it out")])
+
+
+def _wanted(since_s: float | None, until_s: float | None, tenant: str) -> Wanted:
+    if since_s is not None and until_s is not None and since_s >= until_s:
+        said = f"ends at {_time(until_s)}, and begins at {_time(since_s)}"
+        raise BadInput([Fault("command line", 0, "--since --until", said, "give --since the earlier one")])
+    return Wanted(since_s, until_s, tenant)
 
 
 def _orphan_row(entry: Entry) -> dict[str, Any]:
-    at = datetime.fromtimestamp(entry.at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    facts = {"at": at, "number": entry.number, "tenant": entry.tenant, "model": entry.model, "entry": entry.entry}
+    facts = {
+        "at": _time(entry.at_s),
+        "number": entry.number,
+        "tenant": entry.tenant,
+        "model": entry.model,
+        "entry": entry.entry,
+    }
     return {**facts, "reserved_nusd": entry.reserved_nusd, "reserved_usd": usd_text(entry.reserved_nusd)}
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _write_csv(columns: list[str], rows: list[dict[str, Any]], output: Path | None) -> None:
@@ -223,6 +271,7 @@ def _say_check(report: "Report", name: str, json: bool) -> None:
     out.print(f"{mark} {words}: {said}", highlight=False, soft_wrap=True)
     for count, what in (
         (report.orphans, "calls were reserved and never ended (--orphans)"),
+        (report.pruned, "calls of the journals are sums of their days by now (--prune)"),
         (report.unsettled, "entries stand in the journals and are not settled yet (--settle)"),
         (report.unreadable, "lines of the journals cannot be read"),
     ):

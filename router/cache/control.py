@@ -4,6 +4,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 WORDS_MAX = 16
+CHARS_MAX = 1024
+"""A header with more than that may say anything further on: it counts as the strictest."""
 SECONDS_MAX = 2**31
 """What a longer time counts as (RFC 9111, section 1.2.2)."""
 
@@ -22,17 +24,25 @@ class Wish(NamedTuple):
 
 
 NO_WISH = Wish()
+NO_STORE = Wish(looks=False, keeps=False)
 
 
 def wish_of(control: str | None) -> Wish:
-    """Return what a header says; words that nobody knows say nothing. A time that is none is the strictest one."""
-    return NO_WISH if control is None else _read(control[:1024])
+    """Return what a header says; words that nobody knows say nothing.
+
+    A time that is none is the strictest one, and so is a header that is too long to be read.
+    """
+    if control is None:
+        return NO_WISH
+    return _read(control) if len(control) <= CHARS_MAX else NO_STORE
 
 
 @lru_cache(maxsize=256)
 def _read(control: str) -> Wish:
-    wish = NO_WISH
-    for part in control.lower().split(",")[:WORDS_MAX]:
+    wish, parts = NO_WISH, control.lower().split(",")
+    if len(parts) > WORDS_MAX:
+        return NO_STORE
+    for part in parts:
         word, _, value = (each.strip() for each in part.partition("="))
         match word:
             case "no-cache":
@@ -44,6 +54,8 @@ def _read(control: str) -> Wish:
             case "max-age":
                 age_max_s = _seconds(value, 0)
                 wish = wish._replace(age_max_s=age_max_s if wish.age_max_s is None else min(age_max_s, wish.age_max_s))
+                # No answer is younger than that: to look, or to wait for one that is being made, would be in vain.
+                wish = wish if age_max_s else wish._replace(looks=False)
             case "min-fresh":
                 wish = wish._replace(left_min_s=max(wish.left_min_s, _seconds(value, SECONDS_MAX)))
     return wish

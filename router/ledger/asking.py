@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from infercast.policies.faults import BadInput
+
 DIMENSIONS = ("tenant", "model", "site", "day", "entry", "deployment", "outcome")
 """What sums may be by. `site` is where a call ran, `entry` where it came in, `day` the UTC day on which it began."""
 
@@ -13,3 +15,7 @@ class Wanted:
     since_s: float | None = None
     until_s: float | None = None
     tenant: str = ""
+
+
+class MiddleOfDay(BadInput):
+    """A bound lies in the middle of a day of which only the sum is known."""

@@ -36,24 +36,43 @@ class Background:
         self._ended = threading.Event()
         self._troubled = False
         folder.mkdir(parents=True, exist_ok=True)
-        self._thread = threading.Thread(target=self._run, name="settling", daemon=True)
-        self._thread.start()
+        self._thread = self._begun()
 
     def close(self) -> None:
         """End it after the round that it is at."""
         self._ended.set()
         self._thread.join()
 
-    def _run(self) -> None:
+    def check(self) -> None:
+        """Raise RuntimeError where it has ended by itself, by a fault that nobody foresaw."""
+        if not self._thread.is_alive() and not self._ended.is_set():
+            raise RuntimeError("settling has ended, and never should")
+
+    def keep(self) -> None:
+        """Begin it anew where it has ended so, after a moment: else nothing would be booked any more."""
+        if not self._thread.is_alive() and not self._ended.is_set():
+            self._thread = self._begun(TROUBLE_S)
+
+    def _begun(self, after_s: float = 0.0) -> threading.Thread:
+        thread = threading.Thread(target=self._run, args=[after_s], name="settling", daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self, after_s: float) -> None:
         every_s = STAND_BY_S if self._stand_by else EVERY_S
-        while not self._ended.wait(every_s):
-            try:
-                with _locked(self._folder) as ours:
-                    if ours:
-                        self._settle()
-            except (OSError, BadInput) as error:
-                self._say(error)
-                self._ended.wait(TROUBLE_S)
+        self._ended.wait(after_s)
+        try:
+            while not self._ended.wait(every_s):
+                try:
+                    with _locked(self._folder) as ours:
+                        if ours:
+                            self._settle()
+                except (OSError, BadInput) as error:
+                    self._say(error)
+                    self._ended.wait(TROUBLE_S)
+        except Exception:
+            log.exception("%s: settling has ended: calls wait in the journals until it begins anew", self._folder)
+            raise
 
     def _settle(self) -> None:
         """Settle once where we stand by, else until the end. Raises OSError or BadInput where the ledger cannot be reached."""

@@ -12,9 +12,11 @@ from . import journals
 from .lines import ORPHANED, taken
 from .periods import money_quotas
 from .ports import Entry, holder_of
+from .pruned import pruned
+from .reading import has_days
 from .settling import NAMES_MAX
 from .store import SqlStore
-from .tables import CURSORS, ENTRIES, SPENT
+from .tables import CURSORS, DAYS, ENTRIES, SPENT
 
 TOLD_MAX = 50
 """How many differences are told in full; the others are counted."""
@@ -33,6 +35,8 @@ class Report:
     unsettled: int = 0
     unreadable: int = 0
     orphans: int = 0
+    pruned: int = 0
+    """Calls whose lines are here, and whose entries are sums of their days."""
     differing: int = 0
     differences: list[str] = field(default_factory=list)
 
@@ -84,11 +88,15 @@ def _compare(db: Connection, report: Report, seen: set[tuple[str, int]], entries
         some = entries[begin : begin + NAMES_MAX]
         asked = select(*COLUMNS).where(ENTRIES.c.number.in_({entry.number for entry in some}))
         booked = {(row.number, row.part): Entry(*row) for row in db.execute(asked)}
+        sums = pruned(db, {entry.number for entry in some}) if has_days(db) else set()
         for entry in some:
             key = (entry.number, entry.part)
             if key in seen:
                 continue
             seen.add(key)
+            if entry.number in sums and key not in booked:
+                report.pruned += entry.part == 0
+                continue
             report.calls += entry.part == 0
             report.journal_nusd += entry.cost_nusd
             there = booked.get(key)
@@ -121,12 +129,13 @@ def _hold_lines(db: Connection, report: Report, seen: set[tuple[str, int]], writ
 
 
 def _hold_sums(db: Connection, report: Report) -> None:
-    """Hold what budgets count as used against the entries."""
+    """Hold what budgets count as used against the entries, and what was entries before it was pruned."""
     sums = Counter[tuple[str, str, str]]()
-    keys = (ENTRIES.c.tenant, ENTRIES.c.model, ENTRIES.c.day)
-    for tenant, model, day, cost_nusd in db.execute(select(*keys, func.sum(ENTRIES.c.cost_nusd)).group_by(*keys)):
-        for quota in money_quotas(tenant, model, day):
-            sums[quota.tenant, quota.model, quota.period] += int(cost_nusd)
+    for table in (ENTRIES, DAYS) if has_days(db) else (ENTRIES,):
+        keys = (table.c.tenant, table.c.model, table.c.day)
+        for tenant, model, day, cost_nusd in db.execute(select(*keys, func.sum(table.c.cost_nusd)).group_by(*keys)):
+            for quota in money_quotas(tenant, model, day):
+                sums[quota.tenant, quota.model, quota.period] += int(cost_nusd)
     spent = {(tenant, model, period): cost_nusd for tenant, model, period, cost_nusd in db.execute(select(SPENT))}
     for key in sorted(sums.keys() | spent.keys()):
         if sums[key] != spent.get(key, 0):

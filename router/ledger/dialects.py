@@ -47,9 +47,10 @@ def take_turns(connection: Connection, tenants: Sequence[str]) -> None:
 
 
 def wait_long(connection: Connection) -> None:
-    """Let the statements of this transaction take as long as they take."""
+    """Let the statements of this transaction, and what is done between them, take as long as they take."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def upsert(connection: Connection, table: Table) -> Any:

@@ -16,6 +16,10 @@ WHOLE_MAX = 10**15
 """More than any cost (a million USD) or number of tokens. One line that says more must not take a database's sums past 2**63."""
 
 
+NAME_CHARS_MAX = 256
+"""More than any tenant's, model's or call's name. A database's indices take texts of some 2,700 bytes, and of longer ones nothing."""
+
+
 @dataclass(slots=True)
 class Taken:
     """What some lines come to. `writer` is the process that the last of them are of; lines that mean nothing are counted."""
@@ -60,15 +64,15 @@ def entries_of(line: dict[str, Any]) -> list[Entry]:
     cost_nusd = 0 if answer is None else paid.pop(answer)[1]
     tokens = [_whole(count) for count in line.get("tokens") or (0, 0)]
     whole = Entry(
-        number=_text(line["number"]),
+        number=_name(line["number"]),
         part=0,
         at_s=_instant(line),
-        tenant=_text(line["tenant"]),
-        model=_text(line["model"]),
-        entry=_text(line["entry"]),
+        tenant=_name(line["tenant"]),
+        model=_text(line["model"])[:NAME_CHARS_MAX],  # a caller's word, where no such model is there
+        entry=_name(line["entry"]),
         site=_site(ended_at),
-        deployment=_text(ended_at),
-        outcome=_text(line["outcome"]),
+        deployment=_name(ended_at),
+        outcome=_name(line["outcome"]),
         state=SETTLED,
         cost_nusd=cost_nusd,
         prompt_tokens=tokens[0],
@@ -77,7 +81,7 @@ def entries_of(line: dict[str, Any]) -> list[Entry]:
     )
     more = [
         whole._replace(
-            part=part, site=_site(deployment), deployment=_text(deployment), outcome="lost", cost_nusd=cost_nusd,
+            part=part, site=_site(deployment), deployment=_name(deployment), outcome="lost", cost_nusd=cost_nusd,
             prompt_tokens=0, completion_tokens=0, cached=False,
         )
         for part, (deployment, cost_nusd) in enumerate(paid, 1)
@@ -106,11 +110,11 @@ def _spent(line: dict[str, Any]) -> list[tuple[str, int]]:
 
 def _reserved(line: dict[str, Any]) -> Reserved:
     return Reserved(
-        number=_text(line["number"]),
+        number=_name(line["number"]),
         at_s=_instant(line),
-        tenant=_text(line["tenant"]),
-        model=_text(line["model"]),
-        entry=_text(line["place"]),
+        tenant=_name(line["tenant"]),
+        model=_name(line["model"]),
+        entry=_name(line["place"]),
         reserved_nusd=_whole(line["reserved_nusd"]),
     )
 
@@ -133,7 +137,15 @@ def _text(value: object) -> str:
     return value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
+def _name(value: object) -> str:
+    """Return a text that is part of a key. Raises TypeError for what is none, ValueError for one that no index takes."""
+    name = _text(value)
+    if len(name) > NAME_CHARS_MAX:
+        raise ValueError(f"a name of {len(name)} characters")
+    return name
+
+
 def _whole(value: object) -> int:
-    if not isinstance(value, int):
+    if type(value) is not int:  # true and false are numbers to Python, and none to Postgres
         raise TypeError(f"{value!r} is no whole number")
     return max(0, min(value, WHOLE_MAX))

@@ -27,6 +27,8 @@ OPTION = "--ledger"
 ENVIRONMENT = "INFERCAST_LEDGER"
 """The environment variable that a URL with a password is given in: command lines are anybody's to read."""
 CONNECT_S = 5
+KEEP_ALIVE_S = 4
+"""How often a server of which nothing is heard is asked whether it is there."""
 POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 KINDS = "sqlite:///path/to/ledger.db or postgresql://user@host/database"
 
@@ -49,21 +51,45 @@ def absolute(url: str) -> str:
 
 def note(state: Path, url: str) -> None:
     """Remember which ledger a state folder's calls are booked in, for who looks later. A password is not kept."""
+    write_private(state / NOTED, _without_password(url) + "\n")
+
+
+def same(one: str, other: str) -> bool:
+    """Return whether two URLs mean the same ledger, whoever's password is in which."""
+    return _without_password(absolute(one)) == _without_password(absolute(other))
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a ledger that is one."""
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.drivername == "sqlite" and parsed.database else None
+
+
+def _without_password(url: str) -> str:
     parsed = make_url(url)
     options = {name: value for name, value in parsed.query.items() if "password" not in name}
-    write_private(state / NOTED, _open_text(parsed, options) + "\n")
+    return _open_text(parsed, options)
 
 
 def noted(state: Path) -> str:
-    """Return the URL of a state folder's ledger: the one that its calls were booked in last, else its own."""
+    """Return the URL of a state folder's ledger: the one that its calls were booked in last, else its own. Raises BadInput."""
+    path = state / NOTED
     try:
-        return (state / NOTED).read_text(encoding="utf-8").strip()
-    except OSError:
+        url = path.read_text(encoding="utf-8").strip()
+        make_url(url)
+    except (FileNotFoundError, NotADirectoryError):
         return ledger_url(state)
+    except OSError as error:
+        raise _fault(str(path), f"cannot be read: {error.strerror}", f"give the ledger: {KINDS}") from error
+    except (ArgumentError, ValueError) as error:
+        raise _fault(
+            str(path), "holds no ledger's URL", f"give the ledger: {KINDS}; `infercast up` notes it anew"
+        ) from error
+    return url
 
 
-def open_store(url: str, *, write: bool = True) -> SqlStore:
-    """Open a ledger, and make its tables where there are none. With `write` False it is only read, and must be there.
+def open_store(url: str, *, write: bool = True, make: bool = True) -> SqlStore:
+    """Open a ledger, and make its tables where there are none. Without `make` it must be there, and without `write` it is only read.
 
     Raises BadInput for a URL that means no ledger, one that cannot be reached or written, or one of a newer infercast.
     """
@@ -71,11 +97,12 @@ def open_store(url: str, *, write: bool = True) -> SqlStore:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise _fault("the ledger's URL", "cannot be read", KINDS) from error
-    if parsed.drivername == "sqlite":
-        return _open_sqlite(parsed, write)
-    if parsed.drivername in POSTGRES:
-        return _open_postgres(parsed, write)
-    raise _fault("the ledger's URL", f"no ledger is kept in {parsed.drivername!r}", KINDS)
+    if parsed.drivername not in ("sqlite", *POSTGRES):
+        raise _fault("the ledger's URL", f"no ledger is kept in {parsed.drivername!r}", KINDS)
+    opened = _open_sqlite if parsed.drivername == "sqlite" else _open_postgres
+    if write and not make:
+        opened(parsed, False).close()
+    return opened(parsed, write)
 
 
 def shown(url: URL) -> str:
@@ -131,11 +158,7 @@ def _open_postgres(url: URL, write: bool) -> SqlStore:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,  # a server that was started anew is one failed look, not a failed transaction
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "application_name": "infercast",
-            "options": f"-c statement_timeout={int(BUSY_S * 1000)}",
-        },
+        connect_args=_patience(url),
     )
     store = SqlStore(engine, shown(url))
     try:
@@ -144,6 +167,23 @@ def _open_postgres(url: URL, write: bool) -> SqlStore:
         store.close()
         raise
     return store
+
+
+def _patience(url: URL) -> dict[str, Any]:
+    """Return how long a connection waits for the server, and the server for it, where the URL does not say otherwise.
+
+    A wire that is cut says nothing. Without these, a thread would wait for it for a quarter of an hour, long after the wire is
+    whole again; and a machine that is lost in the middle of a transaction would keep its tenants' turn from all others for two hours.
+    """
+    busy_ms = int(BUSY_S * 1000)
+    ours: dict[str, Any] = {
+        "connect_timeout": CONNECT_S, "application_name": "infercast", "tcp_user_timeout": busy_ms,
+        "keepalives_idle": KEEP_ALIVE_S, "keepalives_interval": KEEP_ALIVE_S, "keepalives_count": 2,
+    }  # fmt: skip
+    theirs = url.query.get("options", "")
+    options = f"-c statement_timeout={busy_ms} -c idle_in_transaction_session_timeout={busy_ms}"
+    said = theirs if isinstance(theirs, str) else " ".join(theirs)
+    return {name: of for name, of in ours.items() if name not in url.query} | {"options": f"{options} {said}".strip()}
 
 
 def _look(store: SqlStore, write: bool, remedy: str) -> None:
@@ -167,15 +207,17 @@ def _version(db: Connection) -> int:
 
 
 def _version_made(db: Connection) -> int:
-    """Return the version of the tables, which are made where there are none. Two who open at once make them once."""
+    """Return the version of the tables, which are made where they are missing. Two who open at once make them once."""
     if db.dialect.name == "postgresql":
         db.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('infercast schema', 0))")
-    if version := _version(db):
-        db.execute(update(SCHEMAS).values(version=SCHEMAS.c.version))  # says whether it may be written at all
-        return version
-    METADATA.create_all(db)
-    db.execute(insert(SCHEMAS).values(version=SCHEMA))
-    return SCHEMA
+    version = _version(db)
+    if version < SCHEMA:
+        METADATA.create_all(db)
+    if not version:
+        db.execute(insert(SCHEMAS).values(version=SCHEMA))
+    else:  # says also whether it may be written at all
+        db.execute(update(SCHEMAS).values(version=max(version, SCHEMA)))
+    return max(version, SCHEMA)
 
 
 def _fault(what: str, message: str, remedy: str) -> BadInput:

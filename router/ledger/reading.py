@@ -1,22 +1,28 @@
-"""What a ledger says to people: sums of calls and money by tenant, model, site and day, and the calls that nobody ended."""
+"""What a ledger says to people: sums of calls and money by tenant, model, site and day, and the calls that nobody ended.
 
+Of days that have been pruned there are sums only, which are added to those of entries.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Connection, Table, case, func, inspect, literal, select
 
+from infercast.policies.faults import Fault
 from infercast.policies.units import usd_text
 
 from . import journals
-from .asking import Wanted
+from .asking import MiddleOfDay, Wanted
 from .lines import ORPHANED, taken
 from .opening import open_store
+from .periods import DAY_S, day_of
 from .ports import Entry
 from .store import SqlStore
-from .tables import ENTRIES
+from .tables import DAYS, ENTRIES
 
 SUMS = (
     "calls", "answered", "refused", "failed", "orphaned", "cached", "lost_tries", "prompt_tokens", "completion_tokens",
@@ -37,26 +43,40 @@ class Line:
 
 
 def sums_by(store: SqlStore, dimensions: Sequence[str], wanted: Wanted) -> list[Line]:
-    """Return the sums of all entries that are wanted, by some of `DIMENSIONS`, sorted by them. Raises OSError.
+    """Return the sums of all calls that are wanted, by some of `DIMENSIONS`, sorted by them.
 
     A call counts where it ended; tries beside its answer that were paid for (`lost_tries`) add their cost where they ran.
+    Raises OSError, and MiddleOfDay where a day that has been pruned is wanted in part.
     """
     names = list(dict.fromkeys(dimensions))
-    keys = [ENTRIES.c[name] for name in names]
-    asked = select(*keys, *(_sum(condition) for condition in _counts())).where(*_conditions(wanted))
-    found = store.read(lambda db: db.execute(asked.group_by(*keys)).all(), patiently=True)
-    lines = [
-        Line(
-            tuple(str(value) for value in row[: len(names)]),
-            {name: int(value or 0) for name, value in zip(SUMS, row[len(names) :], strict=True)},
-        )
-        for row in found
-    ]
-    return sorted(lines, key=lambda line: line.by)
+    found: dict[tuple[str, ...], Counter[str]] = {}
+    for row in store.read(lambda db: _rows(db, names, wanted), patiently=True):
+        sums = found.setdefault(tuple(str(value) for value in row[: len(names)]), Counter())
+        for name, value in zip(SUMS, row[len(names) :], strict=True):
+            sums[name] += int(value or 0)
+    return [Line(key, {name: sums[name] for name in SUMS}) for key, sums in sorted(found.items())]
+
+
+def _rows(db: Connection, names: list[str], wanted: Wanted) -> list[Any]:
+    rows = list(db.execute(_asked(ENTRIES, names, _counts(), _conditions(wanted))))
+    if has_days(db):
+        conditions = _whole_days(db, wanted)
+        rows += db.execute(_asked(DAYS, names, _day_counts(), conditions))
+    return rows
+
+
+def _asked(table: Table, names: list[str], counts: list[Any], conditions: list[ColumnElement[bool]]) -> Any:
+    keys = [table.c[name] for name in names]
+    return select(*keys, *map(func.sum, counts)).where(*conditions).group_by(*keys)
+
+
+def has_days(db: Connection) -> bool:
+    """Return whether a ledger may have been pruned: those of an earlier infercast have no table for that yet."""
+    return inspect(db).has_table(DAYS.name)
 
 
 def usage_by(url: str, dimensions: Sequence[str], wanted: Wanted) -> list[dict[str, Any]]:
-    """Return such sums for programs, of the ledger of a URL. Raises BadInput and OSError."""
+    """Return such sums for programs, of the ledger of a URL. Raises BadInput (MiddleOfDay) and OSError."""
     with closing(open_store(url, write=False)) as store:
         return [line.told(dimensions) for line in sums_by(store, dimensions, wanted)]
 
@@ -64,11 +84,28 @@ def usage_by(url: str, dimensions: Sequence[str], wanted: Wanted) -> list[dict[s
 def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     conditions = []
     if wanted.since_s is not None:
-        conditions.append(ENTRIES.c.at_s >= wanted.since_s)
+        conditions.append(ENTRIES.c.at_s >= float(wanted.since_s))  # no database takes every whole number
     if wanted.until_s is not None:
-        conditions.append(ENTRIES.c.at_s < wanted.until_s)
+        conditions.append(ENTRIES.c.at_s < float(wanted.until_s))
     if wanted.tenant:
         conditions.append(ENTRIES.c.tenant == wanted.tenant)
+    return conditions
+
+
+def _whole_days(db: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Return the conditions for days that are sums. Raises MiddleOfDay."""
+    conditions = [DAYS.c.tenant == wanted.tenant] if wanted.tenant else []
+    for at_s, option, is_first in ((wanted.since_s, "--since", True), (wanted.until_s, "--until", False)):
+        if at_s is None:
+            continue
+        try:
+            day = day_of(at_s)
+        except (ValueError, OverflowError):  # before or behind all days
+            day = "" if at_s < 0 else "~"
+        if day and at_s % DAY_S and db.execute(select(DAYS.c.day).where(DAYS.c.day == day).limit(1)).first():
+            said = f"{day} has been pruned: of its calls only the sum is known"
+            raise MiddleOfDay([Fault("the ledger", 0, option, said, f"give whole days: {day}, or the next")])
+        conditions.append(DAYS.c.day >= day if is_first else DAYS.c.day < day)
     return conditions
 
 
@@ -85,8 +122,10 @@ def _counts() -> list[Any]:
     ]
 
 
-def _sum(column: Any) -> Any:
-    return func.sum(column)
+def _day_counts() -> list[Any]:
+    outcomes = [case((DAYS.c.outcome == name, DAYS.c.calls), else_=0) for name in ("answered", "refused", "failed")]
+    rest = ("cached", "lost_tries", "prompt_tokens", "completion_tokens", "cost_nusd")
+    return [DAYS.c.calls, *outcomes, literal(0), *(DAYS.c[name] for name in rest)]
 
 
 def orphans(store: SqlStore, wanted: Wanted) -> list[Entry]:

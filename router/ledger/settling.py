@@ -11,6 +11,7 @@ from . import leasing
 from .dialects import upsert
 from .periods import day_of, money_quotas
 from .ports import Entry, Moved, Quota, Reserved, holder_of
+from .pruned import pruned
 from .tables import CURSORS, ENTRIES, RESERVED, SPENT
 
 NAMES_MAX = 500
@@ -36,7 +37,8 @@ def book(db: Connection, journal: str, entries: Sequence[Entry], reserved: Seque
     ended = {entry.number for entry in entries}
     began = [one for one in reserved if one.number not in ended]
     if began:  # an end may stand in a file that was settled before: journals are moved and copied
-        over = {number for number, _ in _states(db, {one.number for one in began})}
+        names = {one.number for one in began}
+        over = {number for number, _ in _states(db, names)} | pruned(db, names)
         began = [one for one in began if one.number not in over]
     if began:
         rows = [{**one._asdict(), "journal": journal} for one in began]
@@ -71,7 +73,12 @@ def _add(db: Connection, entries: list[Entry]) -> list[Entry]:
         entries = [entry for entry in entries if (entry.number, entry.part) not in known] + orphans
         if entries:
             db.execute(insert(ENTRIES), [_row(entry) for entry in entries])
-    return entries
+    # Asked for behind the insert, which waits for a pruning of the same entries: what that has done is seen by now.
+    again = pruned(db, {entry.number for entry in entries})
+    if not again:
+        return entries
+    db.execute(delete(ENTRIES).where(ENTRIES.c.number == bindparam("of")), [{"of": number} for number in sorted(again)])
+    return [entry for entry in entries if entry.number not in again]
 
 
 def _states(db: Connection, numbers: set[str]) -> dict[Key, str]:

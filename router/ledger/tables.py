@@ -2,8 +2,11 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
 
-SCHEMA = 1
-"""The version of these tables. A store with a higher one was written by a newer infercast, and is left alone."""
+SCHEMA = 2
+"""The version of these tables. A store with a higher one was written by a newer infercast, and is left alone.
+
+1 had neither DAYS nor PRUNED; they are made when it is next written.
+"""
 
 METADATA = MetaData()
 
@@ -109,3 +112,33 @@ RESERVED = Table(
     sqlite_with_rowid=False,
 )
 """Calls that money was set aside for and that have not ended, as far as their journal has been taken over."""
+
+DAYS = Table(
+    "infercast_days",
+    METADATA,
+    _text("day", key=True),
+    _text("tenant", key=True),
+    _text("model", key=True),
+    _text("entry", key=True),
+    _text("site", key=True),
+    _text("deployment", key=True),
+    _text("outcome", key=True),
+    _whole("calls"),
+    _whole("cached"),
+    _whole("lost_tries"),
+    _whole("prompt_tokens"),
+    _whole("completion_tokens"),
+    _whole("cost_nusd"),
+    sqlite_with_rowid=False,
+)
+"""What entries come to that have been pruned, by all that sums may be by. `calls` counts those of part 0, `lost_tries` the others."""
+
+PRUNED = Table(
+    "infercast_pruned",
+    METADATA,
+    _text("holder", key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    _whole("last"),
+    sqlite_with_rowid=False,
+)
+"""Which calls' entries have been pruned: of a holder those numbered `first` to `last`. Their lines are never booked again."""

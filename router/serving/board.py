@@ -27,7 +27,7 @@ from ..key_binding import binding_faults
 from ..key_changes import issue_key, revoke_key, rotate_key
 from ..key_file import KEYS, KeyFile
 from ..keys import Holder, Keys, write_private
-from ..ledger.asking import Wanted
+from ..ledger.asking import MiddleOfDay, Wanted
 from ..ledger.background import Background
 from ..ledger.reading import usage_by
 from ..policy_folder import Policies, PolicyFolder
@@ -73,6 +73,7 @@ class Board:
         many calls the caller carries, and whether it takes no new ones.
         """
         self._keep_watching()
+        self._settling.keep()
         now_us = time.monotonic_ns() // 1000
         if source:
             self._under_way[source] = (*under_way, now_us)
@@ -161,10 +162,12 @@ class Board:
         """Return what is in force, and why newer files are not."""
         return self._told()
 
-    async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]] | None:
+    async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]] | Done | None:
         """Return the ledger's sums; None where it is out of reach."""
         try:
             return await asyncio.to_thread(usage_by, self._ledger_url, by, wanted)
+        except MiddleOfDay as error:
+            return Done(faults=error.faults)
         except (OSError, BadInput) as error:
             log.warning("the ledger could not be asked: %s", error)
             return None

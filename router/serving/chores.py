@@ -30,11 +30,16 @@ class Chores:
             task.add_done_callback(self._gone)
 
     def _gone(self, task: "asyncio.Task[None]") -> None:
+        """Note one that has ended, also one that was cancelled: nobody does that but the loop, when it ends with all of them.
+
+        What a chore waits for may be cancelled under it, and cancels the chore with it: that is an end like any other.
+        """
         self._under_way.discard(task)
-        if task.cancelled():
-            return
         self._ended.append(task.get_name())
-        log.error("%s has ended: this worker is to be replaced", task.get_name(), exc_info=task.exception())
+        if task.cancelled():
+            log.warning("%s was cancelled", task.get_name())
+        else:
+            log.error("%s has ended: this worker is to be replaced", task.get_name(), exc_info=task.exception())
 
     def check(self) -> None:
         """Raise RuntimeError where one has ended."""

@@ -128,6 +128,7 @@ class SiteWorker(Visitors):
     async def check_health(self) -> None:
         """Raise RuntimeError where this worker is to be replaced: Serve asks now and then."""
         self._chores.check()
+        self._settling.check()
 
     def __del__(self) -> None:
         """Send and sign what is left. Serve calls this when the worker ends, once its calls have."""

@@ -9,6 +9,7 @@ quote what they choked on, and that may be a caller's data.
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
@@ -49,17 +50,46 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class LogFile(WatchedFileHandler):
+    """A log's file, appended to, and opened anew when it has been moved away (logrotate).
+
+    Where it cannot be opened or written (the disk is full, its folder is gone, no descriptor is left) its lines go to
+    stderr. Python's own handler raises out of `log.error(...)` when it cannot open its file anew, or write what an earlier
+    line has left in its buffer: that has ended those who only wanted to say what was wrong.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record. Raises nothing that the file is to blame for."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the file. What it has not taken by now is in stderr, or lost."""
+        with suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name for it
+        """Write to stderr what the file did not take."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+            return
+        with suppress(OSError, ValueError):  # stderr is closed, or on the same disk
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
 def log_to(place: str, path: Path | None = None) -> None:
     """Write this process's infercast loggers to a file as JSON lines, or to stderr where none is given.
 
-    The file is appended to, and opened anew when it has been moved away (logrotate). Raises OSError.
+    Raises OSError where the file's folder cannot be made; later nobody who logs hears of what becomes of the file.
     """
     handler: logging.Handler
     if path is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = WatchedFileHandler(path, delay=True)
+        handler = LogFile(path, delay=True)
     handler.setFormatter(JsonLines(place))
     logger = logging.getLogger(LOGGER)
     for old in list(logger.handlers):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,30 @@ def test_other_loggers_are_left_alone(lines: Path) -> None:
     logging.getLogger("ray.serve").warning("not ours")
     logging.getLogger("infercast.site").debug("too much")
     assert not lines.exists()
+
+
+def test_a_file_that_cannot_be_opened_raises_at_nobody_who_logs(
+    lines: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("infercast.quota")
+    lines.parent.mkdir(exist_ok=True)
+    shutil.rmtree(lines.parent)  # as on a full disk, where it was not opened before
+    log.error("the ledger is out of reach")
+    assert json.loads(capsys.readouterr().err)["message"] == "the ledger is out of reach"
+    lines.parent.mkdir()
+    log.error("said")
+    shutil.rmtree(lines.parent)  # open already, and now to be opened anew
+    log.error("and said again")
+    lines.parent.mkdir()
+    log.error("and written")
+    assert [line["message"] for line in read(lines)] == ["and written"]
+
+
+def test_a_file_that_takes_nothing_raises_at_nobody_who_logs(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines.parent.mkdir(exist_ok=True)
+    lines.symlink_to("/dev/full")
+    log = logging.getLogger("infercast.quota")
+    for said in ("the journal is not written", "the ledger is out of reach", "and still is"):
+        log.error(said)  # from the second on, Python's own handler raises: it flushes what the first has left
+    told = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["the journal is not written", "the ledger is out of reach", "and still is"]

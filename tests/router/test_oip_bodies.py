@@ -253,6 +253,26 @@ def test_a_value_of_another_type_is_no_value(datatype: str, value: Any) -> None:
     assert "inputs[0].data" in refused(tensor(datatype=datatype, data=[good, value]))
 
 
+@given(
+    st.sampled_from(["FP16", "FP32", "FP64"]),
+    st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**64), 2**64 - 1),
+)
+@example("FP16", 65519.99)
+@example("FP16", 65520.0)
+@example("FP32", 3.4028235677973362e38)
+@example("FP32", 3.4028235677973366e38)
+def test_a_number_is_rounded_as_numpy_does_or_refused_where_that_would_make_it_infinite(
+    datatype: str, number: float
+) -> None:
+    with np.errstate(over="ignore"):
+        rounded = np.asarray([number], dtype=DTYPES[datatype])
+    body = tensor(datatype=datatype, shape=[1], data=[number])
+    if np.isinf(rounded[0]):
+        assert "inputs[0].data" in refused(body)
+    else:
+        assert told(body).inputs["x"].tobytes() == rounded.tobytes()
+
+
 @pytest.mark.parametrize("body", [tensor(data=[], shape=[0, *[2**31 - 1] * 4]), binary(0, shape=[0, *[2**31 - 1] * 4])])
 def test_an_empty_tensor_of_a_huge_shape_is_refused(body: Raw) -> None:
     assert "inputs[0].shape" in refused(body, b"")

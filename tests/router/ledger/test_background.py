@@ -14,8 +14,9 @@ from infercast.router.ledger import background
 from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.background import LOCK, Background
 from infercast.router.ledger.opening import ledger_url, open_store
-from infercast.router.ledger.reading import sums_by, unsettled_calls
+from infercast.router.ledger.reading import orphans, sums_by, unsettled_calls
 from infercast.router.ledger.retiring import retire, settle_left
+from infercast.router.ledger.settler import Round, Settler
 from infercast.router.telemetry.journal import FileJournal
 from tests.router.ledger.test_settler import call
 
@@ -112,6 +113,32 @@ def test_calls_wait_while_the_ledger_is_away_and_it_is_said_once(
     assert booked(away) == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_settler_that_has_ended_by_itself_says_so_and_begins_anew(
+    tmp_path: Path, journal: FileJournal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Settler.round
+
+    def broken(_: Settler) -> Round:
+        raise KeyError("a journal that nobody knows")
+
+    monkeypatch.setattr(Settler, "round", broken)
+    call(journal, 1)
+    with settling(tmp_path, stand_by=False) as made:
+        made.check()
+        until(lambda: not made._thread.is_alive())
+        assert "settling has ended" in caplog.text
+        with pytest.raises(RuntimeError, match="settling has ended"):
+            made.check()
+        monkeypatch.setattr(Settler, "round", rounds)
+        made.keep()
+        made.check()
+        until(lambda: booked(tmp_path) == 1)
+    made.check()  # it was closed
+    made.keep()
+    assert not made._thread.is_alive()
+
+
 def test_what_is_left_when_a_run_has_ended_is_settled(tmp_path: Path, journal: FileJournal) -> None:
     call(journal, 1)
     settle_left(tmp_path / "journal", ledger_url(tmp_path))
@@ -142,3 +169,25 @@ def test_no_journal_is_deleted_whose_lines_the_ledger_does_not_take(
         retire(tmp_path / "journal", store)
         assert list((tmp_path / "journal").glob("*.jsonl")) == []
     assert booked(tmp_path) == 3000
+
+
+def test_a_process_that_dies_while_its_journal_is_settled_leaves_it_until_its_calls_are_orphans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = FileJournal(tmp_path / "journal", "fra")
+    dying.write("reserved", number="fra-7-aa-1", tenant="t", model="m", at_s=1.0, reserved_nusd=5)
+    rounds = Settler.round
+
+    def last(settler: Settler) -> Round:
+        done = rounds(settler)
+        dying.close()
+        return done
+
+    with closing(open_store(ledger_url(tmp_path))) as store:
+        monkeypatch.setattr(Settler, "round", last)
+        retire(tmp_path / "journal", store)
+        assert len(list((tmp_path / "journal").glob("*.jsonl"))) == 1
+        monkeypatch.setattr(Settler, "round", rounds)
+        retire(tmp_path / "journal", store)
+        assert list((tmp_path / "journal").glob("*.jsonl")) == []
+        assert [entry.number for entry in orphans(store, Wanted())] == ["fra-7-aa-1"]

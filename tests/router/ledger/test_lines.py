@@ -1,5 +1,7 @@
 """What a journal's line means to the ledger."""
 
+import random
+import string
 from typing import Any
 
 import orjson
@@ -100,6 +102,7 @@ def test_the_batch_has_the_entries_the_reservations_and_the_last_writer() -> Non
     [
         {"number": 7}, {"number": None}, {"tenant": None}, {"spent": [["large@fra"]]}, {"spent": [["large@fra", 0.5]]},
         {"spent": 3}, {"at_s": 1e300}, {"at_s": "noon"}, {"tokens": ["a", 1]}, {"deployment": 7}, {"tokens": [1]},
+        {"tokens": [True, 1]}, {"spent": [["large@fra", True]]}, {"number": "n" * 999}, {"tenant": "t" * 999},
     ],
 )  # fmt: skip
 def test_a_line_that_means_nothing_holds_up_no_other(bad: dict[str, Any]) -> None:
@@ -111,6 +114,24 @@ def test_a_line_that_means_nothing_holds_up_no_other(bad: dict[str, Any]) -> Non
 def test_what_callers_and_upstreams_say_is_taken_as_any_database_takes_it() -> None:
     (entry,) = entries_of(line(model="a\x00b", tokens=[2**63, -1]))
     assert (entry.model, entry.prompt_tokens, entry.completion_tokens) == ("a\ufffdb", WHOLE_MAX, 0)
+
+
+def test_no_line_is_too_much_for_a_database(store: SqlStore) -> None:
+    """One that it refused would be tried again for ever, and hold up all behind it."""
+    long = "".join(random.Random(1).choices(string.printable, k=99_999))
+    parts: list[dict[str, Any]] = [
+        {"number": long}, {"tenant": long}, {"model": long}, {"entry": long}, {"outcome": long}, {"at_s": -6e10},
+        {"spent": [[long, 4]]}, {"deployment": long, "spent": [[long, 4]]}, {"tokens": [True, False]}, {"cached": "x"},
+    ]  # fmt: skip
+    lines = [orjson.dumps(line(**{"number": f"fra-7-aa-{at}", **one})) for at, one in enumerate(parts)]
+    began = {"at": NOON_S, "kind": "reserved", "place": "fra", "number": "fra-8-bb-2", "tenant": "t", "model": "m"}
+    more: list[dict[str, Any]] = [{}, {"number": long}, {"tenant": long}, {"model": long}, {"place": long}]
+    lines += [
+        orjson.dumps({**began, "number": f"fra-8-bb-{at}", "reserved_nusd": 9, **one}) for at, one in enumerate(more)
+    ]
+    found = taken(lines)
+    assert (len(found.entries), len(found.reserved), found.unreadable) == (3, 1, 11)
+    assert store.settle("j", 0, 1, found.entries, found.reserved) == 3
 
 
 def test_lines_of_absurd_sums_do_not_break_those_of_others(store: SqlStore) -> None:

@@ -4,14 +4,16 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from infercast.policies.faults import BadInput, Fault
+from infercast.router.ledger.dialects import take_turns
 from infercast.router.ledger.opening import absolute, ledger_url, note, noted, open_store
+from infercast.router.ledger.ports import Ask, Measure, Quota
 from infercast.router.ledger.store import SqlStore
 from infercast.router.ledger.tables import SCHEMA, SCHEMAS
 from tests.router.ledger.postgres import PostgresServer
@@ -185,3 +187,35 @@ def test_a_folder_with_odd_letters_in_its_name(tmp_path: Path) -> None:
     open_store(absolute(ledger_url(state))).close()
     assert (state / "ledger.db").is_file()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def setting(store: SqlStore, name: str) -> str:
+    return store.read(lambda db: str(db.exec_driver_sql(f"SHOW {name}").scalar_one()))
+
+
+def test_postgres_is_waited_for_and_waits_for_so_long_unless_the_url_says_otherwise(postgres: PostgresServer) -> None:
+    url = postgres.fresh()
+    with closing(open_store(url)) as store:
+        assert setting(store, "statement_timeout") == setting(store, "idle_in_transaction_session_timeout") == "10s"
+        assert setting(store, "application_name") == "infercast"
+        patient = store.read(
+            lambda db: db.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one(), patiently=True
+        )
+        assert patient == "0"
+    said = "&application_name=ours&options=-cstatement_timeout%3D3s%20-cwork_mem%3D5MB"
+    with closing(open_store(url + said)) as store:
+        assert (setting(store, "statement_timeout"), setting(store, "work_mem")) == ("3s", "5MB")
+        assert setting(store, "application_name") == "ours"
+        assert setting(store, "idle_in_transaction_session_timeout") == "10s"
+
+
+def test_who_is_lost_in_the_middle_of_a_transaction_does_not_keep_its_turn(postgres: PostgresServer) -> None:
+    url = postgres.fresh()
+    impatient = f"{url}&options=-cidle_in_transaction_session_timeout%3D300"
+    with closing(open_store(impatient)) as lost, closing(open_store(url)) as other:
+        with lost._engine.connect() as db:
+            db.begin()
+            take_turns(db, ["t"])  # and then its machine's wire is cut
+            (granted,) = other.grant("fra-1-", [Ask(Quota("t", "", Measure.MONEY, "2026-11-25"), 9, 9, 2e9)], 1e9)
+            db.invalidate()
+        assert granted.amount == 9

@@ -14,6 +14,7 @@ from tests.laws import arithmetic
 from tests.laws.arrays import EGRESS_MAX, SERVERS_MAX, Arrays, arrays_from, as_lists, asked_of, compiled, run, said
 
 SEEDS = st.integers(0, 2**32)
+Given = tuple[Table, Table, Table, Table]
 
 
 def judged(arrays: Arrays) -> tuple[list[arithmetic.Judged], list[int], list[int]]:
@@ -53,7 +54,7 @@ def test_compiled_and_interpreted_kernels_write_the_same_bytes(seed: int) -> Non
     assert said(arrays_from(seed), compiled()) == said(arrays_from(seed), kernel.interpreted)
 
 
-def assert_equal_by_plan(given_: tuple[Table, ...], plan: Table, places: int, asked: tuple[int, int, int]) -> None:
+def assert_equal_by_plan(given_: Given, plan: Table, places: int, asked: tuple[int, int, int]) -> None:
     by_plan, by_all = (np.zeros((kernel.A_ROWS, places), dtype=np.int64) for _ in range(2))
     found = kernel.decide(*given_, NO_PLAN, by_all, *asked)
     assert kernel.decide(*given_, plan, by_plan, *asked) == found

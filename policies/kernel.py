@@ -84,8 +84,9 @@ SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
 ) = range(15)
 # Columns of a plan, one row per payload size: the candidates that files let pass, least possible score first (numbers, then
 # scores, then what decides between equal scores), as of a view's version; how often the row was out of date when it
-# was asked for; and the best two candidates of the last call, with which the next one's search begins.
-PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_BEST, PLAN_NEXT, PLAN_ORDER = range(6)
+# was asked for; what the way in takes and costs in these scores; and the best two candidates of the last call, with which
+# the next one's search begins.
+PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_WAY_US, PLAN_WAY_NUSD, PLAN_BEST, PLAN_NEXT, PLAN_ORDER = range(8)
 PLAN_SEEDS = PLAN_ORDER - PLAN_BEST
 PLAN_EACH = 5
 """From PLAN_ORDER on, one column per candidate of each: number, least score, what decides between equal ones, and by how much
@@ -321,6 +322,8 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         plan[size, PLAN_ORDER + 4 * n + turn] = 0 if params[P_SECOND_PRICE] else step_us
     plan[size, PLAN_COUNT] = count
     plan[size, PLAN_MISSES] = 0
+    plan[size, PLAN_WAY_US] = access_us
+    plan[size, PLAN_WAY_NUSD] = access_nusd
     plan[size, PLAN_BEST:PLAN_ORDER] = -1
     plan[size, PLAN_VERSION] = view[V_VERSION, 0]
 
@@ -402,21 +405,10 @@ def _late(latency_us: int, deadline_us: int) -> bool:
     return deadline_us > 0 and (latency_us > deadline_us or latency_us >= LATENCY_MAX_US)
 
 
-def _over_least(params: Any, size: int, payload_bytes: int) -> tuple[int, int]:
-    """Return by how much the way in of a payload makes every score, and what decides between equal ones, exceed a plan's."""
-    ps_per_byte, out, back = params[P_ACCESS_PS_PER_BYTE], params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK]
-    response_bytes, least_bytes = params[P_RESPONSE_BYTES], BYTES_LEAST[size]
-    later_us = transfer_us(ps_per_byte, payload_bytes + response_bytes)
-    later_us = min(later_us - transfer_us(ps_per_byte, least_bytes + response_bytes), QUEUE_SURE_US)
-    dearer = egress_nusd(out, back, payload_bytes, response_bytes) - egress_nusd(out, back, least_bytes, response_bytes)
-    over = params[P_PER_PRICE] * dearer + params[P_PER_S] * later_us // 1_000_000
-    return over, dearer if params[P_SECOND_PRICE] else later_us
-
-
 def _skip(view: Any, plan: Any, size: int, turn: int, bar: int, bar_second: int) -> int:
     """Return the first place of a plan, from `turn` on, whose candidate may come before what bars the rest.
 
-    `bar` and `bar_second` are of the last place of the answer, less what `_over_least` says.
+    `bar` and `bar_second` are of the last place of the answer, less what a call's way in adds to every score.
     """
     n, rest = view.shape[1], int(plan[size, PLAN_COUNT]) - turn
     first = PLAN_ORDER + turn
@@ -471,8 +463,12 @@ def decide(
     worst, worst_secondary = 0, 0
     n = view.shape[1]
     planned = _planned(view, rules, exposure, params, plan, size)
-    over, over_second = _over_least(params, size, payload_bytes) if planned else (0, 0)
-    bar, bar_second = 0, 0
+    bar, bar_second, over, over_second = 0, 0, 0, 0
+    if planned:  # by how much the way in makes every score of this call exceed the plan's
+        later_us = min(access_us - plan[size, PLAN_WAY_US], QUEUE_SURE_US)
+        dearer = access_nusd - plan[size, PLAN_WAY_NUSD]
+        over = per_price * dearer + per_s * later_us // 1_000_000
+        over_second = dearer if second_price else later_us
     turn, turns = (-PLAN_SEEDS, plan[size, PLAN_COUNT]) if planned else (0, n)
     while True:
         if planned and found == places and turn >= 0:
@@ -729,8 +725,7 @@ if COMPILED:
     _sink = fast(_sink)
     arrange = fast(arrange)
     _planned = fast(_planned)
-    _over_least = fast(_over_least)
-    _skip = fast(_skip)
+    _skip = inline(_skip)
     _estimate = fast(_estimate)
     _share = fast(_share)
     decide = fast(decide)

@@ -21,10 +21,11 @@ from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Hosting
 from infercast.policies.policy import Policy
-from infercast.policies.policy_file import load_policies
+from infercast.policies.policy_file import load_policies, load_shadows
+from infercast.router.drains import DRAINED, load_drained
 from infercast.router.key_changes import CREDENTIALS, read_credentials
 from infercast.router.keys import write_private
-from infercast.router.processes import alive, end_run, wait_gone
+from infercast.router.processes import alive, end_run, is_of, processes_of, wait_gone
 from infercast.router.serving.certificate import TlsFiles, read_certificate
 from infercast.router.serving.cluster import free_ports
 from infercast.router.sight.settings import trace_settings
@@ -32,8 +33,8 @@ from infercast.router.upstream.hops import cluster_id
 from infercast.router.upstream.tls import trusting
 
 START_S = 240.0
-END_S = 75
-"""How long a system may take to end: calls under way end first."""
+END_S = 110
+"""How long a system may take to end: calls under way on devices end first, then those at the sites."""
 
 
 class NotRunning(Exception):  # noqa: N818 - a state, not an error
@@ -96,25 +97,28 @@ def start(
     `grpc_port` 0 means any that is free; `ledger` is the URL of what its calls are booked in, its own file if empty.
     """
     from infercast.router.ledger import opening  # a database's library is loaded when a system is started, not before
+    from infercast.router.ledger.retiring import move_in
 
     if tls is not None:
         read_certificate(tls)
     fleet = load_fleet(fleet_path)
     policies = load_policies(policies_path, fleet)
+    load_shadows(policies_path, fleet)
+    load_drained(state / DRAINED)
     trace_settings(os.environ)
     ledger = opening.absolute(ledger)
     if ledger:
         opening.open_store(ledger).close()
     _check_artefacts(fleet_path, fleet)
     _check_upstreams(fleet_path, fleet)
-    if (state / "run.json").exists():
+    if (state / "run.json").exists() or _is_starting(state):
         raise BadInput([Fault(str(state), 0, "", "a system runs here already", "`infercast down` ends it")])
     _check_port(port, "--port")
     if grpc_port:
         _check_port(grpc_port, "--grpc-port")
     prepare(state, fleet, policies)
     ledger = ledger or opening.ledger_url(state)
-    _retire(state, ledger)
+    move_in(state, ledger)
     run_id = secrets.token_hex(6)
     (state / "logs").mkdir(exist_ok=True)
     (state / "progress.jsonl").unlink(missing_ok=True)
@@ -147,6 +151,15 @@ def start(
         raise
     (state / "starting.json").unlink(missing_ok=True)
     return find(state)
+
+
+def _is_starting(state: Path) -> bool:
+    """Return whether somebody else is just starting a system here; what was given up has no processes any more."""
+    try:
+        facts: dict[str, str] = json.loads((state / "starting.json").read_text(encoding="utf-8"))
+        return bool(processes_of(facts["run"], facts["temp"]))
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _wait_ready(state: Path, process: subprocess.Popen[bytes], step: Callable[[str], None]) -> None:
@@ -190,7 +203,7 @@ def stop(state: Path) -> int:
         except (OSError, ValueError):
             continue
         pid = facts.get("pid", 0)
-        if pid and alive(pid):
+        if pid and is_of(pid, facts["run"]):
             os.kill(pid, 15)
             left += 1
             wait_gone(pid, END_S)
@@ -216,19 +229,6 @@ def prepare(state: Path, fleet: Fleet, policies: dict[str, Policy]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     cluster_id(state)
     issue_missing(state, fleet, policies)
-
-
-def _retire(state: Path, ledger: str) -> None:
-    """Take over into a ledger what an earlier run has left, and clear its journals away. Raises BadInput."""
-    from infercast.router.ledger import opening
-    from infercast.router.ledger.retiring import retire
-
-    store = opening.open_store(ledger)
-    try:
-        retire(state / "journal", store)
-        opening.note(state, ledger)
-    finally:
-        store.close()
 
 
 def secret_of(state: Path, key_id: str) -> str:

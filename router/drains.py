@@ -18,6 +18,8 @@ from .key_changes import locked
 from .key_file import read_json
 from .keys import write_private
 
+DRAIN_S = 30.0
+"""How long calls under way may take to end, where what carries them is to end."""
 DRAINED = "drained.json"
 """The file's name in a state folder. Where it is not there, no site is drained."""
 

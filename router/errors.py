@@ -16,6 +16,8 @@ class Kind(StrEnum):
     """The caller's: a good key, which does not open this."""
     NOT_FOUND = "not_found"
     """The caller's: a path or model that is not there for this tenant."""
+    WRONG_METHOD = "wrong_method"
+    """The caller's: what is there is asked for by another method."""
     TOO_LARGE = "too_large"
     """The caller's: more bytes than are accepted."""
     SLOW = "slow"

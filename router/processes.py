@@ -72,6 +72,14 @@ def _end(left: list[psutil.Process]) -> None:
     psutil.wait_procs(stubborn, timeout=PATIENCE_S)
 
 
+def is_of(pid: int, run_id: str) -> bool:
+    """Return whether a process runs that carries a run's mark: a number alone may be another's by now."""
+    try:
+        return alive(pid) and _marked(psutil.Process(pid), run_id)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def alive(pid: int) -> bool:
     """Return whether a process runs (a zombie does not)."""
     try:

@@ -104,7 +104,7 @@ def usage(
             _all_books(job, since=on and since, until=on and until, tenant=on and tenant, csv=on and csv_asked)
         before_s = before_day_s(before, now_s, asked=prune)
         url = opening.absolute(ledger) or opening.noted(state)
-        store = opening.open_store(url, write=settle or prune, make=settle)
+        store = opening.open_store(url, write=settle or prune, make=settle and (state / "journal").is_dir())
         try:
             if before_s is not None:
                 prune_books(store, before_s, state / "journal", json=json, settle=settle)
@@ -158,6 +158,11 @@ def _show(
             total = sum(line.sums["cost_nusd"] for line in lines)
             calls = sum(line.sums["calls"] for line in lines)
             out.print(f"in all {calls} calls, {usd_text(total)} USD", highlight=False)
+    if wanted.tenant and not rows:
+        known = [line.by[0] for line in sums_by(store, ("tenant",), Wanted())]
+        if wanted.tenant not in known:
+            said = f"no call of {wanted.tenant!r} is in this ledger: {did_you_mean(wanted.tenant, known)}"
+            err.print(f"[yellow]![/] {escape(said)}", highlight=False, soft_wrap=True)
     if waiting:
         err.print(f"[yellow]![/] {waiting} calls stand in the journals and are not settled yet", highlight=False)
 

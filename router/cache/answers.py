@@ -50,6 +50,9 @@ class AnswerCache:
         self._embedding = embedding
         self.counts: Counter[tuple[str, str, Result]] = Counter()
         """How many calls were answered from here, or not, by tenant and model: for whoever looks."""
+        fleet = deciding.fleet
+        self._elsewhere = {fleet.model_of[fleet.deployments[index].variant] for index in fleet.upstream_deployments}
+        """Models that calls may be sent on for as they came."""
         self._judged_by: dict[str, str] = {}
         """The digest of each tenant's policy that what is kept has been held against."""
         self.judge()
@@ -73,11 +76,11 @@ class AnswerCache:
             if standing is None:
                 break
             if question is None and len(call.body) > INLINE_BYTES_MAX:
-                still, question = None, await asyncio.to_thread(question_of, call)
+                still, question = None, await asyncio.to_thread(self._question, call)
                 if question is None:
                     break
                 continue  # the policy may be another by now
-            question = question or question_of(call)
+            question = question or self._question(call)
             if question is None:
                 break
             key = _key(call, standing, question)
@@ -131,6 +134,9 @@ class AnswerCache:
     def sweep(self) -> None:
         """Drop what has had its time. Called about once a second, so that nothing stays for longer because nobody asks."""
         self.store.sweep(clock.now_us())
+
+    def _question(self, call: Carried) -> Question | None:
+        return question_of(call, goes_on=call.request.model in self._elsewhere)
 
     def _standing(self, call: Carried, carrying: Carrying) -> Standing | None:
         """Return where a call stands now; None also for one without a key where answers are a key's own."""

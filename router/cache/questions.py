@@ -3,6 +3,7 @@
 Digests are keyed by a secret of this process, so that one found in its memory says nothing of a question that is guessed.
 """
 
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -59,14 +60,38 @@ class Question:
     text: Text | None = None
 
 
-def question_of(call: Carried) -> Question | None:
-    """Return what a call asks; None for one that is too large, or that is not understood here."""
+def question_of(call: Carried, *, goes_on: bool = False) -> Question | None:
+    """Return what a call asks; None for one that is too large, or that is not understood here.
+
+    `goes_on` says that a call with tensors may be run by somebody else, as it came: one in which a name stands twice may
+    mean something else there, and its answer would be given to who means what it says here.
+    """
     if len(call.body) > BODY_BYTES_MAX:
         return None
     try:
-        return _infer(call) if call.api is Api.INFER else _openai(call)
+        if call.api is not Api.INFER:
+            return _openai(call)
+        return None if goes_on and _has_twins(call.body[: call.header_bytes]) else _infer(call)
     except (Trouble, orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None  # whoever runs it says what is wrong with it
+
+
+class _TwinError(ValueError):
+    """A name stands twice in one object."""
+
+
+def _has_twins(text: bytes) -> bool:
+    """Return whether any object of a JSON text has a name twice. Texts that Python reads otherwise than orjson count as such."""
+    try:
+        json.loads(text, object_pairs_hook=_without_twins)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _TwinError
 
 
 def _digest(*parts: bytes) -> bytes:

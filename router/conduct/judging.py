@@ -3,7 +3,9 @@
 import asyncio
 
 from infercast.policies.estimates import Estimates
-from infercast.policies.patience import PATIENCE_FLOOR_US
+from infercast.policies.model import Quantile
+from infercast.policies.objectives import QUANTILE_COLUMN
+from infercast.policies.patience import PATIENCE_FACTOR, PATIENCE_FLOOR_US
 from infercast.policies.units import usd
 
 from ..errors import Kind, Trouble
@@ -66,8 +68,10 @@ class Judging:
             raise too_late(self._deciding.limit_us(course.call.request), course.carrying.attempts) from None
         choice = one.choice
         self._estimates.gave_up(one.index, one.wait_us, choice.median_us[0], choice.spread_us[0])
-        # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all.
-        late = one.wait_us >= PATIENCE_FLOOR_US
+        # A wait that only the caller's hurry cut short says nothing of the place, for other callers least of all: one below
+        # what anybody is given, and below what one call in a hundred takes there where all is well.
+        enough_us = min(PATIENCE_FACTOR * choice.latency_us[0], one.expected_us[QUANTILE_COLUMN[Quantile.P99]])
+        late = one.wait_us >= max(PATIENCE_FLOOR_US, enough_us)
         if late:
             self.give_up(one.index)
         return self._ended(course, one, Failed(one.index, met), failed=late or None, ran=True)

@@ -7,7 +7,10 @@ python -m infercast.router.device.agent --fleet cluster.yaml --policies policies
 import argparse
 import asyncio
 import logging
+import math
+import signal
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from infercast.policies.snapshot import Snapshot
 from ..bundle import BundleFile, bundle_path
 from ..conduct.caller import Caller
 from ..conduct.recorder import Recorder
+from ..drains import DRAIN_S
 from ..followed import WATCH_S
 from ..ingress.app import Ingress
 from ..ingress.guarded import Guarded
@@ -38,12 +42,17 @@ from .runner import DeviceRunner
 log = logging.getLogger("infercast.device")
 CONNECTIONS_MAX = 1000
 """More than so many at once are told 503."""
+AGAIN_S = 1.0
+"""How soon something that the agent does beside its calls is begun again where it has ended by a fault."""
 
 
 async def serve(
     fleet_path: Path, policies_path: Path, state: Path, site: str, port: int, upstream: str, trust: Trust
 ) -> None:
-    """Serve the device's own callers on loopback until cancelled."""
+    """Serve the device's own callers on loopback until cancelled, or asked to end: then those under way have DRAIN_S.
+
+    Must run in the main thread, as it takes SIGTERM.
+    """
     fleet = load_fleet(fleet_path)
     bundle = BundleFile(bundle_path(state, site))
     tenant = bundle.current.tenant
@@ -69,13 +78,18 @@ async def serve(
         access_log=False,
         http=Guarded,
         limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=math.ceil(DRAIN_S),
     )
-    background = [
-        asyncio.create_task(runner.listen(nearest(fleet, site), caller.heard)),
-        asyncio.create_task(_watch(folder, caller, tenant)),
-        asyncio.create_task(trust.follow()),
-        asyncio.create_task(_watch_keys(bundle, ingress, runner, nearest(fleet, site))),
-    ]
+    chores = (
+        lambda: runner.listen(nearest(fleet, site), caller.heard),
+        lambda: _watch(folder, caller, tenant),
+        trust.follow,
+        lambda: _watch_keys(bundle, ingress, runner, nearest(fleet, site)),
+    )
+    background = [asyncio.create_task(_for_ever(chore)) for chore in chores]
+    # uvicorn ends at SIGTERM, and then has the handler that was there before called: the usual one would end the process
+    # before its log is signed.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     try:
         await uvicorn.Server(config).serve()
     finally:
@@ -90,6 +104,16 @@ def _engines(fleet: Fleet, policies: Policies, tenant: str, site: str) -> tuple[
     engine = Engine(fleet, {tenant: policies.live[tenant]})
     engine.warm(site, [site], int(time.time()))
     return engine, Engine(fleet, {tenant: policies.shadow[tenant]}) if tenant in policies.shadow else None
+
+
+async def _for_ever(chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do what never ends by itself, and begin it again where it does: nobody puts another agent in this one's place."""
+    while True:
+        try:
+            await chore()
+        except Exception:
+            log.exception("what an agent always does has ended, and is begun again")
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _watch(folder: PolicyFolder, caller: Caller, tenant: str) -> None:

@@ -27,12 +27,23 @@ from ..streams import Delayed, begun
 from ..upstream.bodies import object_in, usage_in
 from ..upstream.streaming import Streamed
 from ..upstream.target import PATHS
+from ..upstream.told import blamed, facts, said, visible
 
 SIGNALS_S = 0.5
 WAY_PROBE_S = 0.8
 """What a probe of a way may take: what the device knows of itself must not grow old over it."""
 STALL_S = 30.0
 """How long the next event of a streamed answer may take to come."""
+KNOWN_FACTS = {
+    "decision": str,
+    "reasons": str,
+    "rule": str,
+    "entries": list,
+    "limit": str,
+    "most": int,
+    "retry_after_s": int,
+}
+"""What a site says of a call that it did not carry, and a caller here may know, too."""
 LOST_STATUSES = frozenset({401, 500, 502, 503, 504})
 
 
@@ -115,9 +126,9 @@ class DeviceRunner:
         site = self._fleet.deployments[index].site
         path = self._fleet.network.path(self._site, site)
         there_us = one_way_us(path, len(call.body))
-        headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": _ascii(call.request.id)}
+        headers = {"infercast-deadline-ms": f"{timeout_s * 1000:.3f}", "infercast-id": visible(call.request.id)}
         if call.request.classes:
-            headers["infercast-class"] = _ascii(", ".join(call.request.classes))
+            headers["infercast-class"] = visible(", ".join(call.request.classes))
         if call.header_bytes is not None:
             headers["inference-header-content-length"] = str(call.header_bytes)
         if call.stream:
@@ -135,7 +146,7 @@ class DeviceRunner:
             raise Lost(f"{site}: {error}") from error
         if call.stream and response.status_code == 200:
             back_us = one_way_us(path, 0)
-            events = Delayed(Streamed(site, response, STALL_S, usage_asked=True), back_us / 1_000_000)
+            events = Delayed(Streamed(site, response, STALL_S, None, usage_asked=True), back_us / 1_000_000)
             try:
                 stream = await begun(events)
             except StopAsyncIteration:
@@ -224,11 +235,6 @@ def _bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
-def _ascii(text: str) -> str:
-    """Return what a header may hold of a text."""
-    return text.encode("ascii", "replace").decode()
-
-
 def _path_of(call: Carried) -> str:
     """Return where a site takes a call in its own words."""
     if call.api is not Api.INFER:
@@ -253,10 +259,15 @@ def _answer_of(response: httpx.Response, body: bytes, away_us: int) -> Answer:
     # 401: this device's own key is not taken there, which is no fault of who calls.
     if response.status_code == 200 or response.status_code in LOST_STATUSES:
         raise Lost(f"status {response.status_code}")
-    kind = next((kind for kind, status in STATUS.items() if status == response.status_code), Kind.FAULT)
-    try:
-        said = response.json()["error"]
-        message = str(said["message"] if isinstance(said, dict) else said)
-    except (ValueError, KeyError, TypeError):
-        message = f"status {response.status_code}"
-    raise Trouble(kind, message)
+    raise _trouble_of(response)
+
+
+def _trouble_of(response: httpx.Response) -> Trouble:
+    """Return what a site told of a call that it did not carry, for the caller here: kind, message and facts."""
+    told, body = response.headers.get("infercast-outcome"), response.content
+    kinds = [kind for kind, status in STATUS.items() if status == response.status_code] or [Kind.FAULT]
+    kind = next((kind for kind in kinds if kind == told), kinds[0])
+    extra = {name: value for name, value in facts(body).items() if KNOWN_FACTS.get(name) is type(value)}
+    if kind in (Kind.BAD_REQUEST, Kind.NOT_FOUND):  # what others are called in OpenAI's words follows from their kind
+        extra |= blamed(body)
+    return Trouble(kind, said(body) or f"status {response.status_code}", extra=extra)

@@ -108,6 +108,9 @@ class Admin:
                 Kind.BAD_REQUEST, f"{unknown[0]!r} is nothing to sum by", did_you_mean(unknown[0], DIMENSIONS)
             )
         wanted = Wanted(asked.get("since_s"), asked.get("until_s"), asked.get("tenant", ""))
+        if wanted.since_s is not None and wanted.until_s is not None and wanted.since_s >= wanted.until_s:
+            said = f"since_s is {wanted.since_s}, which is not before until_s, {wanted.until_s}"
+            raise Trouble(Kind.BAD_REQUEST, said, "give since_s the earlier one")
         return Reply.json(
             {"usage": await self._office.usage(list(dict.fromkeys(by)), wanted)}, cache_control="no-store"
         )

@@ -11,6 +11,7 @@ STATUS = {
     Kind.REFUSED: 403,
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
+    Kind.WRONG_METHOD: 405,
     Kind.SLOW: 408,
     Kind.TOO_LARGE: 413,
     Kind.WRONG_ENTRY: 421,
@@ -30,12 +31,20 @@ def retry_after(trouble: Trouble) -> str:
     return str(trouble.extra.get("retry_after_s", RETRY_AFTER_S[trouble.kind]))
 
 
-def reply_of(trouble: Trouble) -> Reply:
-    """Return the answer for a call that got none, in the Open Inference Protocol's shape and with our facts beside it."""
-    body = {"error": str(trouble), "infercast": {"kind": str(trouble.kind), **trouble.extra}}
-    headers = {"infercast_outcome": str(trouble.kind)}
+def usual_headers(trouble: Trouble) -> dict[str, str]:
+    """Return the headers that HTTP itself has for a status; names are written with `_` for `-`."""
+    headers = {}
     if trouble.kind in RETRY_AFTER_S:
         headers["retry_after"] = retry_after(trouble)
     if trouble.kind is Kind.UNAUTHENTICATED:
         headers["www_authenticate"] = "Bearer"
-    return Reply.json(body, STATUS[trouble.kind], **headers)
+    if "allow" in trouble.extra:
+        headers["allow"] = ", ".join(trouble.extra["allow"])
+    return headers
+
+
+def reply_of(trouble: Trouble) -> Reply:
+    """Return the answer for a call that got none, in the Open Inference Protocol's shape and with our facts beside it."""
+    body = {"error": str(trouble), "infercast": {"kind": str(trouble.kind), **trouble.extra}}
+    headers = {"infercast_outcome": str(trouble.kind)}
+    return Reply.json(body, STATUS[trouble.kind], **headers, **usual_headers(trouble))

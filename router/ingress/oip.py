@@ -8,6 +8,7 @@ from .desk import Desk
 from .http import Ask, Reply
 from .models import EXTENSIONS, metadata_of, ready
 from .operations import VERSIONED
+from .presence import Presence, Waiters
 from .routes import Handler, Route
 
 MODEL = "/v2/models/{model}"
@@ -32,6 +33,7 @@ class Oip:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._waiters = Waiters()
 
     def routes(self) -> list[Route]:
         """Return what is served, and what is said to not be."""
@@ -50,11 +52,17 @@ class Oip:
         desk = self._desk
         request = desk.request_of(ask, desk.key(ask), ask.names["model"], ask.names.get("version", ""))
         header_bytes = ask.length("inference-header-content-length")
+        caller, waiters = Presence(ask.receive), self._waiters
 
         async def receive() -> Received:
-            return Received(await ask.body(), header_bytes)
+            body = await ask.body()
+            waiters.add(caller)
+            return Received(body, header_bytes)
 
-        answered = await desk.carry(ask, request, receive)
+        try:
+            answered = await caller.during(desk.carry(ask, request, receive))
+        finally:
+            waiters.drop(caller)
         answer = answered.answer
         headers = desk.facts(answered, request.id)
         if answer.header_bytes is None:

@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 
 from ..errors import Kind, Trouble
-from .answers import RETRY_AFTER_S, STATUS, retry_after
+from ..ledger.ports import Measure
+from .answers import STATUS, retry_after, usual_headers
 from .http import Reply
 
 INVALID = "invalid_request_error"
@@ -15,6 +16,7 @@ TYPES = {
     Kind.BAD_HOPS: INVALID,
     Kind.UNAUTHENTICATED: INVALID,
     Kind.NOT_FOUND: INVALID,
+    Kind.WRONG_METHOD: INVALID,
     Kind.SLOW: INVALID,
     Kind.TOO_LARGE: INVALID,
     Kind.NOT_KEPT: INVALID,
@@ -31,6 +33,8 @@ CODES = {
     Kind.OVER_BUDGET: "insufficient_quota",
 }
 """OpenAI's `code`, where it has one for a whole kind; that of all others is our own word."""
+RATES = {Measure.CALLS: "requests", Measure.TOKENS: "tokens"}
+"""OpenAI's words for what is limited by the minute."""
 REPEATABLE = frozenset({Kind.LIMITED, Kind.SATURATED, Kind.UNAVAILABLE, Kind.FAULT})
 """A client that repeats by itself does so for these. Not for a deadline: an answer after it is worth nothing, and the
 call may have been paid for; not for a refusal: only a changed policy, class or entry changes that."""
@@ -62,11 +66,20 @@ def openai_reply_of(trouble: Trouble, call_id: str | None = None) -> Reply:
     }
     if call_id is not None:
         headers["x_request_id"] = call_id
-    if trouble.kind in RETRY_AFTER_S:
-        headers["retry_after"] = retry_after(trouble)
-    if trouble.kind is Kind.UNAUTHENTICATED:
-        headers["www_authenticate"] = "Bearer"
-    return Reply.json(error_of(trouble), STATUS[trouble.kind], **headers)
+    return Reply.json(error_of(trouble), STATUS[trouble.kind], **headers, **usual_headers(trouble), **_rate(trouble))
+
+
+def _rate(trouble: Trouble) -> dict[str, str]:
+    """Return the limit that a minute's calls or tokens met, and when there are more, in the headers that OpenAI has for that.
+
+    How much is left is said of calls alone: there are none. Of tokens, there may be fewer than this call needs.
+    """
+    facts = trouble.extra
+    unit = RATES.get(facts.get("limit", ""))
+    if unit is None or "most" not in facts:
+        return {}
+    headers = {f"x_ratelimit_limit_{unit}": str(facts["most"]), f"x_ratelimit_reset_{unit}": f"{retry_after(trouble)}s"}
+    return {**headers, "x_ratelimit_remaining_requests": "0"} if unit == "requests" else headers
 
 
 def error_event(trouble: Trouble) -> bytes:

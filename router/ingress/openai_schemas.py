@@ -2,7 +2,7 @@
 
 from ..openai import bodies
 from ..openai.envelope import CLASSES_MAX, NAME_CHARS_MAX, OURS
-from ..openai.parameters import CHAT, COMPLETION, EMBEDDING, HARMLESS, NEUTRAL, OF_OTHER_TURNS
+from ..openai.parameters import CHAT, COMPLETION, EMBEDDING, HARMLESS, NEUTRAL, OF_OTHER_TURNS, OF_STREAMS
 from .schemas import COUNT, DEADLINE_MS, ID, NUMBER, TEXT, TRUTH, Schema, listed, or_null, ref, shape
 
 JSON_KIND = {str: "string", bool: "boolean", dict: "object"}
@@ -25,16 +25,6 @@ PLACEMENT = or_null(
         closed=True,
     )
 )
-WISHES: dict[str, Schema] = {
-    "max_tokens": TOKENS_MAX,
-    "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
-    "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-    "stop": {"anyOf": [NULL, STOP, listed(STOP, maxItems=bodies.STOPS_MAX)]},
-    "seed": {"type": ["integer", "null"], "minimum": -bodies.SEED_MAX, "maximum": bodies.SEED_MAX},
-    "stream": or_null(TRUTH),
-    "stream_options": or_null(shape({}, {"include_usage": or_null(TRUTH)}, closed=True)),
-}
-PART = shape({"type": {"enum": ["text"]}, "text": TEXT}, closed=True)
 
 
 def _rest(known: tuple[str, ...]) -> dict[str, Schema]:
@@ -44,6 +34,18 @@ def _rest(known: tuple[str, ...]) -> dict[str, Schema]:
     }
     values: dict[str, Schema] = {name: {"enum": [*NEUTRAL[name], None]} for name in known if name in NEUTRAL}
     return {**kinds, **values}
+
+
+WISHES: dict[str, Schema] = {
+    "max_tokens": TOKENS_MAX,
+    "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
+    "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    "stop": {"anyOf": [NULL, STOP, listed(STOP, maxItems=bodies.STOPS_MAX)]},
+    "seed": {"type": ["integer", "null"], "minimum": -bodies.SEED_MAX, "maximum": bodies.SEED_MAX},
+    "stream": or_null(TRUTH),
+    "stream_options": or_null(shape({}, {"include_usage": or_null(TRUTH), **_rest(OF_STREAMS)}, closed=True)),
+}
+PART = shape({"type": {"enum": ["text"]}, "text": TEXT}, closed=True)
 
 
 MESSAGE = shape(

@@ -18,6 +18,7 @@ WHY = {
     Kind.FORBIDDEN: "The key is good, and opens other things.",
     Kind.REFUSED: "The policy lets no candidate pass.",
     Kind.NOT_FOUND: "No such model for this key.",
+    Kind.WRONG_METHOD: "It is asked for by another method: `Allow` names them.",
     Kind.SLOW: "The body did not come in time.",
     Kind.BAD_HOPS: "`infercast-hops` is for other clusters, which must send it.",
     Kind.LOOP: "The call has come by here before: two fleets send it to each other.",

@@ -8,6 +8,8 @@ from ..errors import Gone
 from .http import Receive
 
 Result = TypeVar("Result")
+LOOK_S = 0.1
+"""How often it is looked for calls that have become long ones."""
 
 
 class Presence:
@@ -57,3 +59,30 @@ class Presence:
         if watching is not None:
             # Its task keeps the frame that it was cancelled in, and that this object: not to be known here breaks the circle.
             watching.cancel()
+
+
+class Waiters:
+    """Callers of calls that are mostly over in a moment. Those who have waited for longer are watched; for the others nothing is made."""
+
+    def __init__(self) -> None:
+        self._new: set[Presence] = set()
+        self._known: set[Presence] = set()
+        self._look_due: asyncio.TimerHandle | None = None
+
+    def add(self, caller: Presence) -> None:
+        """Watch a caller, whose body has been read, if it is still here at the second look from now."""
+        self._new.add(caller)
+        if self._look_due is None:
+            self._look_due = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def drop(self, caller: Presence) -> None:
+        """End with a caller, added or not."""
+        self._new.discard(caller)
+        self._known.discard(caller)
+        caller.end()
+
+    def _look(self) -> None:
+        for caller in self._known:
+            caller.read()
+        self._known, self._new = self._new, set()
+        self._look_due = asyncio.get_running_loop().call_later(LOOK_S, self._look) if self._known else None

@@ -29,6 +29,7 @@ class Routes:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.all = tuple(routes)
+        self._methods = sorted({route.method for route in self.all})
         self._fixed: dict[tuple[str, str], Route] = {}
         self._named: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
         self._found: dict[tuple[str, str], tuple[Route, dict[str, str]]] = {}
@@ -40,7 +41,7 @@ class Routes:
                 self._fixed[(route.method, route.path)] = route
 
     def find(self, ask: Ask) -> Route:
-        """Return the route of a call, with the names of its path in `ask.names`. Raises Trouble(NOT_FOUND)."""
+        """Return the route of a call, with the names of its path in `ask.names`. Raises Trouble: NOT_FOUND, WRONG_METHOD."""
         fixed = self._fixed.get((ask.method, ask.path))
         if fixed is not None:
             return fixed
@@ -48,17 +49,37 @@ class Routes:
         if known is not None:
             ask.names = dict(known[1])
             return known[0]
-        parts = ask.path.split("/")
-        for wanted, route in self._named.get((ask.method, len(parts)), ()):
+        # Who asks for a head alone gets that of the whole answer: the server leaves the body out (RFC 9110, 9.3.2).
+        found = self._look(ask.method, ask.path) or (ask.method == "HEAD" and self._look("GET", ask.path)) or None
+        if found is None:
+            raise self._nothing(ask)
+        route, ask.names = found
+        if len(self._found) >= FOUND_MAX:
+            self._found.clear()
+        self._found[ask.method, ask.path] = (route, dict(ask.names))
+        return route
+
+    def _look(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """Return a route and the names in its path."""
+        fixed = self._fixed.get((method, path))
+        if fixed is not None:
+            return fixed, {}
+        parts = path.split("/")
+        for wanted, route in self._named.get((method, len(parts)), ()):
             names = _names(wanted, parts)
             if names is not None:
-                ask.names = names
-                if len(self._found) >= FOUND_MAX:
-                    self._found.clear()
-                self._found[ask.method, ask.path] = (route, dict(names))
-                return route
-        remedy = did_you_mean(ask.path, [path for _, path in self._fixed])
-        raise Trouble(Kind.NOT_FOUND, f"{ask.method} {ask.path} is not served here", remedy)
+                return route, names
+        return None
+
+    def _nothing(self, ask: Ask) -> Trouble:
+        """Return what is said of a call without a route: that its method is another one, or that there is nothing."""
+        said = f"{ask.method} {ask.path} is not served here"
+        allowed = [method for method in self._methods if self._look(method, ask.path) is not None]
+        if allowed:
+            if "GET" in allowed:
+                allowed.append("HEAD")
+            return Trouble(Kind.WRONG_METHOD, said, f"use {' or '.join(allowed)}", {"allow": allowed})
+        return Trouble(Kind.NOT_FOUND, said, did_you_mean(ask.path, [path for _, path in self._fixed]))
 
 
 def _names(wanted: list[str], parts: list[str]) -> dict[str, str] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from grpc import StatusCode
 
 from ..errors import Kind, Trouble
+from ..upstream.told import visible
 from .answers import RETRY_AFTER_S, retry_after
 
 CODE = {
@@ -14,6 +15,7 @@ CODE = {
     Kind.FORBIDDEN: StatusCode.PERMISSION_DENIED,
     Kind.REFUSED: StatusCode.PERMISSION_DENIED,
     Kind.NOT_FOUND: StatusCode.NOT_FOUND,
+    Kind.WRONG_METHOD: StatusCode.UNIMPLEMENTED,
     Kind.SLOW: StatusCode.DEADLINE_EXCEEDED,
     Kind.TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
     Kind.LIMITED: StatusCode.RESOURCE_EXHAUSTED,
@@ -58,4 +60,4 @@ def said_of(trouble: Trouble) -> Said:
 def _fact(value: object) -> str:
     """Return a fact as metadata may hold it: printable ASCII."""
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:FACT_MAX]
+    return visible(text[:FACT_MAX])

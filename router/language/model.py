@@ -88,7 +88,7 @@ class TextModel:
         limit = room if sampling.max_tokens is None else sampling.max_tokens
         if limit > room:
             said = f"prompt and max_tokens are {len(prompt)} + {limit} tokens, the context {self.context_tokens}"
-            raise Trouble(Kind.BAD_REQUEST, said, f"ask for at most {room} tokens, or shorten the prompt")
+            raise _too_long(said, f"ask for at most {room} tokens, or shorten the prompt")
         return Making(prompt, sampling, limit, self._tokeniser.pieces(prompt))
 
     def close(self) -> None:
@@ -134,7 +134,12 @@ def _check_tokens(tokens: Sequence[int], vocabulary: int, most: int) -> None:
     if not tokens:
         raise Trouble(Kind.BAD_REQUEST, "the text is empty", "send one token at least")
     if len(tokens) > most:
-        raise Trouble(Kind.BAD_REQUEST, f"the text has {len(tokens)} tokens", f"send at most {most}")
+        raise _too_long(f"the text has {len(tokens)} tokens", f"send at most {most}")
     if min(tokens) < 0 or max(tokens) >= vocabulary:
         wrong = min(tokens) if min(tokens) < 0 else max(tokens)
         raise Trouble(Kind.BAD_REQUEST, f"there is no token {wrong}", f"tokens are 0 to {vocabulary - 1}")
+
+
+def _too_long(said: str, remedy: str) -> Trouble:
+    """Return the trouble of a text that the context does not hold, by the code that programs know it by: OpenAI's."""
+    return Trouble(Kind.BAD_REQUEST, said, remedy, {"code": "context_length_exceeded"})

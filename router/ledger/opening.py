@@ -51,9 +51,24 @@ def absolute(url: str) -> str:
 
 def note(state: Path, url: str) -> None:
     """Remember which ledger a state folder's calls are booked in, for who looks later. A password is not kept."""
+    write_private(state / NOTED, _without_password(url) + "\n")
+
+
+def same(one: str, other: str) -> bool:
+    """Return whether two URLs mean the same ledger, whoever's password is in which."""
+    return _without_password(absolute(one)) == _without_password(absolute(other))
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a ledger that is one."""
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.drivername == "sqlite" and parsed.database else None
+
+
+def _without_password(url: str) -> str:
     parsed = make_url(url)
     options = {name: value for name, value in parsed.query.items() if "password" not in name}
-    write_private(state / NOTED, _open_text(parsed, options) + "\n")
+    return _open_text(parsed, options)
 
 
 def noted(state: Path) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .fields import Fields, bad, read_object
-from .parameters import CHAT, COMPLETION, EMBEDDING, OF_OTHER_TURNS, check_rest
+from .parameters import CHAT, COMPLETION, EMBEDDING, OF_OTHER_TURNS, OF_STREAMS, check_rest
 
 MESSAGES_MAX = 2048
 PARTS_MAX = 256
@@ -127,7 +127,7 @@ def _wishes(fields: Fields, tokens_max: int | None) -> Wishes:
     if options is not None:
         if not stream:
             raise bad("stream_options", "stream_options goes with stream alone", "leave it out, or set stream")
-        check_rest(options, ("include_usage",), ())
+        check_rest(options, ("include_usage",), OF_STREAMS)
     return Wishes(
         tokens_max=tokens_max,
         temperature=fields.number("temperature", 0, 2),

@@ -46,6 +46,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
     "service_tier": ("auto", "default"),
+    "include_obfuscation": (False,),
     "refusal": (),
     "annotations": ([],),
     "tool_calls": ([],),
@@ -56,9 +57,10 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 BOTH = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key")
 OF_OTHER_TURNS = ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
 """What a message may hold beside its text: an answer of OpenAI's client, sent back as it came, has all of it as null."""
+OF_STREAMS = ("include_obfuscation",)
 OF_COMPLETIONS = ("best_of", "echo", "suffix")
 OF_MESSAGES = ("refusal", "annotations", "tool_calls", "tool_call_id")
-CHAT = (*HARMLESS, *(name for name in NEUTRAL if name not in (*OF_COMPLETIONS, *OF_MESSAGES)))
+CHAT = (*HARMLESS, *(name for name in NEUTRAL if name not in (*OF_COMPLETIONS, *OF_MESSAGES, *OF_STREAMS)))
 COMPLETION = (
     *BOTH,
     "n",

@@ -13,6 +13,8 @@ from .periods import OF_WORD
 from .rules import Alert
 
 log = logging.getLogger("infercast.quota")
+AFTERWARDS_S = 60
+"""For so long a period is looked at when it is over: its last calls are settled behind its end."""
 
 
 class Alerts:
@@ -29,11 +31,8 @@ class Alerts:
 
     async def round(self, alerts: Mapping[str, Sequence[Alert]], now_s: int) -> int:
         """Look once; return how many were told from here. That the ledger is out of reach is the keeper's to tell."""
-        watched = [
-            (Quota(tenant, alert.model, Measure.MONEY, OF_WORD[alert.per](now_s).name), alert)
-            for tenant, its in alerts.items()
-            for alert in its
-        ]
+        now = _watched(alerts, now_s)
+        watched = sorted({*now, *_watched(alerts, now_s - AFTERWARDS_S)})
         self._told.intersection_update(watched)  # what was told of earlier periods is asked for no more
         quotas = sorted({quota for quota, _ in watched})
         if not quotas:
@@ -42,7 +41,7 @@ class Alerts:
         told = 0
         try:
             used = dict(zip(quotas, await self._keeper.ask(lambda store: store.used(quotas)), strict=True))
-            self.used = self._shares(watched, used)
+            self.used = self._shares(now, used)
             for quota, alert in watched:
                 if (quota, alert) not in self._told and used[quota] * PPM >= alert.limit * alert.share_ppm:
                     told += await self._first(quota, alert, used[quota])
@@ -74,3 +73,12 @@ class Alerts:
             said = "%s has used %.9g of the %.9g USD%s of the %s %s: %.6g%% and more"
             log.warning(said, quota.tenant, used_usd, budget_usd, of, alert.per, quota.period, 100 * share)
         return first
+
+
+def _watched(alerts: Mapping[str, Sequence[Alert]], at_s: int) -> list[tuple[Quota, Alert]]:
+    """Return the budgets that these are of, in the periods around an instant."""
+    return [
+        (Quota(tenant, alert.model, Measure.MONEY, OF_WORD[alert.per](at_s).name), alert)
+        for tenant, its in alerts.items()
+        for alert in its
+    ]

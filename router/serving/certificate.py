@@ -152,19 +152,24 @@ class KeptCertificate:
         self._files = CertificateFiles(files)
         self._folder = folder
         self._until_s = 0.0
+        self._unwritten = False
         self.path = folder / "tls.pem"
         write_private(self.path, self._files.current.pem)
 
     def look(self) -> bool:
         """Look at the files once, and see to it that HAProxy shows a renewed one. True when there is news to tell.
 
+        Raises OSError where a renewed one could not be written down for HAProxy: the next look tries again.
+
         For a while after a renewal it is asked again what it shows: one that was just starting may have read the old
         file. It may not answer in between; then the next look tries again.
         """
         refused = self._files.refused
-        changed = self._files.look()
+        changed = self._files.look() or self._unwritten
         if changed:
+            self._unwritten = True
             write_private(self.path, self._files.current.pem)
+            self._unwritten = False
             self._until_s = time.monotonic() + SETTLING_S
         if time.monotonic() < self._until_s:
             for control in self._folder.rglob(CONTROL):

@@ -16,6 +16,7 @@ from typing import Any
 from infercast.policies.fleet import Fleet, Site
 from infercast.policies.model import Hosting
 
+from ..drains import DRAIN_S
 from ..keys import write_private
 from ..signals import EXCHANGE_S
 from .certificate import KeptCertificate, TlsFiles
@@ -29,8 +30,6 @@ HEAD = "head"
 """The name, among nodes, of the one without a site."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATION_START_S = 120
-DRAIN_S = 30.0
-"""How long calls under way may take to end before the system ends all the same."""
 GRACE = {"graceful_shutdown_timeout_s": DRAIN_S, "graceful_shutdown_wait_loop_s": 0.2}
 """How long Serve lets a replica that is to end finish its calls, and how often it looks whether it has."""
 PORTS_FROM, PORTS_MIN = 20_000, 1_000
@@ -240,7 +239,7 @@ class Cluster:
         until = time.monotonic() + DRAIN_S
         while True:
             try:
-                left: int = ray.get(self._board.end.remote(), timeout=until - time.monotonic())
+                left: int = ray.get(self._board.end.remote(), timeout=max(0.0, until - time.monotonic()))
             except RayError:  # the board is gone: nobody can say, and nothing can be waited for
                 return 0
             if not left or time.monotonic() + EXCHANGE_S > until:

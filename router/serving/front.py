@@ -8,7 +8,6 @@ import json
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
 PIPES_MAX = 200
@@ -23,6 +22,11 @@ MARK = "# infercast"
 SERVES_OWN = "^(x-request-(timeout-seconds|disconnect-disabled)|(serve[-_]multiplexed[-_]model|x[-_]session)[-_]id)$"
 """Headers by which Serve would let callers change how it treats a call, or which it decodes without asking whether it can."""
 OPENAI_PATHS = "{ path_reg '^/[^/]+/v1/(chat|completions|embeddings|models)' }"
+OPENAI_ERROR = {
+    "head": '{"message": ',
+    "tail": ', "type": "server_error", "param": null, "code": "unavailable", "infercast": {"kind": "unavailable"}}',
+}
+"""What stands around a message in OpenAI's errors."""
 SITE_GONE = {
     502: "the site broke off before its answer (the call may be repeated)",
     503: "the site takes no calls now (the call may be repeated)",
@@ -85,10 +89,19 @@ def write_changes(folder: Path, limits: Limits) -> list[str]:
     ]
     for status, message in SITE_GONE.items():
         # Serve's own answer for all three is 500, as if a fault of the site's had been met.
-        lines.append(rf"s#^\( *errorfile {status}\) .*#\1 {_whole_answer(folder, status, message)}#")
+        lines.append(rf"s#^\( *\)errorfile {status} .*#\1{_gone(folder, status, message)}#")
     rules = "\n".join(rf"a\    {line} {MARK}" for line in _rules(folder, limits))
     lines.append(f"/^frontend http_frontend/,/^backend/ {{\n/^ *bind / {{\n{rules}\n}}\n}}")
     return lines
+
+
+def _gone(folder: Path, status: int, message: str) -> str:
+    """Return what answers for a site that is gone: the two variables, empty for other APIs than OpenAI's, are set by `_rules`."""
+    file = folder / f"{status}.json"
+    body = '{"error": %%[var(txn.error_head)]%s%%[var(txn.error_tail)], "infercast": {"kind": "unavailable"}}'
+    file.write_text(body % json.dumps(message), encoding="utf-8")
+    headers = "hdr retry-after 5 hdr cache-control no-cache"
+    return f"http-error status {status} content-type application/json lf-file {file} {headers}"
 
 
 def _rules(folder: Path, limits: Limits) -> Iterator[str]:
@@ -103,6 +116,9 @@ def _rules(folder: Path, limits: Limits) -> Iterator[str]:
     yield "http-request del-header x-request-id unless { req.fhdr(x-request-id) -m reg '^[!-~]{1,128}$' }"
     # Serve adds an id of its own to the one that an answer has from us.
     yield "http-response set-header x-request-id %[res.hdr(infercast-id)] if { res.hdr(infercast-id) -m found }"
+    for name, text in OPENAI_ERROR.items():
+        quoted = text.replace('"', r'\\"')  # once for HAProxy, once for sed
+        yield f"http-request set-var(txn.error_{name}) 'str(\"{quoted}\")' if {OPENAI_PATHS}"
     # No other protocol is spoken here: a client that offers one goes on with this one (RFC 9110, 7.8).
     yield "http-request del-header upgrade"
 
@@ -112,22 +128,7 @@ def _refused(folder: Path, status: int, message: str, when: str) -> Iterator[str
     theirs = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "too_large"}}
     ours = {"error": message, "infercast": {"kind": "too_large"}}
     name = f"{status}-{message.split()[3]}"
-    for condition, body, shape in ((f"{OPENAI_PATHS} {when}", theirs, "openai"), (when, ours, "other")):
+    for condition, body, shape in ((f"{when} {OPENAI_PATHS}", theirs, "openai"), (when, ours, "other")):
         file = folder / f"{name}-{shape}.json"
         file.write_text(json.dumps(body), encoding="utf-8")
         yield f"http-request return status {status} content-type application/json file {file} if {condition}"
-
-
-def _whole_answer(folder: Path, status: int, message: str) -> Path:
-    """Write an answer as HAProxy sends it, head and all."""
-    body = json.dumps({"error": message, "infercast": {"kind": "unavailable"}})
-    file = folder / f"{status}.http"
-    head = (
-        f"HTTP/1.1 {HTTPStatus(status)} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        "retry-after: 5",
-        "cache-control: no-cache",
-    )
-    file.write_text("\r\n".join([*head, "", body]), encoding="utf-8", newline="")
-    return file

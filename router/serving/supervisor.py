@@ -5,7 +5,9 @@ follows.
 """
 
 import argparse
+import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -24,6 +26,7 @@ from infercast.policies.fleet_file import load_fleet
 from infercast.policies.model import Tier
 from infercast.policies.policy_file import load_policies
 
+from ..drains import DRAIN_S
 from ..followed import CERTIFICATE_TOLD, WATCH_S
 from ..keys import write_private
 from ..ledger.opening import ENVIRONMENT, ledger_url
@@ -34,6 +37,12 @@ from .certificate import KeptCertificate, TlsFiles
 from .cluster import Cluster, free_ports
 
 AGENT_START_S = 60
+AGENT_END_S = DRAIN_S + 5
+"""How long a device agent may take to end: its calls first, then it signs its log."""
+COMMAND_S = 5.0
+"""Who has a connection to the control socket says what he wants in this time."""
+
+log = logging.getLogger("infercast.supervisor")
 
 
 class Stop(Exception):  # noqa: N818 - a signal, not an error
@@ -109,10 +118,13 @@ class Run:
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def say(self, step: str, detail: str = "") -> None:
-        """Append a line of progress."""
+        """Append a line of progress. Where the disk takes none, what is told stands in the log alone."""
         self._failed = self._failed or step == "failed"
-        with (self._state / "progress.jsonl").open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"step": step, "detail": detail}) + "\n")
+        try:
+            with (self._state / "progress.jsonl").open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": step, "detail": detail}) + "\n")
+        except OSError as error:
+            log.warning("%s %s (%s)", step, detail, error)
 
     def start(self) -> None:
         """Start everything; raises what went wrong, with nothing left half-started once `stop` has run."""
@@ -169,12 +181,18 @@ class Run:
 
     def _keep_certificate(self, certificate: KeptCertificate) -> None:
         """Follow certificate and key, and tell of them, until the process ends."""
-        news = True
+        untold = True
         while True:
-            if news:
-                write_private(self._state / CERTIFICATE_TOLD, json.dumps(certificate.told(), indent=1))
-            time.sleep(WATCH_S)
-            news = certificate.look()
+            try:
+                if untold:
+                    write_private(self._state / CERTIFICATE_TOLD, json.dumps(certificate.told(), indent=1))
+                untold = False
+                time.sleep(WATCH_S)
+                untold = certificate.look()
+            except OSError as error:  # a full disk must not end this: else no certificate is ever renewed again
+                log.warning("the certificate could not be written down, which is tried again: %s", error)
+                untold = True
+                time.sleep(WATCH_S)
 
     def _wait_agent(self, site: str, port: int) -> None:
         until = time.monotonic() + AGENT_START_S
@@ -189,8 +207,9 @@ class Run:
         """Wait for commands, one a connection."""
         while True:
             connection, _ = self._control.accept()
-            with connection:
-                words = connection.recv(4096).decode().split()
+            with connection, contextlib.suppress(OSError):  # whoever says nothing, or hangs up, ends nothing by that
+                connection.settimeout(COMMAND_S)
+                words = connection.recv(4096).decode(errors="replace").split()
                 connection.sendall((self._do(words) + "\n").encode())
 
     def _do(self, words: list[str]) -> str:
@@ -208,25 +227,39 @@ class Run:
     def stop(self) -> None:
         """End the agents, the cluster and whatever of this run is left, and forget it."""
         self.say("stop")
+        self._end_agents()  # before the sites: their calls may have to go to these
+        try:
+            if self._cluster is not None:
+                self._cluster.stop()
+        finally:  # also where Ray does not find what it wants to end
+            end_run(self._run_id, str(self._temp), keep=os.getpid())
+            self._clear()
+        self.say("stopped")
+
+    def _end_agents(self) -> None:
+        """End the device agents, all at once: each ends its calls first."""
         for agent in self._agents.values():
             agent.terminate()
+        until = time.monotonic() + AGENT_END_S
         for agent in self._agents.values():
             try:
-                agent.wait(5)
+                agent.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 agent.kill()
-        if self._cluster is not None:
-            self._cluster.stop()
-        end_run(self._run_id, str(self._temp), keep=os.getpid())
+                agent.wait()
+
+    def _clear(self) -> None:
+        """Settle what the run has left, and forget it."""
+        self._control.close()
         if self._cluster is not None:
             settle_left(self._state / "journal", self._ledger)
         for name in ("run.json", CERTIFICATE_TOLD, TARGETS):
             (self._state / name).unlink(missing_ok=True)
         logs = self._temp / "session_latest" / "logs"
         if self._failed and logs.is_dir():
-            shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
+            with contextlib.suppress(OSError):  # some of them is better than none, and no reason to leave the rest here
+                shutil.copytree(logs, self._state / "logs" / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
         shutil.rmtree(self._temp, ignore_errors=True)
-        self.say("stopped")
 
 
 if __name__ == "__main__":

@@ -129,6 +129,7 @@ class SiteWorker(Visitors):
         """Raise RuntimeError where this worker is to be replaced: Serve asks now and then."""
         self._chores.check()
         self._settling.check()
+        self._decisions.check()
 
     def __del__(self) -> None:
         """Send and sign what is left. Serve calls this when the worker ends, once its calls have."""

@@ -120,8 +120,8 @@ class Counting:
             alike.firsts += 1
         elif tries:
             self._tried(request, tries)
-        if carrying.api is not Api.INFER and deployment:
-            self._text(carrying, self._site_of[deployment], reason, took_us)
+        if carrying.api is not Api.INFER:
+            self._text(carrying, self._site_of.get(deployment, ""), reason, took_us)
         if reason:
             self._since += 1
         return alike
@@ -161,7 +161,8 @@ class Counting:
     def _text(self, carrying: Carrying, site: str, reason: str, took_us: int) -> None:
         """Count a text, or embeddings, in the words of OpenTelemetry."""
         request = carrying.request
-        labels = (self._entry, request.tenant, site, OPERATIONS[carrying.api], PROVIDER, request.model)
+        model = request.model if request.model in self._fleet.model_by_id else ""
+        labels = (self._entry, request.tenant, site, OPERATIONS[carrying.api], PROVIDER, model)
         self._histogram(table.REQUEST, (*labels, reason)).note(took_us)
         usage = carrying.usage
         if usage is not None:

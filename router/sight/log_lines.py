@@ -54,8 +54,8 @@ class LogFile(WatchedFileHandler):
     """A log's file, appended to, and opened anew when it has been moved away (logrotate).
 
     Where it cannot be opened or written (the disk is full, its folder is gone, no descriptor is left) its lines go to
-    stderr. Python's own handler raises out of `log.error(...)` when it cannot open its file: that has ended those who
-    only wanted to say what was wrong.
+    stderr. Python's own handler raises out of `log.error(...)` when it cannot open its file anew, or write what an earlier
+    line has left in its buffer: that has ended those who only wanted to say what was wrong.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

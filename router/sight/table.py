@@ -76,7 +76,7 @@ STAGE = Metric(
 )  # fmt: skip
 REQUEST = Metric(
     "gen_ai_server_request_duration_seconds", Shape.HISTOGRAM, (*GEN_AI, "error_type"),
-    "Calls of texts and embeddings, from their headers to their end.", REQUEST_US, MICRO,
+    "Calls of texts and embeddings, answered or not, from their headers to their end.", REQUEST_US, MICRO,
 )  # fmt: skip
 FIRST_TOKEN = Metric(
     "gen_ai_server_time_to_first_token_seconds", Shape.HISTOGRAM, GEN_AI,

@@ -16,11 +16,12 @@ from ..runtime.host import Answer
 from ..runtime.load import now_us
 from ..streams import begun
 from . import hops
-from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, usage_in
+from .bodies import BadAnswer, Outgoing, object_in, ours_again, renamed, under_our_name, usage_in
 from .standing import Standing
 from .statuses import Broken, Declined, Erred, Full, Misset, Unreached, judge
 from .streaming import Streamed
 from .target import Target, name_of, target_of
+from .told import visible
 
 CHECK_S = 2.0
 """What a check may take."""
@@ -105,7 +106,7 @@ class Upstreams:
             if not told.get("content-type", "").startswith("text/event-stream"):
                 await response.stream.aclose()  # type: ignore[union-attr]
                 raise BadAnswer("its answer does not come in events")
-            stream = Streamed(target.site, response, upstream.stall_s, usage_asked=out.usage_asked)
+            stream = Streamed(target.site, response, upstream.stall_s, variant, usage_asked=out.usage_asked)
             try:
                 first = await begun(stream)
             except StopAsyncIteration:
@@ -120,8 +121,9 @@ class Upstreams:
             model = self._fleet.model_of[variant]
             whole, head = ours_again(body, size, model, variant)
             return Answer(whole, head, variant, target.site, took_us, _us(told, "emulated"), took_us)
-        usage = usage_in(object_in(body))
-        return Answer(body, None, variant, target.site, took_us, _us(told, "emulated"), took_us, usage=usage)
+        value = object_in(body)
+        whole, usage = under_our_name(body, value, variant), usage_in(value)
+        return Answer(whole, None, variant, target.site, took_us, _us(told, "emulated"), took_us, usage=usage)
 
     def _outgoing(self, target: Target, index: int, call: Carried) -> Outgoing:
         if call.api is Api.INFER:
@@ -141,12 +143,12 @@ class Upstreams:
         if target.upstream.api != "infercast":
             return headers
         request, classes = call.request, target.upstream.classes
-        headers.append((b"infercast-id", _visible(request.id)))
+        headers.append((b"infercast-id", visible(request.id).encode()))
         headers.append((b"infercast-deadline-ms", b"%.3f" % max(0.001, timeout_s * 1000)))
         headers.append((hops.HEADER.encode(), hops.sent_on(call.hops, self._cluster, call.number).encode()))
         if request.classes:
             named = ", ".join(classes.get(name, name) for name in request.classes)
-            headers.append((b"infercast-class", _visible(named)))
+            headers.append((b"infercast-class", visible(named).encode()))
         return headers
 
     async def check(self, site: str) -> int | None:
@@ -195,11 +197,6 @@ class Upstreams:
     async def aclose(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(target.client.aclose() for target in self.targets.values()))
-
-
-def _visible(text: str) -> bytes:
-    """Return a word as a header may hold it: nothing in it can end the line."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text).encode("ascii")
 
 
 def _us(headers: Mapping[str, str], what: str) -> int:

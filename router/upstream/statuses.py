@@ -1,13 +1,15 @@
 """What an upstream's status means: an answer, the caller's fault, our configuration's, no room, or a lost call."""
 
+import time
+from email.utils import parsedate_to_datetime
+from math import ceil
 from typing import Any
-
-import orjson
 
 from infercast.policies.model import Rule
 
 from ..conduct.ports import Lost
 from ..errors import Kind, Trouble
+from .told import blamed, facts, said
 
 MISSET = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451, 508})
 """What only a wrong address, key or name can bring: nothing that a caller could mend, nor another try."""
@@ -19,7 +21,6 @@ Azure bills a 408 (learn.microsoft.com, "Plan to manage costs for Azure OpenAI",
 origin that broke off or was too slow. Whoever answers with any other error bills nothing for it.
 """
 RETRY_AFTER_S_MAX = 600
-MESSAGE_CHARS_MAX = 500
 
 
 class Full(Lost):
@@ -74,7 +75,7 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     outcome = headers.get("infercast-outcome")
     if outcome in ("refused", "wrong_entry"):
         raise Declined(f"{site}: {outcome}")
-    if outcome == "saturated" and _rule(body) == Rule.DEADLINE_LOAD.word:
+    if outcome == "saturated" and facts(body).get("rule") == Rule.DEADLINE_LOAD.word:
         # There is room, for calls that have more time left than this one.
         raise Declined(f"{site}: saturated for this call's deadline")
     if status == 429 or outcome == "saturated" or (status == 503 and "retry-after" in headers):
@@ -84,39 +85,20 @@ def judge(site: str, status: int, headers: Any, body: bytes) -> None:
     if outcome == "bad_hops":  # a peer's own word, in a header: its message may repeat what the caller sent
         raise Misset(f"{site}: it does not take our record of hops: is our key there one of a zone with `peer: true`?")
     if status in CALLERS:
-        raise Trouble(CALLERS[status], said(body) or f"{site} does not take this body")
+        raise Trouble(CALLERS[status], said(body) or f"{site} does not take this body", extra=blamed(body))
     # A peer says in its own words that it has no answer, and is paid for answers only.
     billed = status < 400 or (outcome is None and status in MAY_HAVE_RUN)
     raise (Lost if billed else Erred)(f"{site}: status {status}")
 
 
 def _retry_after_s(value: str | None) -> int:
-    """Return a Retry-After in seconds; a date, or nothing, counts as one second."""
-    if value is None or not value.isascii() or not value.isdigit():
+    """Return a Retry-After in seconds (RFC 9110, 10.2.3: a count of them, or a date); what is neither counts as one second."""
+    if value is None:
         return 1
-    return min(max(1, int(value[:6])), RETRY_AFTER_S_MAX)
-
-
-def _rule(body: bytes) -> Any:
-    """Return the rule by which a peer had nothing for a call, in the shape of either API; None where it names none."""
+    if value.isascii() and value.isdigit():
+        return min(max(1, int(value[:6])), RETRY_AFTER_S_MAX)
     try:
-        value: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    for name in ("error", "infercast"):
-        inner = value.get(name) if isinstance(value, dict) else None
-        value = inner if isinstance(inner, dict) else value
-    return value.get("rule") if isinstance(value, dict) else None
-
-
-def said(body: bytes) -> str:
-    """Return the message of an error's body, in the shape of OpenAI or of the Open Inference Protocol; empty where there is none."""
-    try:
-        value: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    error = value.get("error", value.get("detail")) if isinstance(value, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    if not isinstance(message, str):
-        return ""
-    return "".join(letter if letter.isprintable() else " " for letter in message[:MESSAGE_CHARS_MAX])
+        until_s = parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return 1
+    return min(max(1, ceil(until_s - time.time())), RETRY_AFTER_S_MAX)

@@ -8,7 +8,7 @@ import httpx
 
 from ..api import Event, Usage
 from ..conduct.ports import Lost
-from .bodies import BadAnswer, object_in, usage_in
+from .bodies import BadAnswer, object_in, under_our_name, usage_in
 from .sse import BadEvents, Events
 from .statuses import Broken
 
@@ -23,10 +23,16 @@ def _parts_of(body: Any) -> AsyncIterator[bytes]:
 
 
 class Streamed:
-    """The events of one answer. Closing it closes the connection, so that the upstream stops its work."""
+    """The events of one answer, which say that `variant` made them, or whoever they say if that is None.
 
-    def __init__(self, site: str, response: httpx.Response, stall_s: float, *, usage_asked: bool) -> None:
+    Closing it closes the connection, so that the upstream stops its work.
+    """
+
+    def __init__(
+        self, site: str, response: httpx.Response, stall_s: float, variant: str | None, *, usage_asked: bool
+    ) -> None:
         self._site = site
+        self._variant = variant
         self._body: Any = response.stream
         self._parts: AsyncIterator[bytes] = _parts_of(self._body)
         self._stall_s = stall_s
@@ -100,7 +106,12 @@ class Streamed:
                 return None
         if isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices):
             self._finished = True
-        return data
+        if self._variant is None:
+            return data
+        try:
+            return under_our_name(data, value, self._variant)
+        except BadAnswer as error:
+            raise self._lost(str(error)) from error
 
     def _lost(self, why: str) -> Lost:
         return Broken(f"{self._site}: {why}")

@@ -1,10 +1,11 @@
 """Calls that are cancelled, at each of their stages, and readers who do not read: all of the work behind them ends."""
 
 import time
+from typing import Any
 
 import pytest
 
-from tests.abuse.scene import CHAT, COMPLETE, INFER, Entry, answer, as_json, hung_up, until_has
+from tests.abuse.scene import CHAT, COMPLETE, IMAGE, INFER, Entry, answer, as_json, hung_up, until_has
 
 
 def ended(at: Entry, before: int) -> str:
@@ -32,12 +33,13 @@ def test_leaving_before_and_in_mid_body(at: Entry, path: str, sent: int) -> None
     assert ended(at, before) == "gone"
 
 
-def test_leaving_in_mid_answer_ends_the_work(at: Entry) -> None:
+@pytest.mark.parametrize(("path", "asked"), [(COMPLETE, CHAT), (INFER, IMAGE)])
+def test_leaving_in_mid_answer_ends_the_work(at: Entry, path: str, asked: dict[str, Any]) -> None:
     at.runner.pause_s = 60.0
     before = len(at.journal.of("call"))
-    body = as_json(CHAT)
+    body = as_json(asked)
     with at.connect() as wire:
-        wire.sendall(at.head(COMPLETE, content_length=str(len(body)), infercast_deadline_ms="60000") + body)
+        wire.sendall(at.head(path, content_length=str(len(body)), infercast_deadline_ms="60000") + body)
         until = time.monotonic() + 10
         while not at.left()["in flight"] and time.monotonic() < until:
             time.sleep(0.01)

@@ -17,6 +17,7 @@ from tests.abuse.scene import CHAT, COMPLETE, IMAGE, INFER, SOON_S, Entry, answe
 CONNECTIONS = min(int(os.environ.get("INFERCAST_CONNECTIONS", "1000")), connections_max() - 100)
 KEPT = 16
 """Connections to the entry that HAProxy keeps for calls to come."""
+TAKES_NONE = "the site takes no calls now (the call may be repeated)"
 STREAM = as_json({**CHAT, "stream": True})
 
 
@@ -192,8 +193,16 @@ def test_a_site_that_is_gone_is_said_to_be(at: Entry, tmp_path: Path) -> None:
         until = time.monotonic() + SOON_S
         while (found := httpx.get(f"http://127.0.0.1:{front.port}/fra/v2")).status_code != 503:
             assert time.monotonic() < until, found.text
-    assert found.json()["infercast"] == {"kind": "unavailable"}
-    assert found.headers["retry-after"] == "5"
+        openai = httpx.post(f"http://127.0.0.1:{front.port}{COMPLETE}", json=CHAT)
+    assert found.json() == {"error": TAKES_NONE, "infercast": {"kind": "unavailable"}}
+    assert openai.json()["error"]["message"] == TAKES_NONE
+    assert openai.json()["error"]["code"] == openai.json()["error"]["infercast"]["kind"] == "unavailable"
+    for one in (found, openai):
+        assert (one.status_code, one.headers["retry-after"], one.headers["content-type"]) == (
+            503,
+            "5",
+            "application/json",
+        )
 
 
 def test_the_limits_in_force_are_no_shorter_than_these() -> None:

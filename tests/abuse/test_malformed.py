@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from infercast.router.ingress.http import BODY_BYTES_MAX
-from tests.abuse.scene import CHAT, COMPLETE, IMAGE, INFER, SOON_S, Entry, answer, as_json
+from tests.abuse.scene import CHAT, COMPLETE, IMAGE, INFER, SOON_S, Entry, answer, as_json, until_has
 
 DECIDE = "/fra/v1/decide"
 EMBED = "/fra/v1/embeddings"
@@ -218,3 +218,12 @@ def test_a_websocket_is_not_opened(at: Entry) -> None:
 def test_a_wrong_header_is_refused(at: Entry, path: str, headers: dict[str, str]) -> None:
     body = IMAGE if path == INFER else CHAT
     assert post(at, path, body, **headers).status_code == 400
+
+
+def test_a_head_comes_without_its_body_and_leaves_the_connection_good(at: Entry) -> None:
+    with at.connect() as wire:
+        wire.sendall(at.head("/fra/v2/health/live", "HEAD") + at.head("/fra/v2", "GET"))
+        text = until_has(wire, b'"extensions"')
+    first, second = text.split(b"HTTP/1.1 ")[1:]
+    assert first.endswith(b"\r\n\r\n"), "a body would be taken for the next answer's head"
+    assert (first[:3], second[:3]) == (b"200", b"200")

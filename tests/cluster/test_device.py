@@ -91,7 +91,7 @@ def alone(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield f"http://127.0.0.1:{port}/v2/models"
     finally:
         agent.terminate()
-        assert agent.wait(10) is not None
+        assert agent.wait(AGENT_START_S) is not None
 
 
 def _answers(port: int) -> bool:

@@ -233,13 +233,11 @@ def test_what_needs_a_running_system_says_so_in_one_line(tmp_path: Path, words: 
     assert told.stdout == ""
 
 
-@pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])
-def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+def write_facts(state: Path, pid: int) -> None:
+    """Write down a running system, as its supervisor would."""
     facts = {
         "run": "none",
-        "pid": gone.pid,
+        "pid": pid,
         "port": 1,
         "temp": "",
         "control": "",
@@ -247,12 +245,28 @@ def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> N
         "policies": "",
         "devices": {},
     }
-    (tmp_path / "run.json").write_text(json.dumps(facts))
+    (state / "run.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])
+def test_a_system_that_died_is_told_apart(tmp_path: Path, words: list[str]) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    write_facts(tmp_path, gone.pid)
     told = run(*words, "--state", str(tmp_path))
     assert told.exit_code == 2
     assert "has died; `infercast down` clears it away" in told.stderr
     assert run("down", "--state", str(tmp_path)).exit_code == 0
     assert not (tmp_path / "run.json").exists()
+
+
+def test_down_leaves_alone_who_has_the_number_of_a_system_that_died(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        write_facts(tmp_path, other.pid)
+        assert run("down", "--state", str(tmp_path)).exit_code == 0
+        assert not (tmp_path / "run.json").exists()
+        other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 def test_up_on_a_taken_port_exits_2_and_leaves_nothing(tmp_path: Path) -> None:
@@ -267,6 +281,32 @@ def test_up_on_a_taken_port_exits_2_and_leaves_nothing(tmp_path: Path) -> None:
     assert "give --port" in told.stderr
     assert not (tmp_path / "state").exists()
     assert set(Path("/tmp").glob("ic-*")) <= before
+
+
+def test_up_beside_another_that_is_starting_there_exits_2_and_leaves_that_alone(files: Path) -> None:
+    (files / "state").mkdir()
+    (files / "state" / "starting.json").write_text(json.dumps({"run": "another", "temp": ""}))
+    words = ("up", "--fleet", str(files / "cluster.yaml"), "--policies", str(files / "tenants"))
+    marked = {**os.environ, "INFERCAST_RUN": "another"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=marked) as other:
+        told = run(*words, "--state", str(files / "state"))
+        assert told.exit_code == 2
+        assert "a system runs here already" in told.stderr
+        assert sorted(path.name for path in (files / "state").iterdir()) == ["starting.json"]
+        other.communicate(b"\n")
+    assert other.returncode == 0
+
+
+@pytest.mark.parametrize("bad", ["state/drained.json", "tenants/shadow/studio.yaml"])
+def test_up_says_what_else_it_cannot_read_before_it_starts_anything(files: Path, bad: str) -> None:
+    (files / ".infercast").unlink()  # whoever gets so far as to look for artefacts has read the rest
+    (files / bad).parent.mkdir(exist_ok=True)
+    (files / bad).write_text("{")
+    told = run("up", "--fleet", str(files / "cluster.yaml"), "--policies", str(files / "tenants"),
+               "--state", str(files / "state"))  # fmt: skip
+    assert told.exit_code == 2
+    assert bad in told.stderr, told.stderr
+    assert "artefact" not in told.stderr
 
 
 def test_up_without_its_artefacts_exits_2_and_says_how_to_make_them(files: Path) -> None:

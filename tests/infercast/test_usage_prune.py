@@ -89,8 +89,16 @@ def test_a_day_that_has_been_pruned_is_asked_for_as_a_whole(state: Path) -> None
     assert usage(state, "--since", "2026-11-25").exit_code == 0
 
 
-def test_no_ledger_is_made_for_that(tmp_path: Path) -> None:
-    done = usage(tmp_path, "--prune", "--before", "2026-01-01")
+def test_a_tenant_that_nobody_knows_may_be_another(state: Path) -> None:
+    done = usage(state, "--tenant", "bnak")
+    assert (done.exit_code, done.stdout) == (0, "nothing\n")
+    assert "no call of 'bnak' is in this ledger: did you mean 'bank'?" in done.stderr
+    assert usage(state, "--tenant", "bank", "--since", "2027-02-01").stderr == ""
+
+
+@pytest.mark.parametrize("words", [["--prune", "--before", "2025-01-01"], ["--settle"]])
+def test_no_ledger_is_made_for_that(tmp_path: Path, words: list[str]) -> None:
+    done = usage(tmp_path, *words)
     assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
     assert "no ledger is here" in done.stderr
 

@@ -263,7 +263,7 @@ def test_usage_is_asked_of_the_board() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [({"by": ["tenat"]}, "did you mean 'tenant'"), ({"by": [7]}, "nothing to sum by"), ({"by": [["day"]]}, "nothing to sum by"),
-     ({"since": 1}, "since_s"), ({"since_s": "x"}, "since_s")],
+     ({"since": 1}, "since_s"), ({"since_s": "x"}, "since_s"), ({"since_s": 2, "until_s": 2}, "since_s is 2, which is not before")],
 )  # fmt: skip
 def test_what_usage_cannot_be_told_by_is_refused(asked: Any, said: str) -> None:
     at = staffed()

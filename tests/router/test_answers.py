@@ -15,6 +15,7 @@ THEIRS = {
     Kind.UNAUTHENTICATED,
     Kind.FORBIDDEN,
     Kind.NOT_FOUND,
+    Kind.WRONG_METHOD,
     Kind.SLOW,
     Kind.TOO_LARGE,
     Kind.WRONG_ENTRY,
@@ -41,17 +42,18 @@ def test_every_outcome_but_a_choice_has_a_kind() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_answer_says_kind_message_remedy_and_facts(kind: Kind) -> None:
-    reply = reply_of(Trouble(kind, "what is wrong", "what to do", {"rule": "r"}))
+    reply = reply_of(Trouble(kind, "what is wrong", "what to do", {"allow": ["GET", "HEAD"]}))
     assert reply.status == STATUS[kind]
     assert orjson.loads(reply.body) == {
         "error": "what is wrong (what to do)",
-        "infercast": {"kind": str(kind), "rule": "r"},
+        "infercast": {"kind": str(kind), "allow": ["GET", "HEAD"]},
     }
     headers = dict(reply.headers)
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"infercast-outcome"] == str(kind).encode()
     assert (b"retry-after" in headers) == (kind in RETRY_AFTER_S)
     assert (b"www-authenticate" in headers) == (kind is Kind.UNAUTHENTICATED)
+    assert headers[b"allow"] == b"GET, HEAD"
 
 
 def test_what_may_pass_later_says_when() -> None:

@@ -9,6 +9,7 @@ from infercast.policies import kernel
 from infercast.policies.engine import Engine
 from infercast.policies.model import Request, Rule
 from infercast.policies.patience import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US
+from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.api import Api
 from infercast.router.conduct.endings import Answered
@@ -355,6 +356,20 @@ def test_a_wait_that_its_callers_hurry_cut_short_casts_no_doubt_on_a_place(deadl
             asyncio.run(at.caller.call(ask(deadline_us=deadline_us), at.body))
     assert at.runner.tried
     assert bool(at.snapshot.live[:, kernel.L_HEALTHY].all()) is trusted
+
+
+def test_who_asks_for_less_time_than_a_place_often_takes_casts_no_doubt_on_it() -> None:
+    """Half of such calls come too late where all is well: else one tenant could take a site from all others by them."""
+    hasty = {"version": 1, "tenant": "studio", "deadline_quantile": "p50", "classes": {"gameplay": {}}}
+    with Clock().rules() as clock:
+        at = scene("hang", engine=Engine(example_fleet(), {"studio": Policy.model_validate(hasty)}), clock=clock)
+        for index in range(len(at.snapshot.live)):
+            at.snapshot.hear(index, Report(0, 300_000, 900_000), clock.now_us)
+        at.snapshot.believe(clock.now_us)
+        with pytest.raises(Trouble):
+            asyncio.run(at.caller.call(ask(deadline_us=3 * PATIENCE_FLOOR_US), at.body))
+    assert len(at.runner.tried) == 1
+    assert at.snapshot.live[:, kernel.L_HEALTHY].all()
 
 
 def test_a_call_that_was_tried_is_not_refused_by_its_own_deadline() -> None:

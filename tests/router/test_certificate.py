@@ -212,6 +212,19 @@ def test_a_bad_renewal_changes_nothing_and_is_told(serving: Serving, tmp_path: P
     assert serving.shown() == good.certificate.public_bytes(encoding=_der())
 
 
+def test_a_renewal_that_could_not_be_written_down_is_shown_once_it_can(serving: Serving, tmp_path: Path) -> None:
+    before, renewed = serving.shown(), made("renewed")
+    renewed.write(tmp_path / "files")
+    serving.kept.path.unlink()
+    serving.kept.path.mkdir()  # no file can be put in its place, as on a disk that is full
+    with pytest.raises(OSError, match="directory"):
+        serving.kept.look()
+    assert serving.shown() == before
+    serving.kept.path.rmdir()
+    assert serving.kept.look()
+    assert serving.shown() == renewed.certificate.public_bytes(encoding=_der())
+
+
 def _der() -> Any:
     from cryptography.hazmat.primitives.serialization import Encoding
 

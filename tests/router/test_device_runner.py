@@ -16,6 +16,8 @@ from infercast.router.api import Api, Event, Usage
 from infercast.router.conduct.ports import Carried, Lost
 from infercast.router.device.runner import DeviceRunner
 from infercast.router.errors import Kind, Trouble
+from infercast.router.ingress.http import Reply
+from infercast.router.ingress.openai_errors import openai_reply_of
 from infercast.router.keys import Keys, hash_of, issue
 from infercast.router.runtime.host import Host
 from tests.router.digits import deployment_of, held_out, infer_body, read_answer
@@ -116,6 +118,28 @@ def test_a_refusal_there_is_a_refusal_here() -> None:
     with pytest.raises(Trouble, match="may not enter at fra") as caught:
         asyncio.run(sent(below_its_name(at), at.secrets["camera"], carried("biometric")))
     assert caught.value.kind is Kind.WRONG_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("trouble", "extra"),
+    [
+        (Trouble(Kind.LIMITED, "a", "b", {"limit": "calls", "retry_after_s": 37}), {"limit": "calls", "retry_after_s": 37}),
+        (Trouble(Kind.FORBIDDEN, "a", "b"), {}),
+        (Trouble(Kind.REFUSED, "a", "b", {"rule": "path", "more": {}}), {"rule": "path"}),
+        (Trouble(Kind.BAD_REQUEST, "a", "b", {"param": "n", "code": "invalid_value"}), {"param": "n", "code": "invalid_value"}),
+        (Trouble(Kind.LIMITED, "a", "b", {"retry_after_s": "1\r\nx: y"}), {}),
+    ],
+)  # fmt: skip
+def test_what_a_site_tells_of_a_call_is_told_here(trouble: Trouble, extra: dict[str, Any]) -> None:
+    app = answering(*_as_sent(openai_reply_of(trouble)))
+    with pytest.raises(Trouble) as caught:
+        asyncio.run(sent(app, "ic-test", carried()))
+    assert (caught.value.kind, caught.value.message, caught.value.extra) == (trouble.kind, "a (b)", extra)
+
+
+def _as_sent(reply: Reply) -> tuple[Any, ...]:
+    kept = [(name, value) for name, value in reply.headers if name == b"infercast-outcome"]
+    return (reply.status, reply.body, *kept)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

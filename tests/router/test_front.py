@@ -1,5 +1,6 @@
 """What is changed in the configuration that Serve writes for HAProxy, and how many clients this machine can hold."""
 
+import json
 import resource
 import subprocess
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from ray.serve._private import haproxy_templates
 
+from infercast.router.errors import Kind, Trouble
+from infercast.router.ingress.openai_errors import error_of
 from infercast.router.serving import front
 from infercast.router.serving.front import CONNECTIONS_MAX, CONNECTIONS_MIN, Limits, connections_max, write_changes
 
@@ -43,10 +46,12 @@ def test_each_limit_stands_where_haproxy_reads_it(tmp_path: Path) -> None:
     defaults = lines[lines.index("defaults") : lines.index("frontend prometheus")]
     for line in ("timeout client 30s", "timeout http-request 10s", "timeout http-keep-alive 60s", "timeout queue 5s"):
         assert line in defaults
-    assert f"errorfile 503 {tmp_path}/503.http" in defaults
+    (gone,) = (line for line in defaults if "503" in line)
+    assert gone.startswith(f"http-error status 503 content-type application/json lf-file {tmp_path}/503.json ")
     http = lines[lines.index("frontend http_frontend") : lines.index("backend fra")]
     assert sum("return status 431" in line for line in http) == 4
     assert http[1] == "bind 127.0.0.1:8000"
+    assert sum("set-var(txn.error_" in line for line in http) == 2
     assert http[-1] == "use_backend fra if is_fra"
     assert "3600s" not in " ".join(lines)
     assert "server one 127.0.0.1:30000 check observe layer4 error-limit 3 on-error mark-down maxconn 4096" in lines
@@ -58,11 +63,18 @@ def test_a_second_reading_changes_nothing(tmp_path: Path) -> None:
     assert changed(tmp_path, "\n".join([*once, ""])) == once
 
 
-def test_what_haproxy_says_of_a_site_that_is_gone_is_a_whole_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", front.SITE_GONE)
+def test_what_haproxy_says_of_a_site_that_is_gone_has_the_shape_of_the_api_that_is_asked(
+    tmp_path: Path, status: int
+) -> None:
     changed(tmp_path, CONFIG)
-    head, _, body = (tmp_path / "503.http").read_bytes().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-    assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+    told = (tmp_path / f"{status}.json").read_text()
+    names = ("%[var(txn.error_head)]", "%[var(txn.error_tail)]")
+    head, tail = front.OPENAI_ERROR["head"], front.OPENAI_ERROR["tail"]
+    assert json.loads(told.replace(names[0], "").replace(names[1], ""))["error"] == front.SITE_GONE[status]
+    theirs = json.loads(told.replace(names[0], head).replace(names[1], tail))["error"]
+    assert theirs["message"] == front.SITE_GONE[status]
+    assert set(theirs) == set(error_of(Trouble(Kind.UNAVAILABLE, "x"))["error"])
 
 
 def test_serves_template_still_has_what_is_changed() -> None:

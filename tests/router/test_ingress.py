@@ -103,10 +103,7 @@ def test_the_key_of_a_tenant_without_a_policy_opens_nothing() -> None:
     ("method", "path", "said"),
     [
         ("POST", "/v1/decid", "POST /v1/decid is not served here (did you mean '/v1/decide'?)"),
-        ("GET", "/v1/decide", "GET /v1/decide is not served here"),
         ("GET", "/", "GET / is not served here (known: /docs, /openapi.json, "),
-        ("GET", INFER, "is not served here"),
-        ("DELETE", "/v2/models/digits", "is not served here"),
         ("POST", "/v2/models/digits/infer/more", "is not served here"),
         ("POST", "/v2/models/digts/infer", "no model is called 'digts' (did you mean 'digits'?)"),
         ("GET", "/v2/models/digts", "no model is called 'digts' (did you mean 'digits'?)"),
@@ -118,6 +115,31 @@ def test_what_is_not_there_is_told_the_nearest(method: str, path: str, said: str
     assert (found.status, found.headers["infercast-outcome"]) == (404, "not_found")
     assert said in found.error
     assert found.receives == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", DECIDE, "POST"),
+        ("GET", INFER, "POST"),
+        ("HEAD", INFER, "POST"),
+        ("PUT", "/v1/chat/completions", "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v2/models/digits", "GET, HEAD"),
+        ("OPTIONS", "/v2/health/live", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_told_those_that_there_are(method: str, path: str, allow: str) -> None:
+    found = door().say(method, path, b"{}", infercast_class="gameplay")
+    assert (found.status, found.headers["infercast-outcome"]) == (405, "wrong_method")
+    assert found.headers["allow"] == allow
+    assert found.receives == 0
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v1/models", "/v2/models/digits/ready"])
+def test_the_head_of_what_can_be_got_can_be_asked_for(path: str) -> None:
+    whole, head = door().say("GET", path), door().say("HEAD", path)
+    assert (head.status, head.headers) == (whole.status, whole.headers)
 
 
 def test_an_answer_says_where_it_ran_and_why() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infercast.router.errors import Gone
-from infercast.router.ingress.presence import Presence
+from infercast.router.ingress.presence import Presence, Waiters
 
 
 class Line:
@@ -73,3 +73,34 @@ def test_work_that_ends_gives_what_came_of_it_and_a_later_end_of_the_line_harms_
         return came
 
     assert asyncio.run(run()) == 7
+
+
+def test_only_who_has_waited_for_a_while_is_watched() -> None:
+    async def run() -> list[str]:
+        asked: list[str] = []
+
+        def caller(name: str) -> Presence:
+            async def receive() -> dict[str, Any]:
+                asked.append(name)
+                await asyncio.Event().wait()
+                return {}
+
+            return Presence(receive)
+
+        waiters, (brief, long, late) = Waiters(), (caller(name) for name in ("brief", "long", "late"))
+        for one in (brief, long):
+            waiters.add(one)
+        waiters.drop(brief)
+        waiters._look()
+        waiters.add(late)
+        await asyncio.sleep(0)
+        assert asked == []
+        waiters._look()
+        await asyncio.sleep(0)
+        for one in (long, late):
+            waiters.drop(one)
+        waiters._look()
+        await asyncio.sleep(0)
+        return asked
+
+    assert asyncio.run(run()) == ["long"]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from infercast.policies.model import Choice, Outcome
-from infercast.router.api import Usage
+from infercast.router.api import Api, Usage
 from infercast.router.conduct import clock
 from infercast.router.conduct.endings import Answered, Carrying, Stake
-from infercast.router.conduct.ports import Lost, Passed
+from infercast.router.conduct.ports import Carried, Lost, Passed, Received
 from infercast.router.conduct.tries import Try
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
@@ -192,6 +192,37 @@ def test_texts_are_counted_in_opentelemetrys_words(script: tuple[Any, ...]) -> N
     streamed = 1 if script else 0
     assert total(found, "gen_ai_server_time_to_first_token_seconds_count", **words) == streamed
     assert total(found, "gen_ai_server_time_per_output_token_seconds_count", **words) == streamed
+
+
+def test_a_text_that_fails_is_counted_by_what_it_failed_of() -> None:
+    at = scene()
+    seeing = seen(at)
+    text(at)
+
+    async def run(deployment: int, call: Carried, timeout_s: float) -> Answer:
+        raise Trouble(Kind.FAULT, "broken")
+
+    at.runner.run = run  # type: ignore[method-assign]
+    carry(at, model="chat")
+    assert at.journal.only()["reason"] == "fault"
+    words = {"gen_ai_operation_name": "chat", "gen_ai_request_model": "chat", "tenant": "studio"}
+    found = told(seeing)
+    assert total(found, "gen_ai_server_request_duration_seconds_count", error_type="fault", **words) == 1
+
+
+def test_a_text_for_a_model_that_its_body_invents_makes_no_series_of_that_name() -> None:
+    at = scene()
+    seeing = seen(at)
+
+    async def receive() -> Received:
+        return Received(b"{}", api=Api.CHAT, request=ask(model="nobody-made-this"))
+
+    at.body = receive  # type: ignore[assignment]
+    carry(at, model="")
+    found = told(seeing)
+    words = {"error_type": "not_found", "gen_ai_request_model": ""}
+    assert total(found, "gen_ai_server_request_duration_seconds_count", **words) == 1
+    assert not [labels for _, labels in found if "nobody-made-this" in dict(labels).values()]
 
 
 def test_tensors_are_no_generative_ai() -> None:

@@ -1,10 +1,28 @@
-"""The supervisor asked to end: once, whatever it is asked after that."""
+"""The supervisor asked to end: once, whatever it is asked after that; and by nobody who only hangs up."""
 
 import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from infercast.router.serving.supervisor import Stop, _stop
+from infercast.router.serving import supervisor
+from infercast.router.serving.supervisor import Run, Stop, _stop
+
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """A run that has started nothing, with its control socket."""
+    run = Run(tmp_path, tmp_path, tmp_path, (0, 0), "test", tmp_path, None, "")
+    run._control.bind(str(tmp_path / "control"))
+    run._control.listen(4)
+    yield run
+    run._control.close()
 
 
 def test_who_is_asked_to_end_twice_ends_once() -> None:
@@ -17,3 +35,35 @@ def test_who_is_asked_to_end_twice_ends_once() -> None:
     finally:
         for name, handler in zip(names, before, strict=True):
             signal.signal(name, handler)
+
+
+def test_who_hangs_up_or_says_what_is_no_text_ends_nothing(run: Run, tmp_path: Path) -> None:
+    for said in (b"", b"\xff", b"stop"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "control"))
+            client.sendall(said)
+    with pytest.raises(Stop):  # by the last one; the others are not there any more to be answered
+        run.obey()
+    run._control.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        run._control.accept()
+
+
+def test_a_state_folder_that_takes_no_more_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    (temp := tmp_path / "temp").mkdir()
+    run = Run(tmp_path, tmp_path, tmp_path / "gone", (0, 0), "test", temp, None, "")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as agent:
+        run._agents["camera"] = agent
+        run.stop()
+        assert agent.returncode == -signal.SIGTERM
+    assert not temp.exists()
+
+
+def test_an_agent_that_does_not_end_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "AGENT_END_S", 0.2)
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        assert agent.stdout.readline() == b"up\n"
+        run._agents["camera"] = agent
+        run._end_agents()
+        assert agent.returncode == -signal.SIGKILL

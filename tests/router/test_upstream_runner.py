@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from infercast.router.ingress.answers import reply_of
 from infercast.router.ingress.http import Reply
 from infercast.router.ingress.openai_errors import openai_reply_of
 from infercast.router.runtime.host import Answer
+from infercast.router.upstream import statuses
 from infercast.router.upstream.runner import Upstreams
 from infercast.router.upstream.statuses import Broken, Declined, Full, Misset
 from tests.router.upstreams import (
@@ -136,6 +138,27 @@ def test_a_chat_goes_with_the_upstreams_name_and_nothing_of_ours(monkeypatch: py
     assert body == {"model": "meta/llama-3.1", "messages": CHAT["messages"], "stream": False}
     assert orjson.loads(came.body) == SAID
     assert (came.usage, came.variant, came.site, came.emulated_us) == (Usage(3, 2), "llama", "far", 0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"model" : "meta/llama-3.1", "big": 123456789012345678901234567890, "note": "\\"model\\": \\"x\\""}',
+        b'{"note": {"model": "meta/llama-3.1"}, "model": "meta/llama-3.1"}',
+        b'{"note": {"model": "other"}, "mod\\u0065l": "meta\\/llama-3.1"}',
+    ],
+)
+def test_an_answer_says_what_ran_by_our_name_for_it(told: bytes) -> None:
+    with scripted(answering(answer(told, "200 OK", JSON))) as port:
+        came = ran(port, call_of(), models={"llama": "meta/llama-3.1"})
+    assert orjson.loads(came.body) == {**orjson.loads(told), "model": "llama"}
+    assert b"meta/llama-3.1" not in came.body or b'{"model": "meta/llama-3.1"}' in told
+    assert (b"123456789012345678901234567890" in told) == (b"123456789012345678901234567890" in came.body)
+
+
+def test_an_answer_that_names_no_model_is_left_alone() -> None:
+    with scripted(answering(answer(b'{"choices" : []}', "200 OK", JSON))) as port:
+        assert ran(port, call_of()).body == b'{"choices" : []}'
 
 
 @pytest.mark.parametrize(("api", "path"), [(Api.COMPLETION, "/v1/completions"), (Api.EMBEDDING, "/v1/embeddings")])
@@ -316,6 +339,45 @@ def test_what_is_the_callers_fault_is_told_to_the_caller(line: str, body: Raw, k
     assert (caught.value.kind, caught.value.message) == (kind, said)
 
 
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        ({"message": "x", "param": "messages", "code": "context_length_exceeded"},
+         {"param": "messages", "code": "context_length_exceeded"}),
+        ({"message": "x", "param": None, "code": 400}, {}),
+        ({"message": "x", "param": "a\nb", "code": "x" * 101}, {}),
+        ("x", {}),
+    ],
+)  # fmt: skip
+def test_what_programs_go_by_is_told_to_the_caller_too(error: Any, blamed: Raw) -> None:
+    text = status("400 Bad Request", {"error": error, "param": "of another", "code": "place"})
+    with scripted(answering(text)) as port, pytest.raises(Trouble) as caught:
+        ran(port, call_of())
+    assert (caught.value.message, caught.value.extra) == ("x", blamed)
+
+
+@pytest.mark.parametrize(
+    ("value", "told_s"),
+    [
+        ("7", 7),
+        ("0", 1),
+        ("soon", 1),
+        ("9" * 12, 600),
+        ("Wed, 21 Oct 2015 07:28:37 GMT", 37),
+        ("Wed, 21 Oct 2015 07:27:00 GMT", 1),
+        ("Thu, 31 Dec 2099 23:59:59 GMT", 600),
+        ("Thu, 31 Dec 99999 23:59:59 GMT", 1),
+    ],
+)
+def test_when_to_come_back_is_a_count_of_seconds_or_a_date(
+    value: str, told_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "time", SimpleNamespace(time=lambda: 1445412480.0))
+    with pytest.raises(Full) as caught:
+        statuses.judge("far", 429, {"retry-after": value}, b"")
+    assert caught.value.retry_after_s == told_s
+
+
 def test_no_redirect_is_followed() -> None:
     asked: list[bytes] = []
     with scripted(recording(answer(b"secret"), asked)) as inside:
@@ -381,6 +443,13 @@ def test_a_stream_comes_event_by_event_and_the_usage_last(wanted: bool) -> None:
     with scripted(stream_of(*parts)) as port:
         found = events_of(port, call_of(body=body, stream=True))
     assert found == [*(parts if wanted else parts[:-1]), Usage(3, 2)]
+
+
+def test_the_events_of_a_stream_say_what_runs_by_our_name_for_it() -> None:
+    parts = [chunk('"model": "x"', model="meta/llama"), chunk(finish="stop", model="meta/llama")]
+    with scripted(stream_of(*parts)) as port:
+        found = events_of(port, call_of(stream=True), models={"llama": "meta/llama"})
+    assert [orjson.loads(event) for event in found] == [{**orjson.loads(part), "model": "llama"} for part in parts]
 
 
 def test_the_upstream_is_asked_to_stream_and_to_say_what_was_used() -> None:

@@ -48,7 +48,7 @@ def test_three_ingresses_race_for_one_budget_and_spend_it_and_no_more(rig: Rig) 
     limit_nusd = paid(rig) + CALLS * CALL_NUSD
     with rig.policy("poor", limits=budget_of(limit_nusd)):
         ended = racing(rig, 5 * CALLS, "race")
-        assert set(ended) == {200, 402}, ended
+        assert {200, 402} <= set(ended) <= {200, 402, 503}, ended  # the last where the ledger does not answer in time
         assert ended[200] <= CALLS
         assert paid(rig) <= limit_nusd
         # What one ingress had leased and did not use goes back: in the end all of it is spent.
@@ -93,10 +93,18 @@ def test_while_the_ledger_is_out_of_reach_what_is_leased_is_used_and_then_calls_
     rig: Rig,
 ) -> None:
     with rig.policy("poor", limits={"requests_per_minute": 25_600}):
-        until(lambda: rig.infer("poor").status_code == 200, "poor calls")
-        until(lambda: rig.infer("poor").status_code == 200, "poor calls again, by a lease that is larger than a call")
+
+        def used() -> bool:
+            """Whether a call is let through by what is leased; it is not where a minute has begun, or the lease has gone back."""
+            until(lambda: rig.infer("poor").status_code == 200, "poor calls")
+            until(
+                lambda: rig.infer("poor").status_code == 200, "poor calls again, by a lease that is larger than a call"
+            )
+            with held(rig):
+                return rig.infer("poor").status_code == 200
+
+        until(used, "what has been leased is used")
         with held(rig):
-            assert rig.infer("poor").status_code == 200, "it has been leased"
             refused = until(lambda: _refused(rig), "what is leased is used up")
             assert refused.status_code == 503
             assert AWAY in refused.json()["error"]

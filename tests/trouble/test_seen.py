@@ -51,15 +51,15 @@ def total(series: Series, name: str, **labels: str) -> float:
 def test_what_prometheus_scrapes_is_what_the_journal_says(rig: Rig) -> None:
     whose = {"tenant": "flooder", "entry": "ams"}
     before, calls = scraped(rig), "infercast_calls_total"
-    for _ in range(7):
-        assert rig.embed("flooder", "vector", "ams").status_code == 200
+    ids = [f"scraped-{number}" for number in range(11)]
+    for call in ids[:7]:
+        assert rig.embed("flooder", "vector", "ams", infercast_id=call).status_code == 200
     with rig.north.told(does="status", status=503):
-        assert rig.embed("flooder", "vector", "ams").status_code == 200
-    assert rig.chat("flooder", "chat", "ams", stream=True).status_code == 200
-    assert rig.infer("flooder", "digits", "ams", "sealed").status_code in (200, 421, 403)
-    assert rig.infer("flooder", "no-such-model", "ams").status_code == 404
-    lines = [line for line in rig.lines(tenant="flooder") if line["entry"] == "ams"][-11:]
-    assert len(lines) == 11
+        assert rig.embed("flooder", "vector", "ams", infercast_id=ids[7]).status_code == 200
+    assert rig.chat("flooder", "chat", "ams", stream=True, infercast_id=ids[8]).status_code == 200
+    assert rig.infer("flooder", "digits", "ams", "sealed", infercast_id=ids[9]).status_code in (200, 421, 403)
+    assert rig.infer("flooder", "no-such-model", "ams", infercast_id=ids[10]).status_code == 404
+    lines = [rig.ended(call) for call in ids]
 
     def gained(name: str, **labels: str) -> float:
         return total(now, name, **whose, **labels) - total(before, name, **whose, **labels)
@@ -145,7 +145,8 @@ def test_limits_and_kept_answers_are_seen(rig: Rig) -> None:
 
     def told() -> bool:
         nonlocal now
-        assert rig.infer("calm", "score", "ams").status_code == 200  # else what is leased would go back
+        if rig.infer("calm", "score", "ams").status_code != 200:  # else what is leased would go back
+            return False  # the ledger has not answered in time, on a busy machine
         now = scraped(rig)
         hits = gained("infercast_cache_calls_total", tenant="keeper", model="talk", result="hit")
         return hits >= 2 and total(now, "infercast_lease_left_ratio", **entry, tenant="calm", limit=DAILY) > 0

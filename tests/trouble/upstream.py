@@ -20,9 +20,9 @@ CALLS_KEPT = 5000
 WORDS = ("one ", "two ", "three ", "four ", "five ", "six ", "seven ", "eight")
 RST = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
-Does = Literal["answer", "hang", "reset", "status", "half", "half-stream"]
-"""What becomes of a call: an answer; silence; a RST; `status`; the head and half of the body, then the end of the connection; half of
-the events of a stream, then a RST."""
+Does = Literal["answer", "wait", "hang", "reset", "status", "half", "half-stream"]
+"""What becomes of a call: an answer; one as soon as it is told otherwise, half of the events of a stream before that; silence; a RST;
+`status`; the head and half of the body, then the end of the connection; half of the events of a stream, then a RST."""
 
 
 @dataclass(frozen=True)
@@ -140,18 +140,26 @@ class Service:
         if asked.get("stream"):
             return await self._stream(conduct, asked, writer)
         whole = json.dumps(answer(path, asked)).encode()
-        if conduct.does == "answer":
+        if conduct.does == "wait":
+            await self._told_otherwise(conduct)
+        if conduct.does in ("answer", "wait"):
             writer.write(head(200, whole))
             return True
         writer.write(head(200, whole)[: -(len(whole) // 2)])
         await writer.drain()
         return False
 
+    async def _told_otherwise(self, conduct: Conduct) -> None:
+        while self.conduct is conduct:  # noqa: ASYNC110 - which it is told by whoever asks next
+            await asyncio.sleep(0.02)
+
     async def _stream(self, conduct: Conduct, asked: Raw, writer: asyncio.StreamWriter) -> bool:
-        breaks = conduct.does != "answer"
+        breaks = conduct.does not in ("answer", "wait")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         events = [event async for event in texts(asked)]
-        for event in events[: len(events) // 2] if breaks else events:
+        for number, event in enumerate(events[: len(events) // 2] if breaks else events):
+            if conduct.does == "wait" and number == len(events) // 2:
+                await self._told_otherwise(conduct)
             line = f"data: {event}\n\n".encode()
             writer.write(b"%x\r\n%s\r\n" % (len(line), line))
             await writer.drain()

@@ -22,7 +22,8 @@ from infercast.router.errors import Kind, Trouble
 from infercast.router.keys import Keys, issue
 from infercast.router.runtime.host import Answer
 from tests.router.cache.scenes import CLASSES, TTL_S, At, Numbering, at_entry, engine_with, policy_of, question
-from tests.router.fakes import WALL_S
+from tests.router.fakes import WALL_S, Clock, scene
+from tests.router.upstreams import upstream_fleet
 
 
 def how(exchange: Any) -> str:
@@ -419,13 +420,24 @@ def test_a_large_body_is_read_beside_the_others_and_judged_after_that() -> None:
     long = orjson.dumps({"model": "chat", "messages": [{"role": "user", "content": "x" * 20_000}]})
     assert [how(at.chat(long)) for _ in range(2)] == ["miss", "hit"]
 
-    def meanwhile(call: Any) -> Any:
+    def meanwhile(call: Any, **more: Any) -> Any:
         installed(at, policy_of(classes={"plain": {"residency": {"storage": []}}}))
-        return question_of(call)
+        return question_of(call, **more)
 
     with patch("infercast.router.cache.answers.question_of", meanwhile):
         assert "infercast-cache" not in at.chat(long).headers
     assert len(at.cache.store) == 0
+
+
+def test_what_an_upstream_may_read_otherwise_is_not_kept() -> None:
+    at = at_entry()
+    twins = question()[:-1] + b',"inputs":' + orjson.dumps(orjson.loads(question(1))["inputs"]) + b"}"
+    assert how(at.infer(twins)) == "miss"
+    assert how(at.infer(question(1))) == "hit"  # nobody but this place reads it
+    far = scene(entry="ber", engine=engine_with(fleet=upstream_fleet("http://far", "oip")), clock=Clock(0))
+    at.cache._elsewhere = AnswerCache(far.caller.deciding)._elsewhere
+    assert "infercast-cache" not in at.infer(twins).headers
+    assert how(at.infer(question(2))) == "miss"
 
 
 @dataclass

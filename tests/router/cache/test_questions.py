@@ -332,3 +332,23 @@ def test_one_text_to_embed_may_be_compared_and_several_may_not() -> None:
     assert one is not None
     assert several is None
     assert asked({"model": "c", "prompt": "a"}, api=Api.COMPLETION).text is None
+
+
+TWINS = [
+    b'{"inputs": [], "inputs": [%s]}',
+    b'{"inputs": [%s], "parameters": {"a": 1, "a": 2}}',
+    b'{"inputs": [%s], "parameters": {"a": [{"b": 1, "\\u0062": 2}]}}',
+]
+
+
+@pytest.mark.parametrize("shape", TWINS)
+def test_a_name_that_stands_twice_makes_no_question_where_others_may_read_it_otherwise(shape: bytes) -> None:
+    call = Carried(ask(), shape % orjson.dumps(tensor()), None)
+    assert question_of(call) is not None  # here the last one counts, for whoever runs it
+    assert question_of(call, goes_on=True) is None
+
+
+def test_other_calls_are_the_same_question_wherever_they_may_run() -> None:
+    body, header_bytes = binary("FP32", [2], b"\x00" * 8, id="x")
+    for call in (Carried(ask(), _bytes(infer(tensor(), id="x")), None), Carried(ask(), body, header_bytes)):
+        assert question_of(call, goes_on=True) == question_of(call)

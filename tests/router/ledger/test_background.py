@@ -14,7 +14,7 @@ from infercast.router.ledger import background
 from infercast.router.ledger.asking import Wanted
 from infercast.router.ledger.background import LOCK, Background
 from infercast.router.ledger.opening import ledger_url, open_store
-from infercast.router.ledger.reading import sums_by, unsettled_calls
+from infercast.router.ledger.reading import orphans, sums_by, unsettled_calls
 from infercast.router.ledger.retiring import retire, settle_left
 from infercast.router.ledger.settler import Round, Settler
 from infercast.router.telemetry.journal import FileJournal
@@ -169,3 +169,25 @@ def test_no_journal_is_deleted_whose_lines_the_ledger_does_not_take(
         retire(tmp_path / "journal", store)
         assert list((tmp_path / "journal").glob("*.jsonl")) == []
     assert booked(tmp_path) == 3000
+
+
+def test_a_process_that_dies_while_its_journal_is_settled_leaves_it_until_its_calls_are_orphans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = FileJournal(tmp_path / "journal", "fra")
+    dying.write("reserved", number="fra-7-aa-1", tenant="t", model="m", at_s=1.0, reserved_nusd=5)
+    rounds = Settler.round
+
+    def last(settler: Settler) -> Round:
+        done = rounds(settler)
+        dying.close()
+        return done
+
+    with closing(open_store(ledger_url(tmp_path))) as store:
+        monkeypatch.setattr(Settler, "round", last)
+        retire(tmp_path / "journal", store)
+        assert len(list((tmp_path / "journal").glob("*.jsonl"))) == 1
+        monkeypatch.setattr(Settler, "round", rounds)
+        retire(tmp_path / "journal", store)
+        assert list((tmp_path / "journal").glob("*.jsonl")) == []
+        assert [entry.number for entry in orphans(store, Wanted())] == ["fra-7-aa-1"]

@@ -162,6 +162,12 @@ def test_what_is_wrong_with_a_wish(field: str, value: Any, said: str) -> None:
 
 
 def test_options_of_a_stream_are_known_by_name() -> None:
+    assert chat(stream=True, stream_options={"include_obfuscation": False}).wishes.stream
+    trouble = refused(chat, stream=True, stream_options={"include_obfuscation": True})
+    assert (trouble.extra["param"], trouble.extra["code"]) == (
+        "stream_options.include_obfuscation",
+        "unsupported_parameter",
+    )
     trouble = refused(chat, stream=True, stream_options={"include_usge": True})
     assert str(trouble) == "stream_options.include_usge is not a parameter of this call (did you mean 'include_usage'?)"
 

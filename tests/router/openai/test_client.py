@@ -10,6 +10,10 @@ import numpy as np
 import openai
 import pytest
 
+from infercast.policies import kernel
+from infercast.policies.engine import Engine
+from infercast.policies.policy_file import load_policies
+from tests.router.fakes import ROOT
 from tests.router.openai.tiny import CONTEXT_TOKENS, Entry, entry, fleet
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -17,9 +21,18 @@ GAME = {"infercast-class": "gameplay"}
 PATIENT = {"infercast-class": "personal"}
 
 
+def patient() -> Engine:
+    """The example's policies, but for one deadline: what is asked here is not how fast this machine is."""
+    policies = load_policies(ROOT / "policies" / "tenants", fleet())
+    classes = policies["studio"].classes
+    gameplay = classes["gameplay"].model_copy(update={"deadline_ms": 20_000})
+    studio = policies["studio"].model_copy(update={"classes": {**classes, "gameplay": gameplay}})
+    return Engine(fleet(), {**policies, "studio": studio})
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Entry]:
-    with entry("fra") as found:
+    with entry("fra", patient()) as found:
         yield found
 
 
@@ -212,7 +225,7 @@ ERRORS: list[tuple[type[openai.APIStatusError], dict[str, Any], str | None, str 
     (openai.BadRequestError, {"extra_body": {"tempratur": 1}}, "tempratur", "unknown_parameter"),
     (openai.BadRequestError, {"extra_body": {"infercast": {"class": "nobody"}}}, None, None),
     (openai.BadRequestError, {"extra_body": {"infercast": {"klass": "x"}}}, "infercast.klass", "unknown_parameter"),
-    (openai.BadRequestError, {"max_tokens": CONTEXT_TOKENS}, None, None),
+    (openai.BadRequestError, {"max_tokens": CONTEXT_TOKENS}, None, "context_length_exceeded"),
     (openai.BadRequestError, {"messages": []}, "messages", "invalid_value"),
 ]
 
@@ -273,7 +286,9 @@ def test_the_client_is_told_what_to_repeat_and_when() -> None:
         # Nobody had an answer in time; whether that is worth another call, its caller knows.
         assert (caught.value.status_code, caught.value.code) == (504, "deadline")
         assert len(fra.calls(1)) == 1
-        # All three sites are distrusted now, which passes: the client would wait and repeat by itself.
+        # Where nobody is well, which passes, the client would wait and repeat by itself.
+        fra.caller.snapshot.live[:, kernel.L_HEALTHY] = 0
+        fra.caller.snapshot.refresh()
         with pytest.raises(openai.InternalServerError) as caught:
             client.with_options(max_retries=0).completions.create(model="chat", prompt="x")
         assert (caught.value.status_code, caught.value.code) == (503, "unavailable")

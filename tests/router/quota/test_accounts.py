@@ -303,5 +303,22 @@ def test_a_budget_that_only_tells_refuses_nothing_and_tells_each_share_once() ->
     played(scene())
 
 
+def test_what_the_last_calls_of_a_day_have_used_is_told_when_it_is_over() -> None:
+    async def scene() -> None:
+        limits = {"budgets": [{"per": "day", "usd": 0.0000001, "when_spent": "alert", "alert_at": [0.5]}]}
+        midnight_s = WALL_S - WALL_S % 86_400 + 86_400
+        with ledger() as store:
+            journal = FakeJournal()
+            accounts = accounts_on(store, limits, journal=journal)
+            rules = {"studio": accounts.rules["studio"].alerts}
+            assert await accounts.alerts.round(rules, midnight_s - 1) == 0
+            store.settle("a", 0, 1, [entry_of("a-1-1", 95, at_s=midnight_s - 0.5)])
+            assert [await accounts.alerts.round(rules, midnight_s + at_s) for at_s in (1, 3, 90)] == [1, 0, 0]
+            assert list(accounts.alerts.used.values()) == [0.0]  # of the day that it is
+        assert [line["period"] for line in journal.of("alert")] == ["2026-11-18"]
+
+    played(scene())
+
+
 async def _alerted(accounts: Ledgered) -> int:
     return await accounts.alerts.round({"studio": accounts.rules["studio"].alerts}, WALL_S)

@@ -108,7 +108,32 @@ def test_openais_client_raises_what_it_raises_for_openai() -> None:
                 assert isinstance(caught.value, openai.APIStatusError)
                 assert (caught.value.status_code, caught.value.code) == (status, code)
                 should = "true" if status == 429 else "false"
-                assert caught.value.response.headers["x-should-retry"] == should
+                told = caught.value.response.headers
+                assert told["x-should-retry"] == should
+                if status == 429:
+                    assert (told["x-ratelimit-limit-requests"], told["x-ratelimit-remaining-requests"]) == ("1", "0")
+                    assert told["x-ratelimit-reset-requests"] == f"{told['retry-after']}s"
+                else:
+                    assert not [name for name in told if name.startswith("x-ratelimit")]
+
+    played(scene())
+
+
+def test_of_tokens_the_limit_is_told_and_not_how_many_are_left() -> None:
+    async def scene() -> None:
+        limits = {"tokens_per_minute": 100}
+        with ledger() as store:
+            accounts = accounts_on(store, limits)
+            at = door(engine=engine_of(limits), accounts=accounts)
+            async with running(accounts):
+                chat = b'{"model":"chat","messages":[],"max_tokens":200}'
+                seen = await at.exchange("POST", "/v1/chat/completions", chat)
+        assert seen.status == 429
+        rates = {name: value for name, value in seen.headers.items() if name.startswith("x-ratelimit")}
+        assert rates == {
+            "x-ratelimit-limit-tokens": "100",
+            "x-ratelimit-reset-tokens": f"{seen.headers['retry-after']}s",
+        }
 
     played(scene())
 

@@ -13,15 +13,21 @@ from tests.router.quota.support import accounts_on, call_of, ledger, opened, run
 from tests.router.quota.test_accounts import Away, until
 
 
-@pytest.fixture
-def _no_room(tmp_path: Path) -> Iterator[None]:
-    """A log file that cannot be opened."""
+@pytest.fixture(params=["it cannot be opened", "it takes no byte"])
+def _no_room(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A log file on a disk that is full."""
     logger = logging.getLogger(LOGGER)
     before = (list(logger.handlers), logger.level, logger.propagate)
     log_to("fra", tmp_path / "logs" / "fra.jsonl")
-    (tmp_path / "logs").rmdir()
-    (tmp_path / "logs").write_text("no folder")
+    if request.param == "it cannot be opened":
+        (tmp_path / "logs").rmdir()
+        (tmp_path / "logs").write_text("no folder")
+    else:
+        (tmp_path / "logs" / "fra.jsonl").symlink_to("/dev/full")
+        logging.getLogger("infercast.journal").error("the journal is not written")
     yield
+    for handler in logger.handlers:
+        handler.close()
     logger.handlers[:], logger.level, logger.propagate = before
 
 

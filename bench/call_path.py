@@ -43,6 +43,7 @@ from infercast.router.sight.seeing import Seeing  # noqa: E402
 from infercast.router.telemetry.checkpoints import SigningKey  # noqa: E402
 from infercast.router.telemetry.decision_log import DecisionLog  # noqa: E402
 from infercast.router.telemetry.journal import FileJournal  # noqa: E402
+from infercast.router.telemetry.log_files import KEY  # noqa: E402
 from infercast.router.upstream.runner import Upstreams  # noqa: E402
 
 MODEL, VARIANT = "near", "near-small"
@@ -60,7 +61,7 @@ class Worker:
         key, self.secret = issue("bench", TENANT)
         self.estimates = Estimates(fleet, ENTRY, [0])
         self.journal = FileJournal(folder / "journal", ENTRY)
-        self.log = DecisionLog(folder / "decisions", ENTRY, SigningKey.of(folder / "signing.key"))
+        self.log = DecisionLog(folder / "decisions", ENTRY, SigningKey.of(folder / KEY))
         self.recorder = Recorder(ENTRY, fleet, self.snapshot, self.log, self.journal)
         self.host = Host(fleet, [fleet.deployments[0]])
         upstreams = Upstreams(fleet, "0" * 16)

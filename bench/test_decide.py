@@ -39,8 +39,8 @@ def _ready(world: FlatWorld) -> Engine:
     return engine
 
 
-def _timed(benchmark: BenchmarkFixture, world: FlatWorld, decide: Decide, rounds: int = ROUNDS) -> None:
-    """Time single decisions over requests in turn, each on a snapshot that has changed since the last."""
+def _timed(benchmark: BenchmarkFixture, world: FlatWorld, decide: Decide, rounds: int = ROUNDS) -> Any:
+    """Time single decisions over requests in turn, each on a snapshot that has changed since the last; return the last one."""
     requests, snapshot = cycle(world.requests), world.snapshot
     rows, loads = cycle(range(len(snapshot.live))), cycle([0, 3, 1, 7, 2])
 
@@ -48,7 +48,7 @@ def _timed(benchmark: BenchmarkFixture, world: FlatWorld, decide: Decide, rounds
         snapshot.apply([(next(rows), next(loads))])
         return (next(requests), snapshot), {}
 
-    benchmark.pedantic(decide, setup=next_round, rounds=rounds, warmup_rounds=min(500, rounds))
+    return benchmark.pedantic(decide, setup=next_round, rounds=rounds, warmup_rounds=min(500, rounds))
 
 
 def _named(benchmark: BenchmarkFixture, what: str, candidates: int, tenants: int = TENANTS, **more: Any) -> None:
@@ -58,7 +58,7 @@ def _named(benchmark: BenchmarkFixture, what: str, candidates: int, tenants: int
 def test_nothing(benchmark: BenchmarkFixture) -> None:
     """The harness itself: what is in every figure below and is no decision."""
     world = flat_world(30, TENANTS)
-    _timed(benchmark, world, lambda request, snapshot: None)
+    assert _timed(benchmark, world, lambda request, snapshot: None) is None
     _named(benchmark, "nothing", 0)
 
 
@@ -66,7 +66,7 @@ def test_nothing(benchmark: BenchmarkFixture) -> None:
 def test_choose(benchmark: BenchmarkFixture, candidates: int) -> None:
     """From a request object to the choice and its first four fallbacks."""
     world = flat_world(candidates, TENANTS)
-    _timed(benchmark, world, _ready(world).choose)
+    assert _timed(benchmark, world, _ready(world).choose).outcome in Outcome
     _named(benchmark, "choose", candidates)
 
 
@@ -78,7 +78,7 @@ def test_admit(benchmark: BenchmarkFixture, candidates: int) -> None:
     # Deciding touches neither: what runs a call and what writes it down come later.
     unused = cast("Any", Mock())
     caller = Caller(ENTRY, engine, world.snapshot, unused, unused, unused, unused)
-    _timed(benchmark, world, lambda request, snapshot: caller.admit(request))
+    assert _timed(benchmark, world, lambda request, snapshot: caller.admit(request)) is not None
     _named(benchmark, "admit", candidates)
 
 
@@ -86,14 +86,14 @@ def test_admit(benchmark: BenchmarkFixture, candidates: int) -> None:
 def test_choose_with_tenants(benchmark: BenchmarkFixture, tenants: int) -> None:
     """Cost of a decision while the number of tenants grows, each call another tenant's."""
     world = flat_world(30, tenants, requests=max(4096, 8 * tenants))
-    _timed(benchmark, world, _ready(world).choose)
+    assert _timed(benchmark, world, _ready(world).choose).outcome in Outcome
     _named(benchmark, "choose, by tenants", 30, tenants)
 
 
 def test_explain(benchmark: BenchmarkFixture) -> None:
     """Every candidate's verdict in words."""
     world = flat_world(1000, TENANTS)
-    _timed(benchmark, world, _ready(world).explain, rounds=1000)
+    assert len(_timed(benchmark, world, _ready(world).explain, rounds=1000).verdicts) == 1000
     _named(benchmark, "explain", 1000)
 
 
@@ -104,9 +104,10 @@ def test_peer(benchmark: BenchmarkFixture, candidates: int, strategy: str) -> No
     world = flat_world(candidates, TENANTS)
     router = peer_router(world.fleet, strategy)
     rounds = 50 if strategy == "latency-based-routing" and candidates > 100 else 1000
-    _timed(
+    chosen = _timed(
         benchmark, world, lambda request, snapshot: router.get_available_deployment(MODEL, request_kwargs={}), rounds
     )
+    assert chosen is not None
     _named(benchmark, f"LiteLLM {strategy}", candidates)
 
 
@@ -117,14 +118,14 @@ def test_peer_async(benchmark: BenchmarkFixture, candidates: int, strategy: str)
     router = peer_router(flat_world(candidates, TENANTS).fleet, strategy)
     in_round = 10
 
-    async def decide_some() -> None:
-        for _ in range(in_round):
-            await router.async_get_available_deployment(MODEL, request_kwargs={})
+    async def decide_some() -> list[Any]:
+        return [await router.async_get_available_deployment(MODEL, request_kwargs={}) for _ in range(in_round)]
 
     loop = asyncio.new_event_loop()
     try:
         rounds = 10 if strategy == "latency-based-routing" and candidates > 100 else 100
-        benchmark.pedantic(lambda: loop.run_until_complete(decide_some()), rounds=rounds, warmup_rounds=2)
+        chosen = benchmark.pedantic(lambda: loop.run_until_complete(decide_some()), rounds=rounds, warmup_rounds=2)
+        assert None not in chosen
         loop.run_until_complete(asyncio.sleep(0))
     finally:
         loop.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infercast.policies.engine import Engine
+from infercast.policies.engine import Engine, Unknown
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.model import Decision
@@ -75,29 +75,45 @@ class _Again:
             request = request_from_json(record["request"])
             snapshot = Snapshot.restored(engine.fleet, found.snapshot)
             snapshot.apply(record["patch"])
-        except (ValidationError, KeyError, TypeError, ValueError, IndexError) as error:
+        except (ValidationError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise _unusable(self._folder, f"the record of {record.get('id')} cannot be read: {error}") from error
-        decision = engine.explain(request, snapshot, record["tried"])
         (policy,) = engine.policies.values()
-        differs = _differences(record, decision, policy, engine.fleet)
-        return Redecided(decision, engine.compiled(request).terms, tuple(differs))
+        try:
+            decision = engine.explain(request, snapshot, record["tried"])
+            terms = engine.compiled(request).terms
+        except Unknown as error:
+            message = f"the record of {record.get('id')} names what its own fleet and policy do not: {error}"
+            raise _unusable(self._folder, message) from error
+        differs = _differences(record, decision, terms, policy, engine.fleet)
+        return Redecided(decision, terms, tuple(differs))
 
 
-def _differences(record: dict[str, Any], decision: Decision, policy: Policy, fleet: Fleet) -> list[str]:
+def _differences(record: dict[str, Any], decision: Decision, terms: Terms, policy: Policy, fleet: Fleet) -> list[str]:
     order = [name for name in (decision.chosen, *decision.alternatives) if name is not None]
     found = {
         "id": decision.id,
         "outcome": str(decision.outcome),
-        "chosen": [fleet.deployment_index[name] for name in order][: len(record["chosen"])],
+        "chosen": [fleet.deployment_index[name] for name in order][: 1 + terms.behaviour.fallbacks_max],
+        "rule": 0 if order else max((int(verdict.rule) for verdict in decision.verdicts), default=0),
         "policy": policy.digest,
         "fleet": fleet.digest,
     }
     return [
-        f"{name} is {value!r}, the record says {record[name]!r}"
+        f"{name} is {value!r}, the record says {record.get(name)!r}"
         for name, value in found.items()
-        if value != record[name]
+        if value != record.get(name)
     ]
 
 
 def _unusable(folder: Path, message: str) -> BadInput:
-    return BadInput([Fault(str(folder), 0, "", message, "decide it with the version of infercast that wrote it")])
+    return BadInput(
+        [
+            Fault(
+                str(folder),
+                0,
+                "",
+                message,
+                "decide it with the version of infercast that wrote it; `infercast log verify` says whether it was altered",
+            )
+        ]
+    )

@@ -16,7 +16,7 @@ from .fleet import Fleet, Name, Strict
 from .model import PAYLOAD_BYTES_MAX, Decision, Outcome, Request, Rule, Tier
 from .record import reasons
 from .snapshot import IN_FLIGHT_MAX, Snapshot
-from .units import us_from_ms
+from .units import deadline_us
 
 RULE_WORDS = {rule.word: rule for rule in Rule if rule}
 
@@ -142,7 +142,7 @@ def _run(tenant: str, case: Case, engine: Engine) -> Result:
         origin=asked.origin or asked.entry,
         classes=(asked.data_class,) if asked.data_class else (),
         payload_bytes=asked.payload_bytes,
-        deadline_us=us_from_ms(asked.deadline_ms),
+        deadline_us=deadline_us(asked.deadline_ms),
         at_s=asked.at_s,
     )
     decision = engine.explain(request, snapshot_of(case.world, engine.fleet))

@@ -21,8 +21,9 @@ from .constraints import outside
 from .engine import Engine
 from .fleet import Fleet
 from .jurisdictions import UNKNOWN, country_codes
+from .keeping import keeping_s
 from .kinds import Instants, Kind, alike, instants, origins_named, without_windows
-from .model import Decision, Outcome, Request
+from .model import Decision, Outcome, Request, Tier
 from .policy import Policy
 from .snapshot import Report, Snapshot
 from .touches import Act, Touch, touches
@@ -165,10 +166,20 @@ def _question(claim: Claim, policy: Policy, fleet: Fleet) -> Question:
     forbidden = _never(claim.never, fleet) if claim.never is not None else _only(claim.only or Only())
 
     def ask(kind: Kind, site: str) -> str | None:
-        found = (touch for touch in touches(fleet, kind.origin, kind.entry, site) if forbidden(touch))
-        return next((touch.said for touch in found), None)
+        touched = (*touches(fleet, kind.origin, kind.entry, site), *_kept(policy, fleet, kind))
+        return next((touch.said for touch in touched if forbidden(touch)), None)
 
     return ask
+
+
+def _kept(policy: Policy, fleet: Fleet, kind: Kind) -> tuple[Touch, ...]:
+    """Return that the entry keeps answers, where the policy has it do so. A device's agent keeps none."""
+    cache, entry = policy.behaviour.cache, fleet.site_by_id[kind.entry]
+    if cache is None or entry.tier is Tier.DEVICE:
+        return ()
+    blocks = policy.terms(fleet, kind.classes, kind.model, kind.origin, kind.at_s).blocks
+    kept = keeping_s(blocks, entry.country, cache.ttl_s, fleet) > 0
+    return (Touch(Act.STORED, entry.country, entry, "the entry's cache of answers"),) if kept else ()
 
 
 def _never(never: Never, fleet: Fleet) -> Callable[[Touch], bool]:

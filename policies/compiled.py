@@ -19,7 +19,7 @@ from .objectives import QUANTILE_COLUMN, exposures, form
 from .parts import Constraints, Objective
 from .policy import Policy, Terms
 from .tables import Table
-from .units import nusd, us_from_ms
+from .units import deadline_us, nusd
 
 Codes = npt.NDArray[np.uint8]
 NO_PLAN: Table = np.zeros((kernel.SIZES, kernel.PLAN_ORDER), dtype=np.int64)
@@ -47,7 +47,7 @@ class Ground:
         self._codes: Codes = np.array([v.rule if v else 0 for v in self.sites], dtype=np.uint8)
         self._rules: dict[str, Rules] = {}
         self._gates: dict[tuple[object, ...], Veto | None] = {}
-        deadlines = [us_from_ms(block.deadline_ms) for block in blocks if block.deadline_ms is not None]
+        deadlines = [deadline_us(block.deadline_ms) for block in blocks if block.deadline_ms is not None]
         ceilings = [nusd(block.price_max_usd) for block in blocks if block.price_max_usd is not None]
         self.deadline_us = min(deadlines, default=0)
         self.price_max_nusd = min(ceilings, default=-1)

@@ -25,6 +25,7 @@ class What(StrEnum):
     ANSWERED = "newly answered"
     REFUSED = "newly refused"
     MOVED = "moved"
+    SHARED = "shared otherwise"
     ALLOWED = "newly allowed"
     VETOED = "newly vetoed"
     FALLBACKS = "other fallbacks"
@@ -34,6 +35,7 @@ class What(StrEnum):
 class Side:
     """How one set of policies decides a call. `rules` maps each candidate to the rule that vetoes it; NONE passes.
 
+    `shared` are the candidates that share such calls, where a spread has several do so: each call's own digest draws one.
     `unknown` says why the call is none that these policies know; it has no candidates then.
     """
 
@@ -41,13 +43,14 @@ class Side:
     chosen: str | None = None
     fallbacks: tuple[str, ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
     unknown: str = ""
 
     @property
-    def taken(self) -> tuple[Outcome, str | None, tuple[str, ...], frozenset[str]]:
+    def taken(self) -> tuple[Outcome, str | None, tuple[str, ...], frozenset[str], tuple[str, ...]]:
         """All that makes a difference to a caller, and which candidates pass."""
         passing = frozenset(name for name, rule in self.rules.items() if rule is Rule.NONE)
-        return self.outcome, self.chosen, self.fallbacks, passing
+        return self.outcome, self.chosen, self.fallbacks, passing, self.shared
 
     def veto_of(self, deployment: str) -> str:
         """Return the word of the rule that vetoes a candidate, or why there is none."""
@@ -102,7 +105,8 @@ class Decider:
         decision = self.engine.explain(request, self._snapshot)
         fallbacks = decision.alternatives[: kind.terms.behaviour.fallbacks_max]
         rules = {verdict.deployment: verdict.rule for verdict in decision.verdicts}
-        return Side(decision.outcome, decision.chosen, fallbacks, rules)
+        shared = decision.spread if len(decision.spread) > 1 else ()
+        return Side(decision.outcome, decision.chosen, fallbacks, rules, shared)
 
 
 def compare(fleet: Fleet, old: Policies, new: Policies, payload_bytes: int = PAYLOAD_BYTES) -> Difference:
@@ -187,6 +191,9 @@ def _changes(before: Side, after: Side) -> Iterator[tuple[What, str, str]]:
         yield What.MOVED, f"{before.chosen} → {after.chosen}", _why_moved(before, after)
     elif before.fallbacks != after.fallbacks:
         yield What.FALLBACKS, f"behind {after.chosen}", ""
+    if before.shared != after.shared and before.chosen is not None and after.chosen is not None:
+        was = " + ".join(before.shared) or before.chosen
+        yield What.SHARED, " + ".join(after.shared) or after.chosen, f"was {was}"
     for name in sorted(before.rules.keys() | after.rules.keys()):
         passed, passes = before.rules.get(name) is Rule.NONE, after.rules.get(name) is Rule.NONE
         if passes and not passed:

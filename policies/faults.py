@@ -36,14 +36,20 @@ class BadInput(Exception):  # noqa: N818 - a caller's mistake, not our error; th
         return BadInput, (self.faults,)
 
 
+KNOWN_MAX = 60
+"""How many known words are listed."""
 WORD_CHARS_MAX = 100
 """How much of a word is compared: the time that this takes grows with its square."""
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return a remedy naming the nearest known word, or the known words themselves when none is near."""
-    words = sorted(set(known))
-    near = get_close_matches(str(word)[:WORD_CHARS_MAX], words, n=1, cutoff=0.6)
+    words, said = sorted(set(known)), str(word)[:WORD_CHARS_MAX]
+    if said in words:
+        return f"it is written {said}, without quotes"
+    alike = [each for each in words if each.casefold() == said.casefold()]
+    near = alike or get_close_matches(said, words, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(words)}" if words else "none are declared"
+    more = f" and {len(words) - KNOWN_MAX} more" if len(words) > KNOWN_MAX else ""
+    return f"known: {', '.join(words[:KNOWN_MAX])}{more}" if words else "none are declared"

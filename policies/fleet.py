@@ -31,7 +31,7 @@ class Strict(BaseModel):
 class Trust(Strict):
     """What an operator promises about a site. None means nobody has said."""
 
-    retention_days: int | None = Field(default=None, ge=0)
+    retention_days: int | None = Field(default=None, strict=True, ge=0)
     trains_on_inputs: bool | None = None
     attestation: Literal["none", "tpm", "sev-snp", "tdx", "nitro"] | None = None
     certifications: tuple[str, ...] = ()

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from .compiled import onward_veto
 from .fleet import Fleet
 from .jurisdictions import UNKNOWN
 from .model import Request
 from .network import Path
 from .policy import Policy
-from .windows import Window, common_period
+from .windows import KNOWN_FROM_S, KNOWN_UNTIL_S, Window, common_period
 
 DAY_S = 86_400
 EPOCH = date(1970, 1, 1)
@@ -26,7 +27,8 @@ STRETCH_DAYS = 400
 """Days that are walked of each stretch between dates that windows name: a year with all its weekdays and clock changes."""
 INSTANTS_MAX = 64
 FIRST_DAY = date(2026, 1, 1)
-"""Where the walk starts when no window names a date. Any year does: windows without dates repeat yearly."""
+"""A date that is always walked from, whatever dates the windows name: these may lie where no instant is known (before
+1970, or after the year 9908), and windows without dates repeat yearly."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,12 +69,13 @@ def origins_named(words: Iterable[str] | None, fleet: Fleet) -> tuple[str, ...]:
 def alike(fleet: Fleet, policy: Policy, model: str, entry: str, origins: Sequence[str]) -> list[tuple[str, ...]]:
     """Return `origins` in groups that no rule can tell apart when their calls of `model` enter at `entry`.
 
-    Rules see of an origin the countries and sites on its way in, and the overrides that name it. The first of each
-    group can stand for all.
+    Rules see of an origin the countries and sites on its way in, the overrides that name it, and whether it is a peer
+    whose calls are not sent on. The first of each group can stand for all.
     """
     groups: dict[object, list[str]] = {}
     for origin in origins:
-        key = (_way(fleet.network.path(origin, entry)), _overrides_of(policy, fleet, model, origin))
+        way, stays = _way(fleet.network.path(origin, entry)), onward_veto(fleet, origin) is not None
+        key = (way, stays, _overrides_of(policy, fleet, model, origin))
         groups.setdefault(key, []).append(origin)
     return [tuple(group) for group in groups.values()]
 
@@ -122,7 +125,8 @@ class Instants:
     @property
     def days_walked(self) -> str:
         """The first and the last day that were walked, in words."""
-        first, last = (EPOCH + timedelta(days=at_s // DAY_S) for at_s in (self.from_s, self.until_s))
+        known = max(self.from_s, KNOWN_FROM_S), min(self.until_s, KNOWN_UNTIL_S - 1)
+        first, last = (EPOCH + timedelta(days=at_s // DAY_S) for at_s in known)
         return f"{first} to {last}"
 
 
@@ -130,14 +134,14 @@ def instants(*policies: Policy, vetoes_only: bool = True) -> Instants:
     """Return instants for every set of windows that can be open at once, of all the policies together.
 
     With `vetoes_only`, windows of overrides that only state preferences are left out. Of each stretch between dates that
-    windows name, STRETCH_DAYS days are walked from one change to the next. The time nobody knows, 0, is always among
+    windows name (and FIRST_DAY), STRETCH_DAYS days are walked from one change to the next. The time nobody knows, 0, is always among
     the instants: every window holds then.
     """
     windows = list(dict.fromkeys(each for policy in policies for each in _windows(policy, vetoes_only=vetoes_only)))
     if not windows:
         return Instants()
-    dates = sorted({day for window in windows for day in (window.since, window.until) if day is not None})
-    stretches = list(_stretches(dates or [FIRST_DAY]))
+    named = {day for window in windows for day in (window.since, window.until) if day is not None}
+    stretches = list(_stretches(sorted({FIRST_DAY, *named})))
     met: dict[tuple[bool, ...], int] = {(True,) * len(windows): 0}
     for start_s, end_s in stretches:
         at_s = start_s

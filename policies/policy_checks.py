@@ -47,6 +47,9 @@ def _check_override(document: Document, at: Location, override: Override, fleet:
     when = override.when
     if not when.model_fields_set - {"zone"}:
         yield document.fault((*at, "when"), "names no calls and no time", "what always holds stands in `always`")
+    for part in ("models", "origins"):
+        if getattr(when, part) == ():
+            yield document.fault((*at, "when", part), "names none, so it would never apply", "leave it out for all")
     if override.constraints is None and override.objective is None:
         yield document.fault(at, "changes nothing", "add constraints or an objective")
     for index, model in enumerate(when.models or ()):

@@ -25,6 +25,11 @@ def us_from_ms(value_ms: float) -> int:
     return to_int(value_ms, US_PER_MS)
 
 
+def deadline_us(value_ms: float) -> int:
+    """Return microseconds for a deadline, 0 meaning none. One that is too short to be told is the shortest, not none."""
+    return max(1, us_from_ms(value_ms)) if value_ms > 0 else 0
+
+
 def ppm(share: float) -> int:
     """Return parts per million for a share of one."""
     return to_int(share, PPM)

@@ -54,7 +54,7 @@ def known_zone(name: str) -> str:
     Only UTC and names of the kind Area/City are taken: others, such as `localtime`, differ from machine to machine.
     """
     if name != "UTC" and not _has_clock(name):
-        near = did_you_mean(name, available_timezones())
+        near = did_you_mean(name, {each for each in available_timezones() if "/" in each} | {"UTC"})
         remedy = near if near.startswith("did") else "zones are called as Europe/Berlin is; tzdata brings them"
         raise ValueError(f"no time zone is called {name!r} ({remedy})")
     return name

@@ -57,7 +57,10 @@ def in_words(entry: Mapping[str, Any]) -> tuple[str, str]:
     if kind in ("too_long", "too_short"):
         least = context.get("min_length")
         said = f"at least {least}" if kind == "too_short" else f"at most {context['max_length']}"
-        return f"holds {context['actual_length']} entries, {said} may stand here", ""
+        held = context["actual_length"]
+        if held is None:  # of what is counted while it is read, only that there is too much is known
+            held = len(entry["input"]) if isinstance(entry.get("input"), dict | list) else "more"
+        return f"holds {held} entries, {said} may stand here", ""
     if kind in ("string_too_long", "string_too_short"):
         said = f"at least {context['min_length']}" if "min_length" in context else f"at most {context['max_length']}"
         return f"must have {said} characters, is {given}", ""

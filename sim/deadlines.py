@@ -4,7 +4,7 @@ import numpy as np
 
 from infercast.policies.engine import tighter
 from infercast.policies.policy import Policy
-from infercast.policies.units import US_PER_S, us_from_ms
+from infercast.policies.units import US_PER_S, deadline_us
 
 from .model import Ints, Kind, World
 
@@ -37,5 +37,5 @@ def deadlines_us(world: World, calls: int) -> Ints:
 
 def _deadline_us(world: World, policy: Policy, kind: Kind, at_s: int) -> int:
     blocks = policy.terms(world.fleet, kind.classes, kind.model, kind.origin, at_s).blocks
-    said = [us_from_ms(block.deadline_ms) for block in blocks if block.deadline_ms is not None]
+    said = [deadline_us(block.deadline_ms) for block in blocks if block.deadline_ms is not None]
     return tighter(min(said, default=0), kind.deadline_us)

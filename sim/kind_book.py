@@ -11,7 +11,7 @@ from infercast.policies.constraints import entry_veto
 from infercast.policies.fleet import Fleet
 from infercast.policies.parts import Constraints
 from infercast.policies.policy import Policy
-from infercast.policies.units import us_from_ms
+from infercast.policies.units import deadline_us
 
 from .clocks import zone_of
 from .model import Ints, Kind
@@ -80,7 +80,7 @@ class KindBook:
             entries=row.named if row.named is not None else self._entries(row),
             classes=row.classes,
             priority=source.priority,
-            deadline_us=row.deadline_us if source.deadline_ms is None else us_from_ms(source.deadline_ms),
+            deadline_us=row.deadline_us if source.deadline_ms is None else deadline_us(source.deadline_ms),
         )
 
     def _entries(self, row: Row) -> tuple[str, ...]:

@@ -3,21 +3,21 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from re import fullmatch
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema
 
 from infercast.policies.documents import Document, examine, read_document
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Strict
 from infercast.policies.parts import Flag, Said, Word
-from infercast.policies.windows import KNOWN_FROM_S, known_zone, knows
+from infercast.policies.windows import KNOWN_FROM_S, KNOWN_UNTIL_S, known_zone, knows
 
 from .changes import Change
 from .durations import Duration
@@ -25,10 +25,12 @@ from .edited import Edited, Part, part_of
 from .settings import Setting, put
 from .workload_file import Workload
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BASES_MAX = 8
 """Most scenario files that may build on each other."""
 CHANGES_MAX = 256
 REPLICATIONS_MAX = 10_000
+EXCHANGE_MIN_US = 1_000
 STARTS_AT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?( ?(Z|[+-][0-9]{2}:[0-9]{2}| UTC| [A-Za-z_]+/[A-Za-z_/+-]+))$"
 
 
@@ -44,16 +46,34 @@ def _instant(value: Any) -> int:
         except ValueError:
             raise ValueError(said) from None
         if zone is not None and value.tzinfo is None:
-            value = value.replace(tzinfo=zone)
+            value = _on_the_clock(value.replace(tzinfo=zone))
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError(said)
-    at_s = int(value.astimezone(UTC).timestamp())
+    at_s = (value - EPOCH) // timedelta(seconds=1)
     if not knows(at_s):
-        raise ValueError(f"a start is after {datetime.fromtimestamp(KNOWN_FROM_S, UTC):%Y-%m-%d}")
+        first, last = (datetime.fromtimestamp(end_s, UTC) for end_s in (KNOWN_FROM_S, KNOWN_UNTIL_S))
+        raise ValueError(f"a start is after {first:%Y-%m-%d} and before {last:%Y-%m-%d}")
     return at_s
 
 
+def _on_the_clock(value: datetime) -> datetime:
+    """Return a time that its clock shows once. Raises ValueError for one that it leaves out, or shows twice."""
+    offsets = {value.replace(fold=fold).utcoffset() for fold in (0, 1)}
+    if len(offsets) == 1:
+        return value
+    back = value.astimezone(UTC).astimezone(value.tzinfo)
+    what = "comes twice" if back.replace(tzinfo=None) == value.replace(tzinfo=None) else "never comes"
+    raise ValueError(f"this hour {what}, since clocks are set: write it with its offset, such as {value.isoformat()}")
+
+
 Instant = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": STARTS_AT})]
+
+
+def _exchanged(value: int) -> int:
+    """Return how often sites tell each other. Raises ValueError for so often that simulated time would hardly go on."""
+    if value < EXCHANGE_MIN_US:
+        raise ValueError("sites tell each other every 1ms at most")
+    return value
 
 
 class _PathForShort:
@@ -93,7 +113,9 @@ class ScenarioFile(Strict):
         default=None, description="Whether sites learn times from calls, as the live router does. learned if not said."
     )
     jitter: Flag | None = Field(default=None, description="Whether round trips vary. true if not said.")
-    exchange: Duration | None = Field(default=None, description="How often sites tell each other. 250ms if not said.")
+    exchange: Annotated[Duration, AfterValidator(_exchanged)] | None = Field(
+        default=None, description="How often sites tell each other, 1ms or more. 250ms if not said."
+    )
     bins: int | None = Field(default=None, strict=True, ge=1, le=10_000, description="Points of the time series. 240.")
     changes: tuple[Change, ...] = Field(
         default=(), max_length=CHANGES_MAX, description="What is different, one kind each, in this order."

@@ -5,6 +5,7 @@ A path goes through keys and, in lists, through ids or numbers, by dots or in br
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import isfinite
 from re import findall, fullmatch
 from typing import Any
 
@@ -74,8 +75,10 @@ def read_axis(text: str) -> Axis:
 
 
 def _range(text: str) -> tuple[Any, ...]:
-    first, last, count = (yaml.safe_load(part) for part in text.split(":"))
-    if not all(isinstance(end, int | float) for end in (first, last)) or not 2 <= count <= POINTS_MAX:
+    *ends, counted = text.split(":")
+    first, last = (_value(part, text) for part in ends)
+    count = int(counted[:9])
+    if not all(isinstance(end, int | float) and isfinite(end) for end in (first, last)) or not 2 <= count <= POINTS_MAX:
         raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{text!r} is no range", _RANGE)])
     found = [round(first + (last - first) * step / (count - 1), 12) for step in range(count)]
     whole = isinstance(first, int) and isinstance(last, int) and all(value == int(value) for value in found)
@@ -87,9 +90,13 @@ def _listed(text: str) -> tuple[Any, ...]:
         if fullmatch(rf"\s*{_NUMBER}(:{_NUMBER})+\s*", part):  # YAML would read 1:2 as 62, and 0:2 as text
             remedy = f"{_RANGE}; a time of day in quotes"
             raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{part!r} is no range", remedy)])
+    return tuple(_value(part, text) for part in text.split(",") if part.strip())
+
+
+def _value(part: str, text: str) -> Any:
     try:
-        return tuple(yaml.safe_load(part) for part in text.split(",") if part.strip())
-    except yaml.YAMLError as error:
+        return yaml.safe_load(part)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{text!r} cannot be read", "1,2,4 or 0:0.01:5")]) from error
 
 
@@ -114,7 +121,8 @@ def _put(part: Part, setting: Setting) -> Fault | None:
     if isinstance(part.value, dict):
         part.value[last] = made
     elif isinstance(part.value, list) and (inner := _item(part, last)) is not None:
-        part.value[part.value.index(inner)] = made
+        # Not by equality: numbers in one line are alike, and the first of them is seldom the one that is meant.
+        part.value[next(index for index, item in enumerate(part.value) if item is inner)] = made
     else:
         return _nowhere(part, last, setting)
     return None

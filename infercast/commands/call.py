@@ -23,6 +23,8 @@ Payload = Annotated[
 ]
 Text = Annotated[str, typer.Option("--text", help="What to say to a language model, or to have embedded.")]
 WAIT_S = 40.0
+RAN = "infercast-variant"
+"""The header of an answer that says what ran; whoever answers without it is no entry of ours."""
 TOKENS_MAX = 16
 
 
@@ -47,7 +49,7 @@ def call(
         url, key = address(running, fleet, tenant, start, origin)
         headers = {"authorization": f"Bearer {system.secret_of(state, key)}"}
         path, content = asked(fleet, model, text)
-        content = file.read_bytes() if file else content
+        content = _read(file) if file else content
     if data_class:
         headers["infercast-class"] = data_class
     if deadline_ms:
@@ -60,13 +62,28 @@ def call(
             err.print(f"[red]✗[/] {url}: {error}")
             raise typer.Exit(FAILED) from error
         took_ms = (time.perf_counter() - began) * 1000
+    show(response, took_ms, json)
+    if response.status_code != 200 or RAN not in response.headers:
+        raise typer.Exit(FAILED)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        said = f"{file} cannot be read: {error.strerror}"
+        raise BadInput([Fault("command line", 0, "--file", said, "name the file of a body")]) from error
+
+
+def show(response: httpx.Response, took_ms: float, json: bool) -> None:
+    """Show an answer, or why there is none: in the words of an entry, or of whatever stands where one was looked for."""
     ours = {name: text for name, text in response.headers.items() if name.startswith("infercast-")}
-    body = response.json()
+    body, message = _told(response)
     if json:
         print_json({"status": response.status_code, "took_ms": took_ms, "headers": ours, "body": body})
-    elif response.status_code == 200:
+    elif response.status_code == 200 and RAN in ours:
         out.print(
-            f"[green]✓[/] {ours['infercast-variant']} at {ours['infercast-site']} ({ours['infercast-tier']})",
+            f"[green]✓[/] {ours[RAN]} at {ours['infercast-site']} ({ours['infercast-tier']})",
             highlight=False,
         )
         out.print(
@@ -74,15 +91,23 @@ def call(
             highlight=False,
         )
         out.print(f"  {ours['infercast-cost-usd']} USD, decision {ours['infercast-decision']}", highlight=False)
-        said = _said(body)
-        if said:
-            out.print(f"  {said}", highlight=False, markup=False)
+        if message:
+            out.print(f"  {message}", highlight=False, markup=False)
     else:
-        told = body.get("error")
-        message = told.get("message") if isinstance(told, dict) else told
-        err.print(f"[red]✗[/] {response.status_code}: {message}", highlight=False, soft_wrap=True)
-    if response.status_code != 200:
-        raise typer.Exit(FAILED)
+        err.print("[red]✗[/]", end=" ")
+        err.print(f"{response.status_code}: {message}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _told(response: httpx.Response) -> tuple[Any, str]:
+    """Return an answer's body, and what it says in a line: who is no entry of ours may not answer in JSON."""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text, response.text.strip()
+    if response.status_code == 200 and isinstance(body, dict):
+        return body, _said(body)
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return body, str(error.get("message", error) if isinstance(error, dict) else error)
 
 
 def _said(body: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from infercast.policies.cases import Result, check_cases
@@ -100,5 +101,5 @@ def _table(results: list[tuple[str, Result]]) -> Table:
         table.add_column(column, overflow="fold")
     for tenant, result in results:
         said = "\n".join(result.failures) or summary(result.decision)
-        table.add_row("[red]✗[/]" if result.failures else "[green]✓[/]", tenant, result.case.name, said)
+        table.add_row("[red]✗[/]" if result.failures else "[green]✓[/]", tenant, escape(result.case.name), escape(said))
     return table

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from infercast.policies import kernel
@@ -13,12 +14,12 @@ from infercast.policies.engine import Engine, Unknown
 from infercast.policies.faults import BadInput, Fault, did_you_mean
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.model import Decision, Outcome, Request, Rule, Verdict
+from infercast.policies.model import PAYLOAD_BYTES_MAX, Decision, Outcome, Request, Rule, Verdict
 from infercast.policies.policy import Terms
 from infercast.policies.policy_file import load_policies
 from infercast.policies.record import as_json, summary
 from infercast.policies.snapshot import Snapshot
-from infercast.policies.units import PPM, ms, us_from_ms, usd
+from infercast.policies.units import LATENCY_MAX_US, PPM, deadline_us, ms, usd
 
 from .app import (
     FAILED,
@@ -47,9 +48,12 @@ DataClass = Annotated[str | None, typer.Option("--class", help="Data class; none
 DataClasses = Annotated[
     list[str] | None, typer.Option("--class", help="Data class; may be repeated. None means every class at once.")
 ]
-Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0)]
+Bytes = Annotated[int, typer.Option("--bytes", help="Payload size.", min=0, max=PAYLOAD_BYTES_MAX)]
 Deadline = Annotated[
-    float, typer.Option("--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0)
+    float,
+    typer.Option(
+        "--deadline-ms", help="A deadline tighter than the policy's; 0 for none.", min=0, max=ms(LATENCY_MAX_US)
+    ),
 ]
 Down = Annotated[list[str] | None, typer.Option("--down", help="A site to think away as not healthy; may be repeated.")]
 
@@ -96,7 +100,7 @@ def explain(
         start = entry or nearest_entry(world, origin)
         request = Request(
             id="explain", tenant=tenant, model=model, entry=start, origin=origin or start,
-            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=us_from_ms(deadline_ms),
+            classes=tuple(data_class or ()), payload_bytes=payload_bytes, deadline_us=deadline_us(deadline_ms),
             at_s=int(at.replace(tzinfo=UTC).timestamp()) if at else 0,
         )  # fmt: skip
         try:
@@ -119,7 +123,7 @@ def _again(state: Path, decision_id: str, json: bool) -> None:
     _say(found.decision, found.terms, json, {"differs": list(found.differs)})
     if not json:
         same = "[green]✓[/] decided again, with the same result"
-        out.print("\n".join(f"[red]✗[/] {line}" for line in found.differs) or same, highlight=False)
+        out.print("\n".join(f"[red]✗[/] {escape(line)}" for line in found.differs) or same, highlight=False)
     if found.differs:
         raise typer.Exit(FAILED)
 
@@ -143,7 +147,11 @@ def nearest_entry(fleet: Fleet, origin: str | None) -> str:
         message = "give --entry or --from" if origin is None else f"no place is called {origin!r}"
         raise BadInput([Fault("command line", 0, "--from", message, did_you_mean(origin or "", places))])
     ways = [(fleet.network.path(origin, site.id), site.id) for site in fleet.sites]
-    return min((path.rtt_us, site) for path, site in ways if path is not None)[1]
+    near = min(((path.rtt_us, site) for path, site in ways if path is not None), default=None)
+    if near is None:
+        message = f"no link leads from {origin} to any site"
+        raise BadInput([Fault("command line", 0, "--from", message, "declare one in the fleet file")])
+    return near[1]
 
 
 def _snapshot(fleet: Fleet, down: list[str]) -> Snapshot:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from infercast.policies.faults import BadInput, Fault
+from infercast.policies.faults import BadInput, Fault, did_you_mean
+from infercast.policies.model import Outcome
 from infercast.router.telemetry.chain import Malformed
 from infercast.router.telemetry.checkpoints import PublicKey, SigningKey, load_public
 from infercast.router.telemetry.heads import HEADS, HEADS_BYTES_MAX, read_heads, write_whole
@@ -65,6 +66,10 @@ def list_decisions(
 ) -> None:
     """Show the newest decisions, newest last. Reading is not verifying: see `infercast log verify`."""
     with refusing():
+        outcomes = [str(each) for each in Outcome]
+        if outcome is not None and outcome not in outcomes:
+            remedy = did_you_mean(outcome, outcomes)
+            raise BadInput([Fault("command line", 0, "--outcome", f"no outcome is called {outcome!r}", remedy)])
         wanted = Filter(tenant, site, outcome, None if since is None else since_s(since, time.time()))
         listing = newest(_folder(log, state), wanted, last)
     if json:

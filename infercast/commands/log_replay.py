@@ -1,6 +1,7 @@
 """`log replay`: every decision of the log, made again."""
 
 import typer
+from rich.markup import escape
 
 from infercast.replay import redecide_all
 
@@ -22,7 +23,8 @@ def replay_log(log: LogPath = None, state: StatePath = STATE, json: AsJson = Fal
         print_json({"decisions": done.decisions, "differing": done.differing, "pruned": done.pruned})
     else:
         for decision, differs in list(done.differing.items())[:SHOWN_MAX]:
-            out.print(f"[red]✗[/] {decision}: {'; '.join(differs)}", highlight=False, soft_wrap=True)
+            said = escape(f"{decision}: {'; '.join(differs)}")
+            out.print(f"[red]✗[/] {said}", highlight=False, soft_wrap=True)
         alike = done.decisions - len(done.differing)
         said = f"{alike} of {done.decisions} decisions come out alike"
         out.print(said + (f"; {done.pruned} were pruned" if done.pruned else ""), highlight=False)

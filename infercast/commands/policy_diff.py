@@ -13,6 +13,7 @@ from infercast.policies.diff import PAYLOAD_BYTES, Change, Difference, Policies,
 from infercast.policies.faults import BadInput, Fault
 from infercast.policies.fleet import Fleet
 from infercast.policies.fleet_file import load_fleet
+from infercast.policies.model import PAYLOAD_BYTES_MAX
 from infercast.policies.policy_file import load_policies, load_policy
 from infercast.policies.record import request_as_json
 
@@ -27,7 +28,7 @@ Requests = Annotated[
 Log = Annotated[
     Path | None, typer.Option("--log", help="Compare over the calls of a decision log, or of a state folder's.")
 ]
-Bytes = Annotated[int, typer.Option("--bytes", help="Payload size of each kind of call.", min=0)]
+Bytes = Annotated[int, typer.Option("--bytes", help="Payload size of each kind of call.", min=0, max=PAYLOAD_BYTES_MAX)]
 Fails = Annotated[bool, typer.Option("--exit-code", help="Exit with 1 when decisions differ.")]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from infercast.policies.claims import Proof, prove
@@ -110,7 +111,7 @@ def _table(results: list[Result]) -> Table:
         came = proof_said(proof).split("\n", maxsplit=1)[0]
         mark = "[green]✓[/]" if proof.holds else "[red]✗[/]"
         came = came if proof.holds else f"{proof.answer}: {came}"
-        table.add_row(mark, result.tenant, claim_said(proof.claim), came, result.place)
+        table.add_row(mark, result.tenant, claim_said(proof.claim), came, escape(result.place))
     return table
 
 
@@ -120,7 +121,7 @@ def _show(result: Result, options: str) -> None:
     if proof.holds:
         return
     said = f": {proof.claim.description}" if proof.claim.description else ""
-    out.print(f"[red]✗[/] {result.place}{said}", highlight=False, soft_wrap=True)
+    out.print(f"[red]✗[/] {escape(result.place + said)}", highlight=False, soft_wrap=True)
     for line in proof_said(proof).split("\n"):
         shown = line + options if line.startswith("infercast explain") else line
         out.print(f"  {shown}", highlight=False, soft_wrap=True, markup=False)

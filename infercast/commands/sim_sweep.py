@@ -87,7 +87,12 @@ def points_of(
     scenario: Path, over: Sequence[str], own: tuple[Setting, ...]
 ) -> tuple[list[tuple[Setting, ...]], list[Scenario]]:
     """Return the points of a grid, as settings and as scenarios. Raises BadInput with the faults of all of them."""
-    grid = list(product(*(read_axis(text).settings() for text in over)))
+    axes = [read_axis(text) for text in over]
+    twice = next((axis for index, axis in enumerate(axes) if axis.steps in [each.steps for each in axes[:index]]), None)
+    if twice is not None:
+        message = f"{twice.text} stands twice, and only one of them would count"
+        raise BadInput([Fault(COMMAND_LINE, 0, "--over", message, "give all its values at once: 1,2,4")])
+    grid = list(product(*(axis.settings() for axis in axes)))
     if len(grid) > POINTS_MAX:
         raise BadInput([Fault(COMMAND_LINE, 0, "--over", f"{len(grid)} points, at most {POINTS_MAX}", "fewer values")])
     points: list[Scenario] = []

@@ -104,7 +104,7 @@ def usage(
             _all_books(job, since=on and since, until=on and until, tenant=on and tenant, csv=on and csv_asked)
         before_s = before_day_s(before, now_s, asked=prune)
         url = opening.absolute(ledger) or opening.noted(state)
-        store = opening.open_store(url, write=settle or prune, make=settle)
+        store = opening.open_store(url, write=settle or prune, make=settle and (state / "journal").is_dir())
         try:
             if before_s is not None:
                 prune_books(store, before_s, state / "journal", json=json, settle=settle)

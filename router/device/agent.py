@@ -36,6 +36,7 @@ from ..sight.log_lines import log_to
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from ..telemetry.log_files import KEY
 from ..upstream.trust import Trust
 from .runner import DeviceRunner
 
@@ -64,7 +65,7 @@ async def serve(
     journal = FileJournal(state / "journal", site)
     host = Host(fleet, [fleet.deployments[index] for index in mine])
     runner = DeviceRunner(site, fleet, snapshot, estimates, host, upstream, bundle.current.secret, trust.context)
-    decisions = DecisionLog(state / "decisions", site, SigningKey.of(state / "signing.key"))
+    decisions = DecisionLog(state / "decisions", site, SigningKey.of(state / KEY))
     recorder = Recorder(site, fleet, snapshot, decisions, journal)
     caller = Caller(site, engine, snapshot, estimates, runner, recorder, journal)
     caller.install(engine, shadow)

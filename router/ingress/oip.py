@@ -46,7 +46,7 @@ class Oip:
             served.append(Route("GET", path, self._model))
             served.append(Route("GET", f"{path}/ready", self._ready))
             served.append(Route("POST", f"{path}/infer", self._infer))
-        return [*(Route(*which, _not_served(instead)) for which, instead in NOT_SERVED.items()), *served]
+        return [*(Route(*which, _not_served(instead), served=False) for which, instead in NOT_SERVED.items()), *served]
 
     async def _infer(self, ask: Ask) -> Reply:
         desk = self._desk

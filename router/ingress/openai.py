@@ -31,6 +31,8 @@ CALLED = {
     "embedding": "POST /v1/embeddings",
     "tensors": "POST /v2/models/{model}/infer",
 }
+NOT_SERVED = {("POST", "/v1/responses"): "POST /v1/chat/completions takes conversations"}
+"""What its newer tools call first, and what serves here instead."""
 
 
 class OpenAi:
@@ -47,6 +49,10 @@ class OpenAi:
             self._route("POST", "/v1/chat/completions", lambda ask: self._run(ask, Api.CHAT)),
             self._route("POST", "/v1/completions", lambda ask: self._run(ask, Api.COMPLETION)),
             self._route("POST", "/v1/embeddings", lambda ask: self._run(ask, Api.EMBEDDING)),
+            *(
+                Route(*which, _not_served(instead), openai_reply_of, served=False)
+                for which, instead in NOT_SERVED.items()
+            ),
         ]
 
     def _route(self, method: str, path: str, handler: Callable[[Ask], Awaitable[Sendable]]) -> Route:
@@ -132,3 +138,10 @@ class OpenAi:
         return {
             "id": model, "object": "model", "created": CREATED_S_UNKNOWN, "owned_by": "infercast", "infercast": facts,
         }  # fmt: skip
+
+
+def _not_served(instead: str) -> Callable[[Ask], Awaitable[Sendable]]:
+    async def handler(ask: Ask) -> Sendable:
+        raise Trouble(Kind.NOT_FOUND, f"{ask.method} {ask.path} is not served here", instead)
+
+    return handler

@@ -16,12 +16,16 @@ Handler = Callable[[Ask], Awaitable[Sendable]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path, what answers it, and how that says trouble: each API in its own shape."""
+    """A method and a path, what answers it, and how that says trouble: each API in its own shape.
+
+    One that is not `served` only says so, and what serves instead.
+    """
 
     method: str
     path: str
     handler: Handler
     told: Callable[[Trouble], Sendable] = reply_of
+    served: bool = True
 
 
 class Routes:
@@ -33,6 +37,7 @@ class Routes:
         self._fixed: dict[tuple[str, str], Route] = {}
         self._named: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
         self._found: dict[tuple[str, str], tuple[Route, dict[str, str]]] = {}
+        self._known = sorted({route.path for route in self.all if route.served and "{" not in route.path})
         for route in self.all:
             if "{" in route.path:
                 parts = route.path.split("/")
@@ -74,12 +79,13 @@ class Routes:
     def _nothing(self, ask: Ask) -> Trouble:
         """Return what is said of a call without a route: that its method is another one, or that there is nothing."""
         said = f"{ask.method} {ask.path} is not served here"
-        allowed = [method for method in self._methods if self._look(method, ask.path) is not None]
+        found = {method: self._look(method, ask.path) for method in self._methods}
+        allowed = [method for method, one in found.items() if one is not None and one[0].served]
         if allowed:
             if "GET" in allowed:
                 allowed.append("HEAD")
             return Trouble(Kind.WRONG_METHOD, said, f"use {' or '.join(allowed)}", {"allow": allowed})
-        return Trouble(Kind.NOT_FOUND, said, did_you_mean(ask.path, [path for _, path in self._fixed]))
+        return Trouble(Kind.NOT_FOUND, said, did_you_mean(ask.path, self._known))
 
 
 def _names(wanted: list[str], parts: list[str]) -> dict[str, str] | None:

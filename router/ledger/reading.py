@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, inspect, literal, select
+from sqlalchemy import ColumnElement, Connection, Table, case, false, func, inspect, literal, select
 
 from infercast.policies.faults import Fault
 from infercast.policies.units import usd_text
@@ -101,8 +101,10 @@ def _whole_days(db: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
         try:
             day = day_of(at_s)
         except (ValueError, OverflowError):  # before or behind all days
-            day = "" if at_s < 0 else "~"
-        if day and at_s % DAY_S and db.execute(select(DAYS.c.day).where(DAYS.c.day == day).limit(1)).first():
+            if (at_s > 0) is is_first:
+                conditions.append(false())
+            continue
+        if at_s % DAY_S and db.execute(select(DAYS.c.day).where(DAYS.c.day == day).limit(1)).first():
             said = f"{day} has been pruned: of its calls only the sum is known"
             raise MiddleOfDay([Fault("the ledger", 0, option, said, f"give whole days: {day}, or the next")])
         conditions.append(DAYS.c.day >= day if is_first else DAYS.c.day < day)

@@ -143,6 +143,8 @@ def _stop(fields: Fields) -> tuple[str, ...]:
     found = fields.value.get("stop")
     if found is None or found == []:
         return ()
+    if not isinstance(found, str | list):
+        raise fields.wrong("stop", f"a string, or a list of at most {STOPS_MAX}")
     stops = [found] if isinstance(found, str) else fields.items("stop", STOPS_MAX) or []
     for stop in stops:
         if not isinstance(stop, str):
@@ -204,6 +206,8 @@ def _prompts(fields: Fields, name: str, most: int) -> Prompts:
         raise fields.missing(name, "send a string, or a list of them")
     if isinstance(value, str):
         return (_said(name, value),)
+    if not isinstance(value, list):
+        raise fields.wrong(name, "a string, or a list of them")
     found = fields.items(name, TOKENS_MAX) or []
     if type(found[0]) is int:
         return (_tokens(name, found),)

@@ -15,6 +15,8 @@ from ..ingress.admin import NewKey
 from ..ledger.asking import Wanted
 
 BOARD_S = 10.0
+USAGE_S = 30.0
+"""The sums of some millions of calls take so long; HAProxy gives up on who is silent for 35 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ class BoardOffice:
 
     async def usage(self, by: list[str], wanted: Wanted) -> list[dict[str, Any]]:
         """Return the ledger's sums."""
-        rows: list[dict[str, Any]] | Done | None = await _heard(self._board.usage.remote(by, wanted))
+        rows: list[dict[str, Any]] | Done | None = await _heard(
+            self._board.usage.remote(by, wanted), USAGE_S, *TOO_MUCH
+        )
         if rows is None:
             raise Trouble(Kind.UNAVAILABLE, "the ledger is out of reach", "calls wait in the journals; try again later")
         if isinstance(rows, Done):
@@ -64,12 +68,18 @@ class BoardOffice:
         _secret(await _heard(self._board.drain.remote(site, on)))
 
 
-async def _heard(asked: Any) -> Any:
+SILENT = "the board, which keeps the keys, does not answer", "look at /admin/v1/keys before you repeat it"
+TOO_MUCH = (
+    f"the board has not added up the ledger within {USAGE_S:.0f} s",
+    "ask for fewer days (since_s, until_s), or prune it",
+)
+
+
+async def _heard(asked: Any, within_s: float = BOARD_S, said: str = SILENT[0], remedy: str = SILENT[1]) -> Any:
     try:
-        return await asyncio.wait_for(asked, BOARD_S)
+        return await asyncio.wait_for(asked, within_s)
     except (RayError, TimeoutError) as error:
-        said = "the board, which keeps the keys, does not answer"
-        raise Trouble(Kind.UNAVAILABLE, said, "look at /admin/v1/keys before you repeat it") from error
+        raise Trouble(Kind.UNAVAILABLE, said, remedy) from error
 
 
 def _secret(done: Done) -> str:

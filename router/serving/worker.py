@@ -43,6 +43,7 @@ from ..signals import EXCHANGE_S, Heard
 from ..telemetry.checkpoints import SigningKey
 from ..telemetry.decision_log import DecisionLog
 from ..telemetry.journal import FileJournal
+from ..telemetry.log_files import KEY
 from ..upstream.hops import cluster_id
 from ..upstream.runner import Upstreams
 from .chores import Chores
@@ -92,7 +93,7 @@ class SiteWorker(Visitors):
         cluster = cluster_id(Path(state))
         self._upstreams = Upstreams(fleet, cluster)
         self._journal = FileJournal(Path(state) / "journal", site)
-        self._decisions = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / "signing.key"))
+        self._decisions = DecisionLog(Path(state) / "decisions", site, SigningKey.of(Path(state) / KEY))
         recorder = Recorder(site, fleet, self._snapshot, self._decisions, self._journal)
         self._runner = ClusterRunner(
             site, fleet, self._snapshot, self._estimates, Host(fleet, in_worker), own, emulate, self._upstreams
@@ -129,6 +130,7 @@ class SiteWorker(Visitors):
         """Raise RuntimeError where this worker is to be replaced: Serve asks now and then."""
         self._chores.check()
         self._settling.check()
+        self._decisions.check()
 
     def __del__(self) -> None:
         """Send and sign what is left. Serve calls this when the worker ends, once its calls have."""

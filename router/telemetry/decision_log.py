@@ -102,6 +102,11 @@ class DecisionLog:
         with self._guard:
             self._withheld += 1
 
+    def check(self) -> None:
+        """Raise RuntimeError where its thread has ended by itself, by a fault that nobody foresaw: decisions are lost then."""
+        if not self._thread.is_alive() and not self._stop.is_set():
+            raise RuntimeError("the decision log is written no longer")
+
     def close(self) -> None:
         """Write what is left, end and sign the file. Raises OSError where that could not be done."""
         if self._stop.is_set():

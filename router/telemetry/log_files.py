@@ -26,7 +26,7 @@ from .checkpoints import SigningKey, checkpoint_message, load_public
 from .heads import HEADS, Head, locked, update_heads, write_whole
 
 PUBLIC, OBJECTS, SUFFIX, TURN = "public.pem", "objects", ".jsonl", ".turn"
-KEY = "log-key.pem"
+KEY = "signing.key"
 """The private key's name in the state folder, beside the log and not in it."""
 DAY_S: Final = 86_400
 KEEP_DAYS_DEFAULT: Final = 30

@@ -37,7 +37,6 @@ class Client:
         key = self._key()
         self._fixed = [
             (b"host", self._host.encode()),
-            (b"content-type", b"application/json"),
             (b"accept-encoding", b"identity"),
             (b"user-agent", b"infercast"),
         ]

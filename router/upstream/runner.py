@@ -27,6 +27,7 @@ CHECK_S = 2.0
 """What a check may take."""
 ERROR_BYTES_MAX = 64 * 1024
 Header = tuple[bytes, bytes]
+JSON, BINARY = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
 
 
 class Upstreams:
@@ -135,9 +136,9 @@ class Upstreams:
 
     def _headers(self, target: Target, call: Carried, timeout_s: float) -> list[Header]:
         """Return the headers of this call beside the fixed ones. To a peer go its class, its id, the time left, and where it has been."""
-        headers: list[Header] = []
+        headers: list[Header] = [JSON]
         if call.api is Api.INFER and call.header_bytes is not None:
-            headers.append((b"inference-header-content-length", b"%d" % call.header_bytes))
+            headers = [BINARY, (b"inference-header-content-length", b"%d" % call.header_bytes)]
         if call.traceparent:
             headers.append((b"traceparent", call.traceparent))
         if target.upstream.api != "infercast":

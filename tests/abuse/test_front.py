@@ -186,6 +186,7 @@ def test_where_all_places_are_taken_silent_connections_make_room(at: Entry, tmp_
         for _ in range(3 * places):
             held.enter_context(small.connect())
         at.normal(small.port)
+        assert at.journal.of("call")[-1]["outcome"] == "answered"
 
 
 def test_a_site_that_is_gone_is_said_to_be(at: Entry, tmp_path: Path) -> None:

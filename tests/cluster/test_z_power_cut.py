@@ -3,6 +3,7 @@
 This file comes last: it ends the system that all the others share.
 """
 
+import json
 import socket
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from infercast import system
 from infercast.audit import audit
 from infercast.policies.engine import Engine
 from infercast.router.serving.settings import HTTP_ANSWER_MAX_S
+from infercast.router.telemetry.log_verify import verify
 from tests.cluster.live import CAMERA, Live, picture, tensor_body
 from tests.cluster.load import Caller, Crowd, Ended
 
@@ -166,3 +168,14 @@ def test_the_end_leaves_nothing(live: Live, cut: Cut) -> None:
                 still.append(port)
     assert still == []
     assert system.stop(live.state) == 0
+
+
+def test_what_it_wrote_is_whole(live: Live, cut: Cut) -> None:
+    """Every line of the journals is one; nothing is wrong in the decision logs, and the device's is signed to its end."""
+    for path in (live.state / "journal").glob("*.jsonl"):
+        *lines, rest = path.read_bytes().split(b"\n")
+        assert all(isinstance(json.loads(line), dict) for line in lines), path.name
+        assert rest == b"" or path.name.startswith("dub-"), path.name
+    report = verify(live.state / "decisions")
+    assert not report.tampered, report.findings
+    assert {file.end for file in report.files if file.file.startswith(f"{CAMERA}-")} == {"ended"}

@@ -116,6 +116,13 @@ def test_check_exits_1_on_a_case_that_does_not_hold(files: Path) -> None:
     assert [row["tenant"] for row in listed["cases"] if not row["holds"]] == ["bank"]
 
 
+def test_what_people_write_is_shown_as_it_stands_and_is_no_markup(files: Path) -> None:
+    spoil(files / "tenants" / "bank.cases.yaml", "an allowed site with", "an [red] site [/b] with")
+    told = check(files)
+    assert told.exit_code == 0, told.exception
+    assert "an [red] site [/b] with" in plain(told.output)
+
+
 def test_check_exits_2_with_every_fault_of_a_fleet_and_its_line(files: Path) -> None:
     fleet = files / "cluster.yaml"
     one = spoil(fleet, "country: DE", "country: DEU")
@@ -223,6 +230,23 @@ def test_explain_exits_2_on_a_name_that_is_not_there(words: list[str], remedy: s
     assert remedy in told.stderr
     assert len(told.stderr.strip().splitlines()) == 1
     assert told.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "most"),
+    [("--deadline-ms", "inf", "600000"), ("--deadline-ms", "nan", ""), ("--bytes", "99999999999", "10000000000")],
+)
+def test_explain_takes_no_number_beyond_its_end(option: str, value: str, most: str) -> None:
+    told = run("explain", "--tenant", "hospital", "--from", "paris", option, value)
+    assert told.exit_code == 2
+    assert most in plain(told.stderr)
+
+
+def test_explain_says_that_no_link_leads_from_a_place(files: Path) -> None:
+    spoil(files / "cluster.yaml", "zones:\n", "zones:\n  - {id: moon, lat: 0, lon: 0}\n")
+    told = run("explain", "--tenant", "studio", "--from", "moon", "--fleet", str(files / "cluster.yaml"))
+    assert told.exit_code == 2
+    assert "no link leads from moon to any site" in told.stderr
 
 
 @pytest.mark.parametrize("words", [["status"], ["call", "--tenant", "hospital", "--from", "paris"]])

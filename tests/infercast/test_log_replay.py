@@ -113,3 +113,35 @@ def test_a_document_that_is_gone_is_said_with_exit_code_2(tmp_path: Path) -> Non
 
 def test_no_log_is_bad_input(tmp_path: Path) -> None:
     assert replay(tmp_path / "none").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda body: body.update(chosen=body["chosen"][:1]), "chosen is"),
+        (lambda body: body.update(chosen=[]), "chosen is"),
+        (lambda body: body.pop("chosen"), "chosen is"),
+        (lambda body: body.update(rule=7), "rule is 0, the record says 7"),
+        (lambda body: body.update(outcome="[/x]"), "the record says '[/x]'"),
+    ],
+    ids=["fallbacks cut off", "nothing chosen", "no choice", "rule", "markup"],
+)
+def test_what_is_left_out_of_a_record_is_found_too(tmp_path: Path, change: Callable[[Any], None], said: str) -> None:
+    path = write(tmp_path)
+    lines = lines_of(path)
+    change(next(line["body"] for line in lines if line["kind"] == "decision" and len(line["body"]["chosen"]) > 1))
+    save(path, relinked(path, lines))
+    told = replay(tmp_path)
+    assert told.exit_code == 1
+    assert said in told.output
+
+
+@pytest.mark.parametrize("words", [{"tenant": "hospital"}, {"model": "nope"}, {"classes": ["nope"]}, {"variant": "no"}])
+def test_a_record_that_names_what_its_files_do_not_is_bad_input(tmp_path: Path, words: dict[str, Any]) -> None:
+    path = write(tmp_path)
+    lines = lines_of(path)
+    next(line["body"] for line in lines if line["kind"] == "decision")["request"].update(words)
+    save(path, relinked(path, lines))
+    told = replay(tmp_path)
+    assert told.exit_code == 2
+    assert "names what its own fleet and policy do not" in told.output

@@ -116,3 +116,11 @@ def test_claims_of_a_base_bind_who_extends_it_and_stand_in_its_file(tenants: Pat
         assert len(places) == len(policies[name].claims)
         assert places[0] == f"{base}:{text.count(chr(10)) + 3}"
         assert all(place.startswith(f"{tenants / name}.yaml:") for place in places[1:])
+
+
+def test_a_description_is_shown_as_it_stands_and_is_no_markup(tenants: Path) -> None:
+    claim = '  - {description: "as [/docs] says", never: {processed: [DE]}}\n'
+    change(tenants / "studio.yaml", "claims:\n", f"claims:\n{claim}")
+    result = verify(tenants, "--tenant", "studio")
+    assert result.exit_code == 1
+    assert "as [/docs] says" in result.output

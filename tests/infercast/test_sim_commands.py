@@ -196,6 +196,9 @@ def test_sweep_refuses_points_that_cannot_be(tmp_path: Path) -> None:
     assert "replicas=1" not in told.stderr
     assert run("sweep", path, "--over", "seed").exit_code == 2
     assert run("sweep", path, "--over", "seed=1,2", "--latency", "p96").exit_code == 2
+    twice = run("sweep", path, "--over", "seed=1,2", "--over", "seed=3")
+    assert twice.exit_code == 2
+    assert "seed stands twice" in twice.stderr
 
 
 def test_check_counts_the_calls_and_runs_nothing(tmp_path: Path) -> None:

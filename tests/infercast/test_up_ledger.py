@@ -51,4 +51,4 @@ def test_the_help_says_where_a_password_belongs() -> None:
 @pytest.mark.parametrize("module", ["infercast.cli", "infercast.router.device.agent"])
 def test_who_asks_no_ledger_needs_no_database(module: str) -> None:
     program = f"import sys; sys.modules['sqlalchemy'] = None; import {module}"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -96,8 +96,9 @@ def test_a_tenant_that_nobody_knows_may_be_another(state: Path) -> None:
     assert usage(state, "--tenant", "bank", "--since", "2027-02-01").stderr == ""
 
 
-def test_no_ledger_is_made_for_that(tmp_path: Path) -> None:
-    done = usage(tmp_path, "--prune", "--before", "2026-01-01")
+@pytest.mark.parametrize("words", [["--prune", "--before", "2025-01-01"], ["--settle"]])
+def test_no_ledger_is_made_for_that(tmp_path: Path, words: list[str]) -> None:
+    done = usage(tmp_path, *words)
     assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
     assert "no ledger is here" in done.stderr
 

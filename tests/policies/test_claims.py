@@ -483,3 +483,57 @@ def test_classes_that_each_have_enough_may_have_too_few_together() -> None:
     assert broken is not None
     assert broken.request.classes == ("central", "ours")
     assert [verdict.site for verdict in broken.decision.verdicts if verdict.rule is Rule.NONE] == ["par"]
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [{"since": "1960-01-01"}, {"until": "9999-12-31"}, {"since": "0001-01-01"}, {"since": "1975-01-01"}],
+    ids=lambda dates: next(iter(dates.values())),
+)
+def test_a_date_that_no_instant_reaches_hides_no_hour(dates: Raw) -> None:
+    """`until: 9999-12-31` is how people write for ever."""
+    when = {"hours": "22:00-06:00", **dates}
+    proof = proof_of(
+        {"never": {"processed": {"outside": ["DE"]}}},
+        overrides=[{"when": when, "constraints": {"residency": {"processing": ["DE"]}}}],
+    )
+    assert proof.answer is Answer.BROKEN, proof_said(proof)
+
+
+def test_a_window_until_the_end_of_the_calendar_is_proved() -> None:
+    override = {"when": {"until": "9999-12-31"}, "constraints": {"residency": {"processing": ["DE"]}}}
+    proof = proof_of({"never": {"processed": {"outside": ["DE"]}}}, overrides=[override])
+    assert proof.holds
+    assert proof_said(proof).endswith("met in 2024-11-27 to 9909-12-06")
+
+
+def test_a_peer_stands_for_no_origin_whose_calls_may_be_sent_on() -> None:
+    raw = raw_fleet()
+    raw["sites"][3]["upstream"] = {"url": "https://api.example.com/v1", "api": "openai"}
+    raw["deployments"][3]["hosted"] = "upstream"
+    raw["zones"] = [{"id": "friend", "country": "DE", "lat": 0, "lon": 0, "peer": True}, *raw["zones"]]
+    raw["links"].append(link("friend", "ber", 5, "DE"))
+    engine = engine_of(fleet=fleet_of(raw))
+    never = {"never": {"sites": ["iad"]}}
+    alone = prove(Claim.model_validate({**never, "origins": ["friend"]}), "t", engine)
+    both = prove(Claim.model_validate({**never, "origins": ["friend", "berlin"]}), "t", engine)
+    assert alone.holds
+    assert both.counterexample is not None
+    assert both.counterexample.request.origin == "berlin"
+
+
+@pytest.mark.parametrize(
+    ("asked", "holds"),
+    [({}, False), ({"retention_days_max": 0}, True), ({"retention_days_max": 1}, False)],
+)
+def test_answers_that_an_entry_keeps_are_stored_there(asked: Raw, holds: bool) -> None:
+    """Every site here keeps no inputs, so only the cache can break this."""
+    raw = raw_fleet()
+    raw["sites"] = [{**each, "trust": TRUSTED} for each in raw["sites"]]
+    claim = {"never": {"stored": {"outside": ["DE"]}}, "origins": ["iad"], "entries": ["iad"]}
+    cache = {"cache": {"ttl_s": 60}}
+    assert proof_of(claim, {"privacy": asked}, fleet_of(raw)).holds
+    proof = proof_of(claim, {"privacy": asked}, fleet_of(raw), behaviour=cache)
+    assert proof.holds is holds
+    assert holds or "stored in US, at iad (the entry's cache of answers)" in proof_said(proof)
+    assert proof_of(claim, {"residency": {"storage": ["DE"]}}, fleet_of(raw), behaviour=cache).holds

@@ -206,3 +206,12 @@ def test_no_block_is_no_veto() -> None:
     assert entry_veto([block()], ber, fleet.network.path("berlin", "ber"), fleet) is None
     assert site_veto([block()], ber, fleet.network.path("ber", "ber"), fleet) is None
     assert accuracy_veto([block()], None, "digits") is None
+
+
+@pytest.mark.parametrize("asked", [{"deadline_ms": 0.0001}, {"deadline_ms": 1e-300}])
+def test_a_deadline_too_short_to_be_told_is_none_the_less_one(asked: Raw) -> None:
+    """0 microseconds would mean that there is none, and would take the place of the other block's, too."""
+    for always, other in ((asked, {}), (asked, {"deadline_ms": 5}), ({"deadline_ms": 5}, asked)):
+        decision = decide(always, classes={"plain": other})
+        assert decision.deadline_us == 1
+        assert {verdict.rule for verdict in decision.verdicts} <= {Rule.DEADLINE, Rule.PATH_NONE}

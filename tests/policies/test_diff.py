@@ -68,6 +68,15 @@ def test_a_moved_choice_says_which_rule_moved_it() -> None:
     }
 
 
+def test_a_spread_is_a_difference_for_every_kind_that_shares_and_not_only_where_one_draw_falls_elsewhere() -> None:
+    balanced = {"objective": {"waiting": {"usd_per_second": 0.001}}}
+    found = diff(balanced, {**balanced, "behaviour": {"spread_margin_usd": 1.0}})
+    decider = Decider(fleet_of(), {"t": policy_of(**balanced)})
+    sides = [decider.side(kind.request("diff")) for kind in kinds_of(fleet_of(), policy_of(), policy_of())]
+    assert found.differing == sum(bool(side.fallbacks) for side in sides) > 0
+    assert sum(change.calls for change in those(found, What.SHARED)) == found.differing
+
+
 def test_fewer_fallbacks_are_a_difference() -> None:
     found = diff({"behaviour": {"fallbacks_max": 2}}, {"behaviour": {"fallbacks_max": 0}})
     assert found.differing == sum(change.calls for change in those(found, What.FALLBACKS)) > 0
@@ -110,7 +119,8 @@ def test_calls_that_differ_are_exactly_those_that_are_decided_otherwise(world: W
             passing = {verdict.deployment for verdict in decision.verdicts if verdict.rule == 0}
             kept = engine.policies["t"].behaviour.fallbacks_max
             # Who may not enter is refused as a whole; that candidates are then not healthy or full is not asked.
-            sides.append((str(decision.outcome), decision.chosen, decision.alternatives[:kept], passing))
+            shared = decision.spread if len(decision.spread) > 1 else ()
+            sides.append((str(decision.outcome), decision.chosen, decision.alternatives[:kept], passing, shared))
         differing += sides[0] != sides[1]
     assert found.differing == differing
     assert bool(found.changes) is bool(found.differing)

@@ -213,6 +213,9 @@ def test_faults_are_sorted_and_each_is_said_once() -> None:
 
 def test_did_you_mean_names_what_is_known() -> None:
     assert did_you_mean("edg", ["edge", "cloud"]) == "did you mean 'edge'?"
+    assert did_you_mean("eea", ["AE", "EEA"]) == "did you mean 'EEA'?"
+    assert did_you_mean("1", ["1"]) == "it is written 1, without quotes"
+    assert did_you_mean("zzz", map(str, range(1000))).endswith("and 940 more")
     assert did_you_mean("zzz", ["edge", "cloud"]) == "known: cloud, edge"
     assert did_you_mean("zzz", []) == "none are declared"
 

@@ -206,6 +206,8 @@ def test_names_in_every_part_are_held_against_the_fleet(tmp_path: Path) -> None:
         ({"when": {}, "constraints": {}}, "names no calls and no time"),
         ({"when": {"zone": "UTC"}, "constraints": {}}, "names no calls and no time"),
         ({"when": {"models": ["digits"]}}, "changes nothing"),
+        ({"when": {"models": []}, "constraints": {}}, "names none, so it would never apply"),
+        ({"when": {"origins": [], "hours": "08:00-09:00"}, "constraints": {}}, "names none, so it would never apply"),
     ],
 )
 def test_an_override_without_effect_is_a_fault(tmp_path: Path, override: Raw, message: str) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infercast.policies.units import LATENCY_MAX_US, ms, nusd, ppm, to_int, us_from_ms, usd
+from infercast.policies.units import LATENCY_MAX_US, deadline_us, ms, nusd, ppm, to_int, us_from_ms, usd
 
 
 def test_a_tenth_is_a_tenth() -> None:
@@ -31,3 +31,8 @@ def test_times_come_back_as_they_went(value: int) -> None:
 @given(st.floats(0, 1000), st.floats(0, 1000))
 def test_rounding_keeps_the_order(one: float, other: float) -> None:
     assert (nusd(one) <= nusd(other)) or one > other
+
+
+@given(st.floats(0, 600_000))
+def test_a_deadline_is_none_only_where_none_is_said(value: float) -> None:
+    assert (deadline_us(value) == 0) is (value == 0)

@@ -45,10 +45,14 @@ LIBRARY = (
         ("overrides: [{when: {since: 7}}]", "overrides[0].when.since: a date is written as 2026-12-31, got 7"),
         ("overrides: [{}]", "overrides[0].when: the key 'when' is missing (add it)"),
         ("version: 2", "version: 2 is not known here (known: 1)"),
+        ("version: '1'", "version: '1' is not known here (it is written 1, without quotes)"),
+        ("overrides: [{when: {zone: localtime}}]", "overrides[0].when.zone: no time zone is called 'localtime' (zones are called as Europe/Berlin is; tzdata brings them)"),
+        (f"classes: {{{', '.join(f'c{n}: {{}}' for n in range(13))}}}", "classes: holds 13 entries, at most 12 may stand here"),
     ],
 )  # fmt: skip
 def test_a_fault_says_what_must_be_and_what_is(line: str, said: str) -> None:
-    text = f"{line}\nclasses: {{plain: {{}}}}\n"
+    text = f"{line}\n"
+    text += "" if line.startswith("classes") else "classes: {plain: {}}\n"
     text += "" if line.startswith("version") else "version: 1\n"
     text += "" if line.startswith("tenant") else "tenant: t\n"
     _, faults = examine(Document("f", text), Policy)

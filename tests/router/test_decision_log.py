@@ -140,6 +140,24 @@ def test_a_record_that_cannot_be_made_is_counted_and_the_log_goes_on(tmp_path: P
     assert verify(tmp_path).files[0].lost == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_log_whose_thread_has_ended_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = DecisionLog(tmp_path, "fra", key())
+    log.check()
+
+    def broken() -> None:
+        raise KeyError("what nobody foresaw")
+
+    monkeypatch.setattr(log, "_beat", broken)
+    until(lambda: not log._thread.is_alive())
+    with pytest.raises(RuntimeError, match="written no longer"):
+        log.check()
+    log._end(log._file)
+    other = DecisionLog(tmp_path, "sin", key())
+    other.close()
+    other.check()  # it was ended
+
+
 def test_a_snapshot_that_cannot_be_made_or_was_never_told_is_counted(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path, "fra", key())
     log.snapshot(1, lambda: {"a": object()})

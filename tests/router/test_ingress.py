@@ -108,6 +108,11 @@ def test_the_key_of_a_tenant_without_a_policy_opens_nothing() -> None:
         ("POST", "/v2/models/digts/infer", "no model is called 'digts' (did you mean 'digits'?)"),
         ("GET", "/v2/models/digts", "no model is called 'digts' (did you mean 'digits'?)"),
         ("GET", "/v2/models/../keys", "is not served here"),
+        (
+            "GET",
+            "/v2/repository/index",
+            "GET /v2/repository/index is not served here (known: /docs, /openapi.json, /v1/chat/completions, /v1/completions, /v1/decide, /v1/embeddings, /v1/models, /v1/signals, /v2, /v2/health/live, /v2/health/ready)",
+        ),
     ],
 )
 def test_what_is_not_there_is_told_the_nearest(method: str, path: str, said: str) -> None:

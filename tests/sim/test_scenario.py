@@ -38,11 +38,25 @@ def test_a_start_names_its_zone(tmp_path: Path, text: str) -> None:
     assert load(tmp_path, starts_at=text).starts_at_s == 1796112000
 
 
-@pytest.mark.parametrize("text", ["2026-12-01 08:00", "tomorrow", 1796112000, "2026-12-01", "2026-12-01 09:00 Europe/Berlon", "1969-12-01T00:00Z"])  # fmt: skip
+@pytest.mark.parametrize("text", ["2026-12-01 08:00", "tomorrow", 1796112000, "2026-12-01", "2026-12-01 09:00 Europe/Berlon", "1969-12-01T00:00Z", "0001-01-01 00:00 Asia/Tokyo", "9999-12-31T23:00:00-10:00"])  # fmt: skip
 def test_a_start_without_a_zone_is_refused(tmp_path: Path, text: Any) -> None:
     found = faults(tmp_path, starts_at=text)
     assert len(found) == 1
     assert found[0].startswith("s.yaml:4: starts_at: ")
+
+
+def test_sites_that_tell_each_other_all_the_time_are_refused(tmp_path: Path) -> None:
+    """Simulated time would never go on."""
+    (found,) = faults(tmp_path, exchange="0s")
+    assert "exchange: sites tell each other every 1ms at most" in found
+    assert load(tmp_path, exchange="1ms").exchange_us == 1000
+
+
+@pytest.mark.parametrize(("text", "said"), [("2026-03-29 02:30", "never comes"), ("2026-10-25 02:30", "comes twice")])
+def test_a_start_that_its_clock_does_not_show_once_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (found,) = faults(tmp_path, starts_at=f"{text} Europe/Berlin")
+    assert f"this hour {said}" in found
+    assert "+0" in found  # how to say which is meant
 
 
 def test_what_a_file_states_takes_the_place_of_its_bases_and_changes_add_up(tmp_path: Path) -> None:

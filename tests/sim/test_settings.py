@@ -38,7 +38,24 @@ def test_values_are_a_list_or_a_range(text: str, values: tuple[object, ...]) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "a=", "=1", "a=,", "a..b=1", "a=1:2:1", "a=x:y:3", "a=0:1:99999999", "a=[", ".a=1"]
+    "text",
+    [
+        "a",
+        "a=",
+        "=1",
+        "a=,",
+        "a..b=1",
+        "a=1:2:1",
+        "a=x:y:3",
+        "a=0:1:99999999",
+        "a=[",
+        ".a=1",
+        "a=[:1:3",
+        "a=2026-13-45",
+        "a=0x_",
+        "a=.nan:1:3",
+        "a=1:.inf:3",
+    ],
 )
 def test_what_is_neither_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(BadInput, match=r"command line: --over: .*\("):
@@ -88,3 +105,11 @@ def test_a_path_that_leads_nowhere_is_a_fault(path: str, said: str) -> None:
     assert said in str(faults[0])
     assert path in str(faults[0])
     assert part.plain() == yaml.safe_load(FLEET)
+
+
+def test_of_equal_items_in_one_line_the_one_that_is_named_is_set() -> None:
+    part = part_of(Document("f.yaml", "day_curve: [1, 1, 1, 1]"))
+    faults: list[Fault] = []
+    put(part, read_axis("day_curve[2]=9").settings(), faults)
+    assert not faults
+    assert part.plain() == {"day_curve": [1, 1, 9, 1]}

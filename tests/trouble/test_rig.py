@@ -54,6 +54,7 @@ def test_a_site_that_is_parted_is_no_candidate_until_it_is_heard_of_again(rig: R
             "dub is not well",
         )
     rig.well()
+    assert rig.decide("calm", "vision", "fra")["outcome"] == "chosen"
 
 
 def test_a_clock_that_is_stepped_is_wrong_in_every_record_and_no_call_is_lost(rig: Rig, clock: Clock) -> None:

@@ -211,7 +211,7 @@ def test_postgres_is_waited_for_and_waits_for_so_long_unless_the_url_says_otherw
 
 def test_who_is_lost_in_the_middle_of_a_transaction_does_not_keep_its_turn(postgres: PostgresServer) -> None:
     url = postgres.fresh()
-    impatient = f"{url}&options=-cidle_in_transaction_session_timeout%3D300"
+    impatient = f"{url}&options=-cidle_in_transaction_session_timeout%3D3s"
     with closing(open_store(impatient)) as lost, closing(open_store(url)) as other:
         with lost._engine.connect() as db:
             db.begin()

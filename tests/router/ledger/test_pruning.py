@@ -138,9 +138,12 @@ def test_a_day_that_has_been_pruned_is_had_as_a_whole(store: SqlStore) -> None:
         with pytest.raises(MiddleOfDay, match="2026-11-25 has been pruned"):
             sums_by(store, (), wanted)
     sums_by(store, (), Wanted(since_s=NOON_S + DAY_S))
-    for far_s in (-1e300, 1e300, 2**64 - 1):
-        sums_by(store, (), Wanted(since_s=far_s))
-        sums_by(store, (), Wanted(until_s=far_s))
+    whole = sums_by(store, DIMENSIONS, Wanted())
+    for far_s in (1e300, 2**64 - 1):
+        assert sums_by(store, DIMENSIONS, Wanted(since_s=far_s)) == []
+        assert sums_by(store, DIMENSIONS, Wanted(until_s=far_s)) == whole
+        assert sums_by(store, DIMENSIONS, Wanted(since_s=-far_s)) == whole
+        assert sums_by(store, DIMENSIONS, Wanted(until_s=-far_s)) == []
 
 
 def test_what_fails_in_mid_step_has_not_happened(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:

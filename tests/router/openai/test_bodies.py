@@ -1,6 +1,5 @@
 """OpenAI's calls as bytes: what is read of them, and what each wrong one is told."""
 
-import contextlib
 import json
 from typing import Any
 
@@ -147,7 +146,7 @@ def test_what_is_wrong_with_a_conversation(messages: Any, said: str) -> None:
         ("top_p", -1, "top_p is -1 (send a number from 0 to 1)"),
         ("seed", 1.5, "seed is a number (send a whole number)"),
         ("max_tokens", 0, "max_tokens is 0 (send a whole number from 1 to 1000000)"),
-        ("stop", 5, "stop is a whole number (send a list)"),
+        ("stop", 5, "stop is a whole number (send a string, or a list of at most 4)"),
         ("stop", ["a", "b", "c", "d", "e"], "stop holds 5 items (send 1 to 4)"),
         ("stop", [""], "a stop has 0 characters (send 1 to 256)"),
         ("stop", [5], "stop is a list (send a string, or a list of at most 4)"),
@@ -224,7 +223,7 @@ def test_prompts_are_texts_or_tokens() -> None:
     ("prompt", "said"),
     [
         (None, "prompt is missing"),
-        (7, "prompt is a whole number (send a list)"),
+        (7, "prompt is a whole number (send a string, or a list of them)"),
         ("", "prompt holds an empty text (send at least one character)"),
         ([""], "prompt holds an empty text"),
         ([], "prompt holds 0 items (send 1 to "),
@@ -273,8 +272,13 @@ def test_a_body_is_one_json_object(body: bytes, said: str) -> None:
 )
 def test_whatever_comes_is_read_or_told_which_field_is_wrong(parse: Any, fields: dict[str, Any]) -> None:
     """Never anything but a call or one clear trouble."""
-    with contextlib.suppress(Trouble):
-        parse(json.dumps(fields).encode())
+    try:
+        found: Any = parse(json.dumps(fields).encode())
+    except Trouble as trouble:
+        found = trouble
+    assert isinstance(found, ChatCall | CompletionCall | EmbeddingCall) or (
+        (found.kind, set(found.extra)) == (Kind.BAD_REQUEST, {"param", "code"})
+    )
 
 
 @given(st.binary(max_size=64))

@@ -274,7 +274,7 @@ def test_what_is_not_served_is_told_in_the_clients_words(fra: Entry) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         studio(fra).responses.create(model="chat", input="x")
     assert caught.value.code == "not_found"
-    assert "POST /v1/responses is not served here" in str(caught.value)
+    assert "POST /v1/responses is not served here (POST /v1/chat/completions takes conversations)" in str(caught.value)
 
 
 def test_the_client_is_told_what_to_repeat_and_when() -> None:

@@ -27,8 +27,8 @@ NO_PLAN: Table = np.zeros((kernel.SIZES, kernel.PLAN_ORDER), dtype=np.int64)
 
 
 def new_plan(candidates: int) -> Table:
-    """Return a plan (see `kernel.arrange`) that no view agrees with yet: int64[SIZES, PLAN_ORDER + 3 candidates]."""
-    plan = np.zeros((kernel.SIZES, kernel.PLAN_ORDER + 3 * candidates), dtype=np.int64)
+    """Return a plan (see `kernel.arrange`) that no view agrees with yet: int64[SIZES, PLAN_ORDER + PLAN_EACH * candidates]."""
+    plan = np.zeros((kernel.SIZES, kernel.PLAN_ORDER + kernel.PLAN_EACH * candidates), dtype=np.int64)
     plan[:, kernel.PLAN_VERSION] = -1
     return plan
 

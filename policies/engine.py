@@ -198,7 +198,7 @@ class Engine:
         candidates = len(kind.codes)
         if candidates < PLAN_CANDIDATES_MIN:
             return
-        room = PLAN_BYTES_MAX // (kernel.SIZES * 24 * candidates)
+        room = PLAN_BYTES_MAX // (kernel.SIZES * kernel.PLAN_EACH * 8 * candidates)
         while len(self._planned) >= room:
             dropped = self._planned.pop(0)
             dropped.plan, dropped.calls = NO_PLAN, 0

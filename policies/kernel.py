@@ -57,10 +57,11 @@ V_IDLE_FLOOR = V_COMPUTE_NUSD + SIZES
 V_SQUARE_FLOOR = V_IDLE_FLOOR + SIZES
 V_COMPUTE_FLOOR = V_SQUARE_FLOOR + SIZES
 V_Z_FLOOR = V_COMPUTE_FLOOR + SIZES
-V_VERSION = V_Z_FLOOR + QUANTILES
+V_STEP_FLOOR = V_Z_FLOOR + QUANTILES
+V_VERSION = V_STEP_FLOOR + SIZES
 V_ROWS = V_VERSION + 1
-"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute and z
-have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
+"""Decisions depend on the rows before V_IDLE_FLOOR only. Floors are what idle times, their squared spreads, compute, z and
+what a call ahead adds have not been below since V_VERSION (its first place) last counted up; plans are made from them."""
 SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
 """Why a candidate is shut for the time being: bits of V_SHUT."""
 # What a kind of call brings along, worked out once.
@@ -82,9 +83,14 @@ SHUT_HEALTH, SHUT_TRIED, SHUT_VERSION = 1, 2, 4
     P_COLS,
 ) = range(15)
 # Columns of a plan, one row per payload size: the candidates that files let pass, least possible score first (numbers, then
-# scores, then what decides between equal scores), as of a view's version; and how often the row was out of date when it
-# was asked for.
-PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_ORDER = range(4)
+# scores, then what decides between equal scores), as of a view's version; how often the row was out of date when it
+# was asked for; what the way in takes and costs in these scores; and the best two candidates of the last call, with which
+# the next one's search begins.
+PLAN_VERSION, PLAN_COUNT, PLAN_MISSES, PLAN_WAY_US, PLAN_WAY_NUSD, PLAN_BEST, PLAN_NEXT, PLAN_ORDER = range(8)
+PLAN_SEEDS = PLAN_ORDER - PLAN_BEST
+PLAN_EACH = 5
+"""From PLAN_ORDER on, one column per candidate of each: number, least score, what decides between equal ones, and by how much
+each call ahead makes the two worse, at the least."""
 PLAN_AFTER = 4
 """A row is put in order the fourth time that it is missed: what is asked for less often is not worth sorting for."""
 SCORE_MIN = -(2**62)
@@ -116,6 +122,8 @@ Z_NORMAL = (0, 779, 1000, 1414)
 """Normal quantiles relative to the p95's 1.6449, in thousandths: 0, 1.2816, 1.6449 and 2.3263 over 1.6449."""
 
 LATENCY_MAX_US = 600_000_000
+AHEAD_SURE, QUEUE_SURE_US = 64, LATENCY_MAX_US // 4
+"""As far as calls ahead, and the time that they take, are counted in the least score that a loaded candidate can have."""
 SQUARE_MAX = 2**60
 """Ceiling of a squared spread: its root is above LATENCY_MAX_US, and sums of four stay below 2**63."""
 EGRESS_MAX_NUSD_PER_GB = 800_000_000_000
@@ -169,7 +177,7 @@ def _square(view: Any, at: int, size: int, ahead: int) -> int:
     if ahead > 0:
         concurrency = view[V_CONCURRENCY, at]
         servers_square = concurrency * concurrency
-        if own <= SQUARE_MAX // ahead:
+        if (own < 2**40 and ahead < 2**20) or own <= SQUARE_MAX // ahead:  # most need no division to tell
             square += own * ahead // servers_square
         else:  # no room for the product: rounded up, so that a long queue never looks steadier than it is
             each = own // servers_square + 1
@@ -218,21 +226,30 @@ def refloor(view: Any) -> None:
     for at in range(view.shape[1]):
         for size in range(SIZES):
             square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
+            stale |= _off(_step_us(view, at, size), view[V_STEP_FLOOR + size, at])
             stale |= _off(view[V_IDLE_US + size, at], view[V_IDLE_FLOOR + size, at])
             stale |= _off(square, view[V_SQUARE_FLOOR + size, at])
             stale |= _off(view[V_COMPUTE_NUSD + size, at], view[V_COMPUTE_FLOOR + size, at])
         for q in range(QUANTILES):
             stale |= _off(view[V_Z + q, at], view[V_Z_FLOOR + q, at])
     if stale:
+        least = 16 if view[V_VERSION, 0] % 2**32 == 0 else 15
         for at in range(view.shape[1]):
             for size in range(SIZES):
                 square = view[V_RTT_SQUARE, at] + view[V_SQUARE + size, at]
-                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * 15 // 16
-                view[V_SQUARE_FLOOR + size, at] = square // 16 * 15
-                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * 15 // 16
+                view[V_IDLE_FLOOR + size, at] = view[V_IDLE_US + size, at] * least // 16
+                view[V_SQUARE_FLOOR + size, at] = square - square // 16 * (16 - least)
+                view[V_COMPUTE_FLOOR + size, at] = view[V_COMPUTE_NUSD + size, at] * least // 16
+                view[V_STEP_FLOOR + size, at] = _step_us(view, at, size) * least // 16
             for q in range(QUANTILES):
-                view[V_Z_FLOOR + q, at] = max(0, view[V_Z + q, at]) * 15 // 16
+                view[V_Z_FLOOR + q, at] = max(0, view[V_Z + q, at]) * least // 16
         view[V_VERSION, 0] += 1
+
+
+def _step_us(view: Any, at: int, size: int) -> int:
+    """Return by how much each call ahead makes a median later, at the least."""
+    step_us: int = view[V_P50_US + size, at] // view[V_CONCURRENCY, at]
+    return step_us
 
 
 def _off(value: int, floor: int) -> bool:
@@ -269,7 +286,7 @@ def _sooner(passing: Any, least: Any, second: Any, one: int, other: int) -> bool
 def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: int) -> None:
     """Put a plan's row in order: each candidate that files let pass, by the least score that a call of this size can have.
 
-    `plan` int64[SIZES, PLAN_ORDER + 3n]. Everything in a score but its floors grows with load, payload and age.
+    `plan` int64[SIZES, PLAN_ORDER + PLAN_EACH * n]. Everything in a score but its floors grows with load, payload and age.
     """
     n = view.shape[1]
     payload_bytes, response_bytes = BYTES_LEAST[size], params[P_RESPONSE_BYTES]
@@ -277,7 +294,7 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
     access_us = params[P_ACCESS_US] + transfer_us(params[P_ACCESS_PS_PER_BYTE], total_bytes)
     access_nusd = egress_nusd(params[P_ACCESS_EGRESS], params[P_ACCESS_EGRESS_BACK], payload_bytes, response_bytes)
     passing, least = plan[size, PLAN_ORDER : PLAN_ORDER + n], plan[size, PLAN_ORDER + n : PLAN_ORDER + 2 * n]
-    second = plan[size, PLAN_ORDER + 2 * n :]
+    second = plan[size, PLAN_ORDER + 2 * n : PLAN_ORDER + 3 * n]
     count = 0
     for at in range(n):
         if rules[at] != 0:
@@ -289,7 +306,7 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
         latency_us = _at_quantile(all_us, view[V_Z_FLOOR + params[P_WAIT_Z], at], whole_us)
         score = params[P_PER_PRICE] * price + params[P_PER_ERROR] * view[V_ERROR_PPM, at] // 1_000_000
         score += exposure[view[V_SITE, at]] + params[P_PER_S] * latency_us // 1_000_000
-        known = view[V_Z + params[P_WAIT_Z], at] >= 0
+        known = view[V_Z + params[P_WAIT_Z], at] >= 0 and latency_us <= LATENCY_MAX_US // 2
         passing[count] = at
         least[count] = score if known else SCORE_MIN
         second[count] = (price if params[P_SECOND_PRICE] else latency_us) if known else SCORE_MIN
@@ -299,8 +316,15 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
     for end in range(count - 1, 0, -1):
         _swap(passing, least, second, 0, end)
         _sink(passing, least, second, 0, end)
+    for turn in range(count):
+        step_us = min(view[V_STEP_FLOOR + size, passing[turn]], QUEUE_SURE_US // AHEAD_SURE)
+        plan[size, PLAN_ORDER + 3 * n + turn] = params[P_PER_S] * step_us // 1_000_000
+        plan[size, PLAN_ORDER + 4 * n + turn] = 0 if params[P_SECOND_PRICE] else step_us
     plan[size, PLAN_COUNT] = count
     plan[size, PLAN_MISSES] = 0
+    plan[size, PLAN_WAY_US] = access_us
+    plan[size, PLAN_WAY_NUSD] = access_nusd
+    plan[size, PLAN_BEST:PLAN_ORDER] = -1
     plan[size, PLAN_VERSION] = view[V_VERSION, 0]
 
 
@@ -381,6 +405,27 @@ def _late(latency_us: int, deadline_us: int) -> bool:
     return deadline_us > 0 and (latency_us > deadline_us or latency_us >= LATENCY_MAX_US)
 
 
+def _skip(view: Any, plan: Any, size: int, turn: int, bar: int, bar_second: int) -> int:
+    """Return the first place of a plan, from `turn` on, whose candidate may come before what bars the rest.
+
+    `bar` and `bar_second` are of the last place of the answer, less what a call's way in adds to every score.
+    """
+    n, rest = view.shape[1], int(plan[size, PLAN_COUNT]) - turn
+    first = PLAN_ORDER + turn
+    order, scores, seconds = plan[size, first:], plan[size, first + n :], plan[size, first + 2 * n :]
+    steps, second_steps = plan[size, first + 3 * n :], plan[size, first + 4 * n :]
+    busy, free = view[V_IN_FLIGHT], view[V_FREE]
+    for on in range(rest):
+        score, at = scores[on], order[on]
+        if score > bar or (score == bar and seconds[on] > bar_second):
+            break
+        ahead = min(max(0, busy[at] - free[at]), AHEAD_SURE)
+        score += steps[on] * ahead
+        if score < bar or (score == bar and seconds[on] + second_steps[on] * ahead <= bar_second):
+            return turn + on
+    return turn + rest
+
+
 def decide(
     view: Any,
     rules: Any,
@@ -395,9 +440,10 @@ def decide(
     """Find the best eligible candidates of one call. Returns how many places of `answer` int64[A_ROWS, k] are filled.
 
     Arguments as for `evaluate`, whose estimates and vetoes these are. Candidates are looked at in the order of `plan`
-    (see `arrange`; one with no columns for candidates stands for the order of the view), until the least possible score
-    of the next is behind the last place. A candidate that is sure to stand behind it before its spread is known is
-    passed over: the root is what costs most. With a margin, `draw` says which of the near-ties comes first (see `rank`).
+    (see `arrange`; one with no columns for candidates stands for the order of the view), after the best of the call
+    before, until the least possible score of the next is behind the last place. A candidate that is sure to stand behind it
+    by its queue (see `_skip`), or before its spread is known, is passed over: roots and divisions are what costs most. With
+    a margin, `draw` says which of the near-ties comes first (see `rank`).
     """
     size = size_of(payload_bytes)
     response_bytes = params[P_RESPONSE_BYTES]
@@ -411,27 +457,32 @@ def decide(
     idle, compute = view[V_IDLE_US + size], view[V_COMPUTE_NUSD + size]
     sites, shut, busy, free = view[V_SITE], view[V_SHUT], view[V_IN_FLIGHT], view[V_FREE]
     room, slow, error_ppm = view[V_QUEUE_MAX], view[V_PS_PER_BYTE], view[V_ERROR_PPM]
+    p50, concurrency = view[V_P50_US + size], view[V_CONCURRENCY]
     places = answer.shape[1]
     found = 0
     worst, worst_secondary = 0, 0
     n = view.shape[1]
     planned = _planned(view, rules, exposure, params, plan, size)
-    for turn in range(plan[size, PLAN_COUNT] if planned else n):
-        at = turn
-        if planned:
-            at = plan[size, PLAN_ORDER + turn]
-            least = plan[size, PLAN_ORDER + n + turn]
-            second = plan[size, PLAN_ORDER + 2 * n + turn]
-            if found == places and (least > worst or (least == worst and second > worst_secondary)):
-                break
+    bar, bar_second, over, over_second = 0, 0, 0, 0
+    if planned:  # by how much the way in makes every score of this call exceed the plan's
+        later_us = min(access_us - plan[size, PLAN_WAY_US], QUEUE_SURE_US)
+        dearer = access_nusd - plan[size, PLAN_WAY_NUSD]
+        over = per_price * dearer + per_s * later_us // 1_000_000
+        over_second = dearer if second_price else later_us
+    turn, turns = (-PLAN_SEEDS, plan[size, PLAN_COUNT]) if planned else (0, n)
+    while True:
+        if planned and found == places and turn >= 0:
+            turn = _skip(view, plan, size, turn, bar, bar_second)
+        if turn >= turns:
+            break
+        at = plan[size, PLAN_ORDER + turn] if planned else turn
+        turn += 1
         if rules[at] != 0 or shut[at] != 0 or busy[at] >= room[at]:
             continue
-        median_us = idle[at] + transfer_us(slow[at], total_bytes)
-        ahead = busy[at] - free[at]
-        if ahead > 0:
-            median_us += view[V_P50_US + size, at] * ahead // view[V_CONCURRENCY, at]
-        else:
-            ahead = 0
+        if planned and (at < 0 or (turn > 0 and (at == plan[size, PLAN_BEST] or at == plan[size, PLAN_NEXT]))):
+            continue
+        ahead = max(0, busy[at] - free[at])
+        median_us = idle[at] + transfer_us(slow[at], total_bytes) + p50[at] * ahead // concurrency[at]
         price = compute[at] + access_nusd
         price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
         if price_max >= 0 and price > price_max:
@@ -441,8 +492,9 @@ def decide(
         if per_error:
             fixed += per_error * error_ppm[at] // 1_000_000
         if found == places and wait_z[at] >= 0:
-            least = fixed + per_s * min(all_us, LATENCY_MAX_US) // 1_000_000
-            if least > worst:
+            least_us = min(all_us, LATENCY_MAX_US)
+            least = fixed + per_s * least_us // 1_000_000
+            if least > worst or (least == worst and (price if second_price else least_us) > worst_secondary):
                 continue
         square = _square(view, at, size, ahead)
         whole_us = _isqrt(access_square + square)
@@ -483,6 +535,10 @@ def decide(
         answer[A_AT, place] = at
         worst = answer[A_PRIMARY, found - 1]
         worst_secondary = answer[A_SECONDARY, found - 1]
+        bar, bar_second = worst - over, worst_secondary - over_second
+    if planned:
+        plan[size, PLAN_BEST] = answer[A_AT, 0] if found > 0 else -1
+        plan[size, PLAN_NEXT] = answer[A_AT, 1] if found > 1 else -1
     if params[P_MARGIN] > 0 and found > 0:
         _share(view, rules, exposure, params, plan, answer, payload_bytes, deadline_us, draw, planned, found)
     for place in range(found):
@@ -656,6 +712,7 @@ if COMPILED:
     _at_quantile = fast(_at_quantile)
     _late = fast(_late)
     _before = fast(_before)
+    _step_us = inline(_step_us)
     _off = inline(_off)
     refloor = fast(refloor)
     refresh = fast(refresh)
@@ -668,6 +725,7 @@ if COMPILED:
     _sink = fast(_sink)
     arrange = fast(arrange)
     _planned = fast(_planned)
+    _skip = inline(_skip)
     _estimate = fast(_estimate)
     _share = fast(_share)
     decide = fast(decide)

@@ -62,6 +62,8 @@ class Network:
             known = self._graph.get_edge_data(*link.ends)
             if known is None or link.rtt_us < known["rtt_us"]:
                 self._graph.add_edge(*link.ends, rtt_us=link.rtt_us, facts=link)
+            elif link.rtt_us == known["rtt_us"]:
+                self._graph.add_edge(*link.ends, rtt_us=link.rtt_us, facts=_either(known["facts"], link))
         self._inner = self._graph.subgraph([node for node in self._graph if node in self._through]).copy()
         self._found: dict[tuple[str, str], Path | None] = {}
         self._trees: dict[str, tuple[dict[str, int], dict[str, list[str]]]] = {}
@@ -123,6 +125,19 @@ class Network:
             egress_back_nusd_per_gb=sum(back),
             countries=crossed | {self._through[place] for place in via[1:-1]},
         )
+
+
+def _either(one: LinkFacts, other: LinkFacts) -> LinkFacts:
+    """Return two equally quick links between the same places as one: bytes may take either, so the worse of each counts."""
+    return LinkFacts(
+        ends=one.ends,
+        rtt_us=one.rtt_us,
+        spread_us=max(one.spread_us, other.spread_us),
+        kbps=min(one.kbps, other.kbps),
+        egress_nusd_per_gb=max(_egress(link, one.ends[0]) for link in (one, other)),
+        egress_back_nusd_per_gb=max(_egress(link, one.ends[1]) for link in (one, other)),
+        countries=one.countries | other.countries,
+    )
 
 
 def _egress(link: LinkFacts, leaving: str) -> int:

@@ -50,7 +50,7 @@ def show_cases(folder: Path, tenants: list[str], results: list[tuple[str, Result
     counts = Counter(name for name, _ in results)
     for tenant in tenants:
         remedy = "" if counts[tenant] else f" (write {folder / tenant}.cases.yaml)"
-        out.print(f"  {tenant}: {counts[tenant]} cases{remedy}", highlight=False)
+        out.print(f"  {tenant}: {counts[tenant]} cases{remedy}", highlight=False, markup=False)
     out.print(f"{len(results) - failed} cases hold, {failed} do not", highlight=False)
     return failed
 

@@ -64,4 +64,4 @@ def print_schema(base: OfBase = False, write: Write = None) -> None:
         path = write / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(as_text(schema), encoding="utf-8")
-        out.print(f"wrote {path}", highlight=False)
+        out.print(f"wrote {path}", highlight=False, markup=False)

@@ -52,7 +52,7 @@ def verify(
         for result in results:
             _show(result, options)
         for name in silent:
-            out.print(f"  {name}: no claims (write `claims:` in {policies / name}.yaml)", highlight=False)
+            out.print(f"  {name}: no claims (write `claims:` in {policies / name}.yaml)", highlight=False, markup=False)
         out.print(f"{len(results) - failed} claims proved, {failed} not", highlight=False)
     if failed:
         raise typer.Exit(FAILED)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from infercast.policies.faults import BadInput, Fault
 from infercast.sim.replications import jobs_of, kept
@@ -177,7 +178,7 @@ def check(
         return
     for row, each in zip(rows, loaded, strict=True):
         said = f"{row['calls']:,} calls, {len(each.policies)} tenants, {len(each.fleet.sites)} sites"
-        out.print(f"[green]✓[/] {each.path}: {said}, {runs_said(each.replications)}", highlight=False)
+        out.print(f"[green]✓[/] {escape(each.path)}: {said}, {runs_said(each.replications)}", highlight=False)
 
 
 @sim.command("schema")
@@ -194,4 +195,4 @@ def print_schema(
     path = write / SCENARIO_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_text(scenario_schema()), encoding="utf-8")
-    out.print(f"wrote {path}", highlight=False)
+    out.print(f"wrote {path}", highlight=False, markup=False)

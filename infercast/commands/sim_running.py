@@ -147,7 +147,7 @@ def write_page(path: Path, text: str) -> None:
     except OSError as error:
         remedy = "name a file in a folder that is there"
         raise BadInput([Fault(str(path), 0, "", f"cannot be written: {error.strerror}", remedy)]) from error
-    err.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    err.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def head(scenario: Scenario, summaries: Sequence[Summary], jobs: int) -> dict[str, Any]:

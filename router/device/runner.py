@@ -32,6 +32,8 @@ from ..upstream.told import blamed, facts, said, visible
 SIGNALS_S = 0.5
 WAY_PROBE_S = 0.8
 """What a probe of a way may take: what the device knows of itself must not grow old over it."""
+CONNECT_S = 5.0
+"""How long a site's address may take to be reached."""
 STALL_S = 30.0
 """How long the next event of a streamed answer may take to come."""
 KNOWN_FACTS = {
@@ -67,7 +69,7 @@ class DeviceRunner:
         self._host = host
         self._upstream = upstream.rstrip("/")
         self._secret = secret
-        self._client = httpx.AsyncClient(headers=_bearer(secret), timeout=5.0, verify=verify)
+        self._client = httpx.AsyncClient(headers=_bearer(secret), timeout=CONNECT_S, verify=verify)
         self._mine = [index for index, d in enumerate(fleet.deployments) if d.site == site]
         self._estimates = estimates
         self._loads = Loads(fleet, snapshot, estimates, self._mine)
@@ -138,7 +140,9 @@ class DeviceRunner:
         try:
             began_us = now_us()
             url = f"{self._upstream}/{site}{_path_of(call)}"
-            asked = self._client.build_request("POST", url, content=call.body, headers=headers)
+            asked = self._client.build_request(
+                "POST", url, content=call.body, headers=headers, timeout=_patience(call, timeout_s)
+            )
             response = await self._client.send(asked, stream=call.stream)
             if call.stream and response.status_code != 200:
                 await response.aread()
@@ -229,6 +233,11 @@ class DeviceRunner:
                 report = Report(int(signal["in_flight"]), *times_us, healthy=bool(signal["healthy"]), sizes=sizes)
                 report = replace(report, drained=bool(signal.get("drained", False)))
                 self._snapshot.hear(index, report, at_us - int(signal["age_us"]))
+
+
+def _patience(call: Carried, timeout_s: float) -> httpx.Timeout:
+    """Return how long httpx itself waits: no less than the call does, which is given up by its own clock."""
+    return httpx.Timeout(max(CONNECT_S, timeout_s, STALL_S if call.stream else 0.0), connect=CONNECT_S)
 
 
 def _bearer(secret: str) -> dict[str, str]:

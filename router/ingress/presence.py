@@ -19,6 +19,8 @@ class Presence:
     its decision does.
     """
 
+    __slots__ = ("_gone", "_receive", "_watching", "_working")
+
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watching: asyncio.Task[None] | None = None

@@ -22,6 +22,11 @@ MARK = "# infercast"
 SERVES_OWN = "^(x-request-(timeout-seconds|disconnect-disabled)|(serve[-_]multiplexed[-_]model|x[-_]session)[-_]id)$"
 """Headers by which Serve would let callers change how it treats a call, or which it decodes without asking whether it can."""
 OPENAI_PATHS = "{ path_reg '^/[^/]+/v1/(chat|completions|embeddings|models)' }"
+PATIENT = (
+    "http-request set-timeout server req.hdr(infercast-deadline-ms),add(5000)"
+    " if { req.hdr(infercast-deadline-ms) -m int 30000:600000 }"
+)
+"""Who gives a call more time than a site's silence usually means has it: the site says by itself when that is over."""
 OPENAI_ERROR = {
     "head": '{"message": ',
     "tail": ', "type": "server_error", "param": null, "code": "unavailable", "infercast": {"kind": "unavailable"}}',
@@ -91,6 +96,7 @@ def write_changes(folder: Path, limits: Limits) -> list[str]:
         # Serve's own answer for all three is 500, as if a fault of the site's had been met.
         lines.append(rf"s#^\( *\)errorfile {status} .*#\1{_gone(folder, status, message)}#")
     rules = "\n".join(rf"a\    {line} {MARK}" for line in _rules(folder, limits))
+    lines.append(rf"/^backend /a\    {PATIENT} {MARK}")
     lines.append(f"/^frontend http_frontend/,/^backend/ {{\n/^ *bind / {{\n{rules}\n}}\n}}")
     return lines
 

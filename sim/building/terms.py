@@ -102,8 +102,9 @@ class Terms:
         return table
 
     def plans(self, width: int) -> Ints:
-        """Return room for all plans, none of which agrees with a view yet: int64[plans, SIZES, PLAN_ORDER + 3 width]."""
-        plans = np.zeros((max(1, len(self._plans)), kernel.SIZES, kernel.PLAN_ORDER + 3 * width), dtype=np.int64)
+        """Return room for all plans, none of which agrees with a view yet: int64[plans, SIZES, PLAN_ORDER + PLAN_EACH * width]."""
+        columns = kernel.PLAN_ORDER + kernel.PLAN_EACH * width
+        plans = np.zeros((max(1, len(self._plans)), kernel.SIZES, columns), dtype=np.int64)
         plans[:, :, kernel.PLAN_VERSION] = -1
         return plans
 

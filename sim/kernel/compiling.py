@@ -12,24 +12,35 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 COMPILED = find_spec("numba") is not None
 
 
-def inlined(function: Function) -> Function:
-    """Compile a part of the kernel into each function that calls it: the tables' bundle is too large to hand over."""
+def _part(function: Function, *, forceinline: bool) -> Function:
+    """Compile a part that only other parts call: without a way in from Python, and once for all constants it is called with.
+
+    For each constant numba would compile it anew; and the way in, which takes the whole bundle apart, is longer than most
+    parts are.
+    """
     if not COMPILED:
         return function
-    from numba import njit
+    from numba import njit, types
 
-    compiled: Function = njit(forceinline=True, error_model="numpy", _nrt=False)(function)
-    return compiled
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": forceinline}
+    compiled = njit(error_model="numpy", _nrt=False, **options)(function)
+    template = getattr(compiled, "get_call_template", None)  # none where NUMBA_DISABLE_JIT is set
+    if template is not None:
+        compiled.get_call_template = lambda args, kws: template(
+            tuple(map(types.unliteral, args)), {name: types.unliteral(kind) for name, kind in kws.items()}
+        )
+    part: Function = compiled
+    return part
+
+
+def inlined(function: Function) -> Function:
+    """Compile a part of the kernel into each function that calls it: the tables' bundle is too large to hand over."""
+    return _part(function, forceinline=True)
 
 
 def apart(function: Function) -> Function:
     """Compile a part of the kernel on its own: what is seldom needed, or takes long anyway, is not copied into its callers."""
-    if not COMPILED:
-        return function
-    from numba import njit
-
-    compiled: Function = njit(error_model="numpy", _nrt=False)(function)
-    return compiled
+    return _part(function, forceinline=False)
 
 
 def digest_of(function: Callable[..., Any]) -> int:

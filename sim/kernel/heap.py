@@ -35,6 +35,14 @@ def _rise(heap: Any, at: int, time_us: int, code: int) -> None:
 
 
 @inlined
+def _sooner(heap: Any, one: int, other: int) -> int:
+    """Return which of two entries is sooner, without a branch: which it is, nobody can foretell."""
+    one_us, other_us = heap[one, 0], heap[other, 0]
+    later: int = (other_us < one_us) | ((other_us == one_us) & (heap[other, 1] < heap[one, 1]))
+    return one + later * (other - one)
+
+
+@inlined
 def schedule(w: State, time_us: int, event: int, slot: int) -> int:
     """Put an event of a try into the line, behind what was put there before for the same time; return its number."""
     sequence: int = w.clock[N_SEQUENCE]
@@ -61,26 +69,24 @@ def schedule_look(w: State, time_us: int, d: int) -> None:
 
 @inlined
 def drop_first(w: State) -> None:
-    """Take the soonest event out."""
+    """Take the soonest event out: the gap sinks to the bottom, and the last event rises from there, seldom far."""
     heap = w.heap
     size = w.clock[N_HEAP] - 1
     w.clock[N_HEAP] = size
     if size == 0:
         return
     time_us, code = heap[size, 0], heap[size, 1]
-    at = 0
-    while True:
-        child = 4 * at + 1
-        if child >= size:
-            break
-        least, least_us, least_code = child, heap[child, 0], heap[child, 1]
-        for other in range(child + 1, min(child + 4, size)):
-            if heap[other, 0] < least_us or (heap[other, 0] == least_us and heap[other, 1] < least_code):
-                least, least_us, least_code = other, heap[other, 0], heap[other, 1]
-        if least_us > time_us or (least_us == time_us and least_code > code):
-            break
-        heap[at, 0] = least_us
-        heap[at, 1] = least_code
+    at, child = 0, 1
+    while child + 3 < size:
+        least = _sooner(heap, _sooner(heap, child, child + 1), _sooner(heap, child + 2, child + 3))
+        heap[at, 0] = heap[least, 0]
+        heap[at, 1] = heap[least, 1]
+        at, child = least, 4 * least + 1
+    if child < size:
+        least = child
+        for other in range(child + 1, size):
+            least = _sooner(heap, least, other)
+        heap[at, 0] = heap[least, 0]
+        heap[at, 1] = heap[least, 1]
         at = least
-    heap[at, 0] = time_us
-    heap[at, 1] = code
+    _rise(heap, at, time_us, code)

@@ -7,7 +7,7 @@ is `policies.kernel.decide`, the very function that the live router calls.
 from collections.abc import Callable
 
 from .belief import tick
-from .compiling import COMPILED, inlined
+from .compiling import COMPILED, apart, inlined
 from .conduct import enter, hedge, lose_patience, place
 from .ending import answered, free_slot
 from .heap import drop_first
@@ -201,5 +201,5 @@ if COMPILED:
 
     from .compiling import digest_of
 
-    _advance = njit(error_model="numpy", _nrt=False)(_advance)
+    _advance = apart(_advance)
     advance = njit(cache=True, error_model="numpy", _nrt=False)(_with_parts(digest_of(interpreted)))

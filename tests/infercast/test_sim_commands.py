@@ -164,6 +164,16 @@ def test_compare_says_faults_of_both(tmp_path: Path) -> None:
     assert "s.yaml:" in told.stderr
 
 
+def test_a_path_is_shown_as_it_is_and_is_no_markup(tmp_path: Path) -> None:
+    folder = tmp_path / "a[red]["
+    folder.mkdir()
+    path = folder / "b].yaml"
+    path.write_text(write_scenario(tmp_path).read_text())
+    told = run("check", path)
+    assert told.exit_code == 0, told.exception
+    assert str(path) in told.output.replace("\n", "")
+
+
 def test_sweep_goes_over_a_grid_and_marks_the_frontier(tmp_path: Path) -> None:
     path = write_scenario(tmp_path)
     scale, price = "traffic.scale=1,2", "fleet.sites.fra.accelerators.cpu.usd_per_hour=0.1:0.3:2"

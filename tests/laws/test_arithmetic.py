@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from infercast.policies import kernel
 from infercast.policies.compiled import NO_PLAN, new_plan
 from infercast.policies.fleet_file import load_fleet
-from infercast.policies.tables import CALL_NUSD_MAX
+from infercast.policies.tables import CALL_NUSD_MAX, Table
 from infercast.policies.units import LATENCY_MAX_US
 from tests.laws import arithmetic
 from tests.laws.arrays import EGRESS_MAX, SERVERS_MAX, Arrays, arrays_from, as_lists, asked_of, compiled, run, said
 
 SEEDS = st.integers(0, 2**32)
+Given = tuple[Table, Table, Table, Table]
 
 
 def judged(arrays: Arrays) -> tuple[list[arithmetic.Judged], list[int], list[int]]:
@@ -53,6 +54,13 @@ def test_compiled_and_interpreted_kernels_write_the_same_bytes(seed: int) -> Non
     assert said(arrays_from(seed), compiled()) == said(arrays_from(seed), kernel.interpreted)
 
 
+def assert_equal_by_plan(given_: Given, plan: Table, places: int, asked: tuple[int, int, int]) -> None:
+    by_plan, by_all = (np.zeros((kernel.A_ROWS, places), dtype=np.int64) for _ in range(2))
+    found = kernel.decide(*given_, NO_PLAN, by_all, *asked)
+    assert kernel.decide(*given_, plan, by_plan, *asked) == found
+    assert by_plan[:5, :found].tolist() == by_all[:5, :found].tolist()
+
+
 @settings(max_examples=300)
 @given(SEEDS, SEEDS)
 def test_a_plan_decides_what_a_look_at_all_decides_whatever_comes_after_it(seed: int, later: int) -> None:
@@ -65,14 +73,30 @@ def test_a_plan_decides_what_a_look_at_all_decides_whatever_comes_after_it(seed:
         kernel.refresh(arrays["fixed"], arrays["live"], arrays["rtt"], arrays["z"], view)
         for _ in range(kernel.PLAN_AFTER):
             asked = (int(dice.choice([payload_bytes, payload_bytes // 2, 0])), deadline_us, draw)
-            by_plan, by_all = (np.zeros((kernel.A_ROWS, arrays["places"]), dtype=np.int64) for _ in range(2))
-            found = kernel.decide(*given_, NO_PLAN, by_all, *asked)
-            assert kernel.decide(*given_, plan, by_plan, *asked) == found
-            assert by_plan[:5, :found].tolist() == by_all[:5, :found].tolist()
+            assert_equal_by_plan(given_, plan, arrays["places"], asked)
         times = arrays["live"][:, kernel.L_P50_US : kernel.L_P50_US + kernel.SIZES]
         changed = times * dice.uniform(0.85, 1.4, times.shape) * (dice.choice([1, 1, 1, 8, 0.1]))
         times[:] = np.clip(changed, 1, LATENCY_MAX_US)
         arrays["live"][:, kernel.L_IN_FLIGHT] = dice.integers(0, 40, len(arrays["live"]))
+
+
+@settings(max_examples=200)
+@given(SEEDS, SEEDS)
+def test_a_plan_counts_a_queue_for_no_more_than_it_is(seed: int, later: int) -> None:
+    """Candidates that differ in their queues alone: a bound that is too high by little passes over the best of them."""
+    arrays, dice = arrays_from(seed), np.random.default_rng(later)
+    fixed, live, n = arrays["fixed"], arrays["live"], arrays["fixed"].shape[1]
+    for table in (live, arrays["rtt"], arrays["z"], arrays["exposure"]):
+        table[:] = table[0]
+    for row in set(range(kernel.F_ROWS)) - {kernel.F_DEPLOYMENT, kernel.F_SITE, kernel.F_TIE}:
+        fixed[row] = fixed[row, 0]
+    live[:, [kernel.L_HEALTHY, kernel.L_QUEUE_MAX]] = (1, 300)
+    view, plan = np.zeros((kernel.V_ROWS, n), dtype=np.int64), new_plan(n)
+    given_ = (view, np.zeros_like(arrays["rules"]), arrays["exposure"], arrays["params"])
+    for _ in range(8 * kernel.PLAN_AFTER):
+        live[:, kernel.L_IN_FLIGHT] = dice.integers(0, dice.choice([4, 20, 200]), len(live))
+        kernel.refresh(fixed, live, arrays["rtt"], arrays["z"], view)
+        assert_equal_by_plan(given_, plan, 1 + int(dice.integers(2)), arrays["asked"])
 
 
 def test_the_random_arrays_reach_every_rule_and_many_places() -> None:

@@ -52,6 +52,18 @@ def test_nothing_leads_into_a_device_and_nothing_through_one() -> None:
     assert out.via == ("phone", "par")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_equally_quick_links_whichever_is_worse_counts_and_not_the_first(order: int) -> None:
+    links = [
+        facts("ber", "par", 20, "DE", spread_us=7, kbps=10, egress_nusd_per_gb=1, egress_back_nusd_per_gb=5),
+        facts("par", "ber", 20, "GB", spread_us=3, kbps=4, egress_nusd_per_gb=2, egress_back_nusd_per_gb=9),
+    ][::order]
+    path = network(*links).path("ber", "par")
+    assert path is not None
+    assert path.countries == {"DE", "GB"}
+    assert (path.spread_us, path.kbps, path.egress_nusd_per_gb, path.egress_back_nusd_per_gb) == (7, 4, 9, 5)
+
+
 def test_where_no_link_leads_there_is_no_path() -> None:
     net = network(facts("ber", "par", 1))
     assert net.path("ber", "iad") is None

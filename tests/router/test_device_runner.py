@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -14,7 +15,7 @@ from infercast.policies.snapshot import Snapshot
 from infercast.policies.tables import one_way_us
 from infercast.router.api import Api, Event, Usage
 from infercast.router.conduct.ports import Carried, Lost
-from infercast.router.device.runner import DeviceRunner
+from infercast.router.device.runner import CONNECT_S, STALL_S, DeviceRunner
 from infercast.router.errors import Kind, Trouble
 from infercast.router.ingress.http import Reply
 from infercast.router.ingress.openai_errors import openai_reply_of
@@ -146,6 +147,30 @@ def _as_sent(reply: Reply) -> tuple[Any, ...]:
 def test_a_place_that_fails_is_lost(status: int) -> None:
     with pytest.raises(Lost, match=str(status)):
         asyncio.run(sent(answering(status, b"<html>"), "ic-test", carried()))
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "stream", "waits_s"), [(60.0, False, 60.0), (4.0, False, CONNECT_S), (4.0, True, STALL_S)]
+)
+def test_what_takes_its_time_is_waited_for_as_long_as_the_call_is(
+    timeout_s: float, stream: bool, waits_s: float
+) -> None:
+    asked: list[dict[str, float]] = []
+
+    async def note(request: httpx.Request) -> None:
+        asked.append(request.extensions["timeout"])
+
+    async def scene() -> None:
+        runner, _ = runner_of("http://127.0.0.1:9")
+        runner._client.event_hooks["request"].append(note)
+        try:
+            with Clock().rules(), pytest.raises((Lost, TimeoutError)):
+                await runner.run(FRA, replace(carried(), stream=stream), timeout_s)
+        finally:
+            await runner._client.aclose()
+
+    asyncio.run(scene())
+    assert asked == [{"connect": CONNECT_S, "read": waits_s, "write": waits_s, "pool": waits_s}]
 
 
 def test_a_place_that_does_not_listen_is_lost() -> None:

@@ -53,6 +53,7 @@ def test_each_limit_stands_where_haproxy_reads_it(tmp_path: Path) -> None:
     assert http[1] == "bind 127.0.0.1:8000"
     assert sum("set-var(txn.error_" in line for line in http) == 2
     assert http[-1] == "use_backend fra if is_fra"
+    assert lines[lines.index("backend fra") + 1] == front.PATIENT
     assert "3600s" not in " ".join(lines)
     assert "server one 127.0.0.1:30000 check observe layer4 error-limit 3 on-error mark-down maxconn 4096" in lines
     assert not any("http-request" in line for line in lines[lines.index("frontend grpc_frontend") :])

@@ -1,8 +1,8 @@
-"""What a flood does to a calm tenant: `python bench/fairness.py [--rounds 3] [--seconds 12] [--service-ms 200]`.
+"""What a flood does to a calm tenant: `python bench/fairness.py [--rounds 3] [--seconds 12] [--places 4]`.
 
-A real system of one site (`infercast up`: Ray, Serve, HAProxy), and behind it a service of four places that takes 200 ms a call and
-no processor time of this machine to speak of: so what is measured is who waits for whom, not who computes. The calm tenant
-makes a fifth of the calls that the service can take, at random times. Beside it, the other tenant is silent, or
+A real system of one site (`infercast up`: Ray, Serve, HAProxy), and behind it a service of four places (`--places`) that takes 200 ms
+a call (`--service-ms`) and no processor time of this machine to speak of: so what is measured is who waits for whom, not who computes.
+The calm tenant makes a fifth of the calls that the service can take, at random times. Beside it, the other tenant is silent, or
 sends its fair half, or ten and twenty times that, or as fast as 256 callers can that never wait. Every round has all of
 these, in turn, on the same system; what is told is the median over rounds, with the least and the most.
 """
@@ -54,7 +54,7 @@ class Ends:
         return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
 
-def write_world(folder: Path, port: int, weights: dict[str, int], service_ms: float) -> tuple[Path, Path]:
+def write_world(folder: Path, port: int, weights: dict[str, int], places: int, service_ms: float) -> tuple[Path, Path]:
     """Write fleet, card and policies."""
     here = site("here", "cloud", "DE", operator="me", trust=TRUSTED)
     away = site("away", "cloud", "DE", operator="me", trust=TRUSTED)
@@ -68,7 +68,7 @@ def write_world(folder: Path, port: int, weights: dict[str, int], service_ms: fl
         "links": [link("home", "here", 0.1, "DE"), link("here", "away", 0.5, "DE")],
         "models": [{"id": "score", "variants": [{"id": "scorer", "card": "scorer.card.json"}]}],
         "deployments": [
-            {"site": "away", "variant": "scorer", "hosted": "upstream", "concurrency": PLACES, "queue_max": QUEUE_MAX}
+            {"site": "away", "variant": "scorer", "hosted": "upstream", "concurrency": places, "queue_max": QUEUE_MAX}
         ],
     }
     folder.mkdir(parents=True)
@@ -179,14 +179,14 @@ def spread(values: list[float], digits: int = 1) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def measure(weights: dict[str, int], rounds: int, seconds: float, service_ms: float) -> dict[str, Any]:
+def measure(weights: dict[str, int], rounds: int, seconds: float, places: int, service_ms: float) -> dict[str, Any]:
     """Start a system with these weights, and measure every flood in every round."""
     with tempfile.TemporaryDirectory() as temporary, Service.started("away") as service:
         service.tell(after_ms=service_ms)
-        capacity_per_s = PLACES * 1000 / service_ms
+        capacity_per_s = places * 1000 / service_ms
         folder = Path(temporary)
         state = folder / "state"
-        fleet, policies = write_world(folder / "world", service.port, weights, service_ms)
+        fleet, policies = write_world(folder / "world", service.port, weights, places, service_ms)
         running = system.start(fleet, policies, state, free_ports(1)[0], lambda _: None)
         try:
             secrets = {tenant: system.secret_of(state, f"{tenant}.home") for tenant in weights}
@@ -259,6 +259,7 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--seconds", type=float, default=12.0)
     words.add_argument("--weights", default="1:1,3:1")
+    words.add_argument("--places", type=int, default=PLACES)
     words.add_argument("--service-ms", type=float, default=SERVICE_MS)
     words.add_argument("--json", type=Path)
     given = words.parse_args()
@@ -267,7 +268,9 @@ def main() -> None:
     for pair in given.weights.split(","):
         calm, flood = (int(weight) for weight in pair.split(":"))
         weights = {"calm": calm, "flood": flood}
-        told[pair] = tell(weights, measure(weights, given.rounds, given.seconds, given.service_ms), given.seconds)
+        told[pair] = tell(
+            weights, measure(weights, given.rounds, given.seconds, given.places, given.service_ms), given.seconds
+        )
     if given.json:
         given.json.write_text(json.dumps(told, indent=1))
 

@@ -13,7 +13,7 @@ from infercast.policies.model import Decision
 from infercast.policies.policy import Policy, Terms
 from infercast.policies.record import RECORD_VERSION, request_from_json
 from infercast.policies.snapshot import Snapshot
-from infercast.router.telemetry.log_reader import Found, every, find
+from infercast.router.telemetry.log_reader import Found, Listing, every, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,15 @@ class Redecided:
 
 @dataclass(slots=True)
 class Replayed:
-    """A whole log decided again: how many decisions, which of them differ in what, and how many have been pruned."""
+    """A whole log decided again: how many decisions, which of them differ in what, and how many have been pruned.
+
+    `unreadable` lines may have been decisions, too.
+    """
 
     decisions: int = 0
     differing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     pruned: int = 0
+    unreadable: int = 0
 
 
 def redecide(folder: Path, decision_id: str) -> Redecided:
@@ -41,8 +45,8 @@ def redecide(folder: Path, decision_id: str) -> Redecided:
 
 def redecide_all(folder: Path) -> Replayed:
     """Decide every decision of a log anew. Raises BadInput where the log cannot be read, or documents are missing."""
-    done, again = Replayed(), _Again(folder)
-    for found in every(folder):
+    done, again, listing = Replayed(), _Again(folder), Listing()
+    for found in every(folder, listing):
         if found is None:
             done.pruned += 1
             continue
@@ -50,6 +54,7 @@ def redecide_all(folder: Path) -> Replayed:
         differs = again.decide(found).differs
         if differs:
             done.differing[str(found.decision.get("id"))] = differs
+    done.unreadable = listing.unreadable
     return done
 
 

@@ -122,7 +122,7 @@ class Request:
             raise ValueError(f"payload_bytes and deadline_us count from 0; payload_bytes ends at {PAYLOAD_BYTES_MAX}")
         if self.deadline_us > LATENCY_MAX_US:
             object.__setattr__(self, "deadline_us", LATENCY_MAX_US)
-        if tuple(sorted(set(self.classes))) != self.classes:
+        if self.classes != () and tuple(sorted(set(self.classes))) != self.classes:
             object.__setattr__(self, "classes", tuple(sorted(set(self.classes))))
 
     def __reduce__(self) -> tuple[type["Request"], tuple[object, ...]]:

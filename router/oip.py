@@ -36,9 +36,12 @@ NOT_SERVED = {
 """Parameters of Triton's own that would change the answer; others are left unread, as the protocol allows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Infer:
-    """A parsed inference request. `binary` names the outputs wanted as raw bytes, None meaning all of them."""
+    """A parsed inference request. `binary` names the outputs wanted as raw bytes, None meaning all of them.
+
+    Made for each call, so not frozen.
+    """
 
     id: str
     inputs: dict[str, Array]

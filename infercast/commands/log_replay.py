@@ -1,5 +1,7 @@
 """`log replay`: every decision of the log, made again."""
 
+from dataclasses import asdict
+
 import typer
 from rich.markup import escape
 
@@ -20,7 +22,7 @@ def replay_log(log: LogPath = None, state: StatePath = STATE, json: AsJson = Fal
     with refusing(), err.status("deciding again…"):
         done = redecide_all(log or state / "decisions")
     if json:
-        print_json({"decisions": done.decisions, "differing": done.differing, "pruned": done.pruned})
+        print_json(asdict(done))
     else:
         for decision, differs in list(done.differing.items())[:SHOWN_MAX]:
             said = escape(f"{decision}: {'; '.join(differs)}")
@@ -28,5 +30,8 @@ def replay_log(log: LogPath = None, state: StatePath = STATE, json: AsJson = Fal
         alike = done.decisions - len(done.differing)
         said = f"{alike} of {done.decisions} decisions come out alike"
         out.print(said + (f"; {done.pruned} were pruned" if done.pruned else ""), highlight=False)
+        if done.unreadable:
+            words = f"{done.unreadable} lines cannot be read; `infercast log verify` says more"
+            err.print(f"[yellow]![/] {words}", highlight=False)
     if done.differing:
         raise typer.Exit(FAILED)

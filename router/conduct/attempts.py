@@ -155,7 +155,7 @@ class Attempts:
     def _stake(self, call: Carried, choice: Choice) -> Stake:
         index, price_nusd = choice.deployment, choice.price_nusd[0]
         aside_nusd = self.prices.most_nusd(index, price_nusd, len(call.body), call.tokens_max)
-        return Stake(index, self._deciding.fleet.deployments[index].id, price_nusd, aside_nusd)
+        return Stake(index, self._deciding.names[index], price_nusd, aside_nusd)
 
     def _left_us(self, course: Course) -> int:
         """Return the time that a call has left, by the policy in force now. Raises Trouble where there is none."""

@@ -46,6 +46,7 @@ class Deciding:
         """Decide by another engine from now on, calls on their way included: what they try next, the new one allows."""
         self.engine = engine
         self.tiers = [str(engine.fleet.site_by_id[deployment.site].tier) for deployment in engine.fleet.deployments]
+        self.names = [deployment.id for deployment in engine.fleet.deployments]
         self._refused.clear()
         self._recorder.install(engine, shadow)  # last: it may raise
 
@@ -148,7 +149,8 @@ class Deciding:
         z_milli = self._z_milli.get(index)
         if z_milli is None:
             z_milli = self._z_milli[index] = self.snapshot.z(self.entry)[index].tolist()
-        return [max(0, median_us + z * spread_us // 1000) for z in z_milli]
+        expected_us = [median_us + z * spread_us // 1000 for z in z_milli]
+        return expected_us if min(expected_us) >= 0 else [max(0, us) for us in expected_us]
 
     def _refusal(self, request: Request, choice: Choice, tried: Sequence[int]) -> Trouble:
         self._record(request, choice, tried)

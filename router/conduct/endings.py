@@ -138,7 +138,9 @@ class Carrying:
             self.spent.insert(0, (won.deployment, cost_nusd))
         elif not self.spent:
             tokens = 0
-        total_nusd = sum(cost_nusd for _, cost_nusd in self.spent)
+        total_nusd = 0
+        for _, cost_nusd in self.spent:
+            total_nusd += cost_nusd
         if self.hold is not None:
             self.hold.end(total_nusd, tokens)
         return total_nusd

@@ -37,7 +37,7 @@ class Judging:
         self._circuits.ended(index, False, course.tenant, trial=one.trial)
         deciding = self._deciding
         facts = (len(course.carrying.attempts), usd(one.stake.price_nusd), one.expected_us, ran_us)
-        return Answered(answer, deciding.fleet.deployments[index].id, deciding.tiers[index], one.decision_id, *facts)
+        return Answered(answer, deciding.names[index], deciding.tiers[index], one.decision_id, *facts)
 
     def failed(self, course: Course, one: Try, met: BaseException) -> Failed:
         """Take in a try that ended otherwise. Raises what the call ends in, where it ends with it."""

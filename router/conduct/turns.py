@@ -5,19 +5,42 @@ counted in calls: each call that begins moves its tenant on by 1/weight, and the
 Over any time in which two tenants wait, what each got, over its weight, differs by no more than one call of each.
 
 A place that is given up for another call is given up only at that call's end, so who comes rarely would wait for most of one
-behind a flood. So the last free place is kept: a tenant that has its share or more leaves it to others that were here
-lately and have less than theirs.
+behind a flood. So a tenant is *modest* that asks for no more than its share, now or on average of late. Who asks for more lets
+those go first that are modest and wait, and leaves the last free places to more of them: as many as `kept_for` says (trunk
+reservation: Key, "Optimal control and trunk reservation in loss networks", Probability in the Engineering and Informational Sciences
+4, 1990). What a tenant asks for is what it has there and what waits: so a flood is not modest because it is made to wait, and
+floods keep nothing free from each other. The theory and what came of it are in docs/trouble.md.
 """
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 STEP = 1_000_000_000
 """How far one call moves a tenant of weight 1 on."""
 LATELY_US = 5_000_000
-"""Who called so recently may have the last free place kept for it."""
+"""Who called so recently may have places kept for it."""
 HOLD_GAIN = 8
 """A new holding time counts for one part in so many."""
+MEAN_HOLDS = 25
+"""What a tenant asks for is averaged over so many holding times."""
+FLOOD = 2
+"""Who asks for so many times the room is not modest, whatever the average says. (That counts the room at most, so as to forget in time.)"""
+LATE_PART, LATE_SHARE = 1 / 5, 1 / 20
+"""No more than this share of modest calls should wait for longer than this part of a holding time."""
+
+
+def kept_for(room: int, asked: float) -> int:
+    """Return how many places of `room` are left free for tenants that ask for `asked` of them on average: one at least.
+
+    Modest calls take the free places at the rate at which they come, and all that end give them back, so each further kept place
+    is empty in `asked / room` of the cases in which the one before it was; then a call waits until the first of `room` ends,
+    which is not within a part of a holding time with the chance (1 - part) ** room.
+    """
+    kept, late = 1, asked / room * (1 - LATE_PART) ** room
+    while late > LATE_SHARE and kept < room:
+        kept, late = kept + 1, late * asked / room
+    return kept
 
 
 class Waiter:
@@ -39,7 +62,19 @@ class Waiter:
 class Line:
     """One tenant at one place: what it has running there from here, and who of it waits."""
 
-    __slots__ = ("granted", "heap", "running", "seen_us", "start", "tenant", "waiting", "weight")
+    __slots__ = (
+        "asked",
+        "asked_us",
+        "granted",
+        "heap",
+        "modest",
+        "running",
+        "seen_us",
+        "start",
+        "tenant",
+        "waiting",
+        "weight",
+    )
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
@@ -49,6 +84,10 @@ class Line:
         """Those of its calls that have had their turn, and have not taken the place yet."""
         self.waiting = 0
         self.seen_us = 0
+        self.asked, self.asked_us = 0.0, 0
+        """How many calls it had there or waiting on average, and when that was so."""
+        self.modest = True
+        """Whether it was, when the tenants' standing was looked at last."""
         self.start = 0
         """Where it stands: the tag of its next call."""
         self.heap: list[tuple[int, int, Waiter]] = []
@@ -59,13 +98,24 @@ class Line:
         return self.running + len(self.granted)
 
 
+class Standing(NamedTuple):
+    """How the tenants of a place stand to each other: of `places` that are this entry's now, each has its part of `weights`."""
+
+    places: int
+    weights: int
+    first: int
+    """Calls of modest tenants that wait: they go before others."""
+    kept: int
+    """Places that are left free for more of them."""
+
+
 class Place:
     """One deployment as one entry sees it.
 
     `room` is how many calls may be there at once, `share` how many of them are this entry's whatever others do.
     """
 
-    __slots__ = ("_virtual", "held_us", "lines", "promised", "queue_max", "room", "running", "share", "waiting")
+    __slots__ = ("_virtual", "held_us", "kept", "lines", "promised", "queue_max", "room", "running", "share", "waiting")
 
     def __init__(self, room: int, share: int, queue_max: int, held_us: int) -> None:
         self.room = room
@@ -73,6 +123,8 @@ class Place:
         self.queue_max = queue_max
         self.held_us = held_us
         """How long a call holds its place, of late."""
+        self.kept = 0
+        """How many places were to be left free when the tenants' standing was looked at last."""
         self.running = 0
         self.promised = 0
         self.waiting = 0
@@ -84,10 +136,22 @@ class Place:
         line = self.lines.get(tenant)
         if line is None:
             line = self.lines[tenant] = Line(tenant)
-            line.start = self._virtual
+            line.start, line.asked_us = self._virtual, now_us
+            line.asked = float(self.room)  # who is not known yet is not trusted to ask for little
         line.weight = weight
         line.seen_us = now_us
+        self.asked(line, now_us)
         return line
+
+    def asked(self, line: Line, now_us: int) -> float:
+        """Return how many calls a tenant has had there or waiting on average. Called before that changes, to take it in until now."""
+        past_us, over_us = now_us - line.asked_us, MEAN_HOLDS * self.held_us
+        if past_us > 0:
+            asks = line.running + len(line.granted) + line.waiting
+            more = min(asks, self.room) - line.asked
+            line.asked += more if past_us > over_us else more * past_us / over_us
+            line.asked_us = now_us
+        return line.asked
 
     def free(self, in_flight: int) -> int:
         """Return how many more calls may begin, with `in_flight` there of all entries together."""
@@ -98,8 +162,9 @@ class Place:
         self.running += 1
         line.running += 1
 
-    def end(self, line: Line, held_us: int) -> None:
+    def end(self, line: Line, held_us: int, now_us: int) -> None:
         """Count it no more; it held its place for so long."""
+        self.asked(line, now_us)
         self.running -= 1
         line.running -= 1
         self.held_us += (max(1, held_us) - self.held_us) // HOLD_GAIN
@@ -129,13 +194,16 @@ class Place:
 
     def next(self, free: int, now_us: int) -> Waiter | None:
         """Return whose turn it is, who has the place promised from now on; None where nobody may have it."""
+        if free < 1 or not self.waiting:
+            return None
         best: Line | None = None
         least = -1
+        standing = self.stand(free, now_us)
         for line in self.lines.values():
             if not line.waiting:
                 continue
             least = line.start if least < 0 else min(least, line.start)
-            if (best is None or line.start < best.start) and self.may_have(line, free, now_us):
+            if (best is None or line.start < best.start) and _may(line, free, standing):
                 best = line
         if best is None:
             return None
@@ -150,18 +218,27 @@ class Place:
         return waiter
 
     def may_have(self, line: Line, free: int, now_us: int) -> bool:
-        """Return whether a tenant may have one of so many free places; the last is kept for who has less than its share."""
-        if free > 1:
-            return True
+        """Return whether a tenant may have one of so many free places."""
         if free < 1:
             return False
-        if len(self.lines) == 1 or not line.has:
-            return True
-        here = [other for other in self.lines.values() if other is line or self._counts(other, now_us)]
-        weights = sum(other.weight for other in here)
-        if line.has * weights < line.weight * self.room:
-            return True
-        return all(other is line or other.has * weights >= other.weight * self.room for other in here)
+        return len(self.lines) == 1 or not line.has or _may(line, free, self.stand(free, now_us, line))
+
+    def stand(self, free: int, now_us: int, comes: Line | None = None) -> Standing:
+        """Return how the tenants stand to each other that are here now or were lately, with so many free places."""
+        places = max(1, self.running + self.promised + free)
+        here = [(line, self.asked(line, now_us)) for line in self.lines.values() if self._counts(line, now_us)]
+        weights = sum(line.weight for line, _ in here)
+        modest, first, asked = 0, 0, 0.0
+        for line, average in here:
+            asks = line.has + line.waiting + (line is comes)
+            is_known = average * weights < line.weight * places and asks < FLOOD * self.room
+            line.modest = is_known or asks * weights <= line.weight * places
+            if line.modest:
+                modest += 1
+                first += line.waiting
+                asked += average if is_known else 0.0
+        self.kept = kept_for(places, asked) if 0 < modest < len(here) else 0
+        return Standing(places, weights, first, self.kept)
 
     def _counts(self, line: Line, now_us: int) -> bool:
         return line.has > 0 or line.waiting > 0 or now_us - line.seen_us <= LATELY_US
@@ -183,9 +260,10 @@ class Place:
         )
         return waiting + sum(others)
 
-    def wait_us(self, ahead: int) -> int:
-        """Return how long it takes until so many calls have begun, and one more."""
-        return (ahead + 1) * self.held_us // self.room
+    def wait_us(self, ahead: int, line: Line | None = None) -> int:
+        """Return how long it takes until so many calls have begun, and one more of that tenant's."""
+        places = self.room if line is None or line.modest else max(1, self.room - self.kept)
+        return (ahead + 1) * self.held_us // places
 
     def waiters(self) -> Iterator[Waiter]:
         """Yield all who wait."""
@@ -197,6 +275,15 @@ class Place:
         for tenant, line in list(self.lines.items()):
             if not self._counts(line, now_us) and (line.start <= self._virtual or not self.waiting):
                 del self.lines[tenant]
+
+
+def _may(line: Line, free: int, standing: Standing) -> bool:
+    """Return whether a tenant may have one of so many free places, as things stand."""
+    if not line.has or line.modest:
+        return True
+    # Who has less than its share leaves one place, not more: bursts of the modest cost a flood one place of its share at most.
+    lacks = line.has * standing.weights < line.weight * standing.places
+    return free - standing.first > (min(1, standing.kept) if lacks else standing.kept)
 
 
 def _first(line: Line) -> Waiter:

@@ -119,7 +119,7 @@ class Turns:
         if place is None:
             return None
         free = place.free(int(self._deciding.snapshot.live[index, kernel.L_IN_FLIGHT]))
-        if free > 1 and not place.waiting:
+        if free > max(1, place.kept) and not place.waiting:
             return None
         return self._queue(index, place, free, carrying, left_us)
 
@@ -147,7 +147,7 @@ class Turns:
             return None
         number = carrying.turn_number  # of a call that is decided again: its place in the queue stays its own
         before = place.before(line, number) if number >= 0 else None
-        wait_us = place.wait_us(place.ahead(line, free, now_us, before))
+        wait_us = place.wait_us(place.ahead(line, free, now_us, before), line)
         if not may and (wait_us > left_us or line.waiting >= place.queue_max):
             raise self._shed(index, wait_us, f"its turn would come in {wait_us / 1000:.0f} ms")
         if carrying.turn_number < 0:
@@ -217,14 +217,15 @@ class Turns:
         self, runner: Runner, index: int, place: Place, call: Carried, timeout_s: float, carrying: "Carrying"
     ) -> Answer:
         waits, began_us = carrying.turn, clock.now_us()
+        line = self._line(place, call.request.tenant, began_us)
         if waits is not None and waits.granted and waits.index == index and not waits.gone:
             place.remove(waits)  # what was promised is taken: by the count of calls in flight, from here on
             carrying.turn = None
-        line = self._line(place, call.request.tenant, began_us)
         place.begin(line)
 
         def end(_error: BaseException | None = None) -> None:
-            place.end(line, clock.now_us() - began_us)
+            now_us = clock.now_us()
+            place.end(line, now_us - began_us, now_us)
             if index in self._full:
                 self._give(index, place)
 
@@ -266,6 +267,7 @@ class Turns:
             place.room = self._room(index)
             place.share = self._share(index, place.room)
             place.forget(now_us)
+            place.stand(place.free(int(live[index, kernel.L_IN_FLIGHT])), now_us)
             if not place.waiting:
                 continue
             if live[index, kernel.L_HEALTHY]:

@@ -182,16 +182,17 @@ def signals(folder: Path) -> Iterator[tuple[int, Record]]:
                 yield line.at_s, line.body
 
 
-def every(folder: Path) -> Iterator[Found | None]:
+def every(folder: Path, listing: Listing | None = None) -> Iterator[Found | None]:
     """Yield every decision of a log with what it was made of, file by file; None for one of which a part was pruned.
 
-    Raises BadInput where a document is missing or is not the one that was logged.
+    Lines that cannot be read are counted in `listing`. Raises BadInput where a document is missing or is not the one that was logged.
     """
+    listing = listing or Listing()
     for path in log_files(folder):
         documents: dict[tuple[str, str], Record] = {}
         snapshots: dict[object, Record] = {}
         hashes: dict[object, object] = {}
-        for line in _lines(path, Listing()):
+        for line in _lines(path, listing):
             body = line.body
             if line.kind == SNAPSHOT and body is not None:
                 snapshots[body.get("epoch")] = body

@@ -53,7 +53,8 @@ def test_every_decision_comes_out_alike(tmp_path: Path) -> None:
     told = replay(tmp_path)
     assert told.exit_code == 0
     assert "40 of 40 decisions come out alike" in told.output
-    assert json.loads(replay(tmp_path, "--json").stdout) == {"decisions": 40, "differing": {}, "pruned": 0}
+    told = json.loads(replay(tmp_path, "--json").stdout)
+    assert told == {"decisions": 40, "differing": {}, "pruned": 0, "unreadable": 0}
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,14 @@ def test_a_record_that_names_what_its_files_do_not_is_bad_input(tmp_path: Path, 
     told = replay(tmp_path)
     assert told.exit_code == 2
     assert "names what its own fleet and policy do not" in told.output
+
+
+def test_lines_that_cannot_be_read_are_owned_up_to(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    raw = path.read_bytes().split(b"\n")
+    spoilt = next(index for index, line in enumerate(raw) if b'"kind":"decision"' in line)
+    raw[spoilt] = raw[spoilt][:-2]
+    path.write_bytes(b"\n".join(raw))
+    told = replay(tmp_path)
+    assert "39 of 39 decisions come out alike" in told.output
+    assert "1 lines cannot be read; `infercast log verify` says more" in told.stderr

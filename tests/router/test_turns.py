@@ -1,4 +1,4 @@
-"""Laws of the fair queue: nobody starves, shares follow weights, no place stays empty but the one that is kept, nothing leaks."""
+"""Laws of the fair queue: nobody starves, shares follow weights, no place stays empty but what is kept for the modest, nothing leaks."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -6,7 +6,17 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infercast.router.conduct.turns import LATELY_US, Line, Place, Waiter
+from infercast.router.conduct.turns import (
+    FLOOD,
+    LATE_PART,
+    LATE_SHARE,
+    LATELY_US,
+    MEAN_HOLDS,
+    Line,
+    Place,
+    Waiter,
+    kept_for,
+)
 
 SERVICE_US = 10_000
 WEIGHTS = {"a": 1, "b": 1, "c": 3, "d": 7}
@@ -25,6 +35,8 @@ class Scene:
     running: list[Line] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
     count: int = 0
+    floods: str = ""
+    """Tenants that always have calls waiting, as many as there is room."""
 
     def __post_init__(self) -> None:
         self.place = Place(self.room, 1, 1000, SERVICE_US)
@@ -64,8 +76,26 @@ class Scene:
     def end(self, which: int) -> None:
         """One that runs ends."""
         if self.running:
-            self.place.end(self.running.pop(which % len(self.running)), SERVICE_US)
+            self.place.end(self.running.pop(which % len(self.running)), SERVICE_US, self.now_us)
             self.give()
+
+    def turn_over(self) -> None:
+        """All who were given a place take it; who began first ends, in its time; and who is next has been given its place."""
+        while self.granted:
+            self.take()
+        self.now_us += SERVICE_US // self.room
+        for tenant in self.floods:
+            while (line := self.place.lines.get(tenant)) is None or line.waiting < self.room:
+                self.come(tenant)
+        self.end(0)
+
+    def finish(self, tenant: str) -> None:
+        """A tenant's first call there ends, and nothing is given for now."""
+        while self.granted:
+            self.take()
+        line = next(line for line in self.running if line.tenant == tenant)
+        self.running.remove(line)
+        self.place.end(line, SERVICE_US, self.now_us)
 
     def drop(self, which: int) -> None:
         """One that waits, or was given a place, is cancelled."""
@@ -90,15 +120,32 @@ class Scene:
         assert {waiter.number for waiter in place.waiters()} == {waiter.number for waiter in self.waiting}
 
     def wants(self) -> None:
-        """No place is empty while somebody waits, but the last, for one who was here lately and has less than its share."""
+        """No place is empty while somebody waits, but those that are kept for who asks for less than its share, from who asks for more."""
         if not self.waiting or self.free == 0:
             return
-        assert self.free == 1
-        lines = self.place.lines.values()
-        here = [line for line in lines if line.has or line.waiting or self.now_us - line.seen_us <= LATELY_US]
+        place = self.place
+        here = [line for line in place.lines.values() if self.is_here(line)]
         weights = sum(line.weight for line in here)
-        waits = {waiter.line.tenant for waiter in self.waiting}
-        assert any(line.has * weights < line.weight * self.room for line in here if line.tenant not in waits)
+        shares = {line.tenant: Fraction(line.weight * self.room, weights) for line in here}
+        asks = {line.tenant: place.asked(line, self.now_us) for line in here}
+        calm = [line for line in here if asks[line.tenant] < shares[line.tenant] and asks_now(line) < FLOOD * self.room]
+        modest = [line for line in here if line in calm or asks_now(line) <= shares[line.tenant]]
+        assert modest, "nothing is kept for who was not here lately, nor from one flood for another"
+        assert not any(line.waiting for line in modest), "it is kept for the modest, and may be had by them"
+        kept = kept_for(self.room, sum(asks[line.tenant] for line in calm))
+        for line in (line for line in here if line.waiting):
+            assert line.has, "who has nothing may have any place"
+            assert self.free <= (kept if line.has >= shares[line.tenant] else 1), (
+                "of a share, one place is left at most"
+            )
+
+    def is_here(self, line: Line) -> bool:
+        return line.has > 0 or line.waiting > 0 or self.now_us - line.seen_us <= LATELY_US
+
+
+def asks_now(line: Line) -> int:
+    """How many calls a tenant has there or waiting."""
+    return line.has + line.waiting
 
 
 STEPS = st.lists(
@@ -165,6 +212,7 @@ def test_over_any_time_in_which_two_wait_their_shares_differ_by_no_more_than_a_c
     while all(scene.place.lines[tenant].waiting for tenant in calls):
         while scene.granted:
             scene.take()
+        scene.now_us += SERVICE_US // room
         scene.end(0)  # calls are of one length: who began first ends first
     given_ = scene.given[began:]
     for first in range(0, len(given_), 7):
@@ -205,21 +253,179 @@ def test_a_newcomer_goes_next_however_many_of_another_wait() -> None:
     assert scene.given[-1] == "b"
 
 
+def flooded(room: int, tenants: str = "a") -> Scene:
+    """A place at which tenants have had more calls than room for long enough that everybody knows."""
+    scene = Scene(room, floods=tenants)
+    for _ in range(2 * MEAN_HOLDS * room):
+        scene.turn_over()
+    return scene
+
+
+def settle(scene: Scene, tenant: str) -> None:
+    """Let a tenant make a call now and then, for so long that it is known to ask for little."""
+    for turn in range(4 * MEAN_HOLDS * scene.room):
+        if turn % (5 * scene.room) == 0:
+            scene.come(tenant)
+        scene.turn_over()
+
+
+def has(scene: Scene, tenant: str) -> int:
+    """How many places a tenant has."""
+    return scene.place.lines[tenant].has
+
+
+@given(st.integers(1, 8), st.sampled_from(["a", "b", "ab", "abc", "abcd"]))
+@settings(deadline=None, max_examples=20)
+def test_floods_have_all_places_alone_and_between_them(room: int, tenants: str) -> None:
+    scene = flooded(room, tenants)
+    for _ in range(3 * room):
+        assert scene.free == 0
+        scene.turn_over()
+
+
 def test_the_last_free_place_is_kept_for_who_was_here_lately_and_given_to_all_once_he_was_not() -> None:
-    scene = Scene(4)
+    scene = flooded(4)
     scene.come("b")
-    scene.take()
-    scene.end(0)
-    for _ in range(8):
-        scene.come("a")
-    assert (len(scene.granted), scene.free) == (3, 1)
+    scene.turn_over()
+    assert has(scene, "b") == 1  # first of all that wait
+    scene.finish("b")
+    scene.give()
+    assert (has(scene, "a"), scene.free) == (3, 1)  # the flood does not take it again
     scene.come("b")
-    assert scene.given[-1] == "b"  # at once: the flood has not taken it
-    scene.granted.remove(next(waiter for waiter in scene.granted if waiter.line.tenant == "b"))
-    scene.place.remove(scene.place.lines["b"].granted[0])
+    assert scene.given[-1] == "b"  # at once
+    scene.finish("b")
     scene.now_us += LATELY_US + 1
     scene.give()
-    assert [waiter.line.tenant for waiter in scene.granted] == ["a"] * 4
+    assert has(scene, "a") == 4
+
+
+def test_who_asks_for_little_goes_first_also_when_it_has_its_share_just_now() -> None:
+    scene = flooded(4)
+    settle(scene, "b")
+    for _ in range(3):
+        scene.come("b")
+    for _ in range(3):
+        scene.turn_over()
+    assert (has(scene, "b"), has(scene, "a")) == (3, 1)
+    for _ in range(12 * MEAN_HOLDS):  # if it asks for as much on and on, it is a flood like any other
+        scene.come("b")
+        scene.turn_over()
+    assert (has(scene, "b"), has(scene, "a"), scene.free) == (2, 2, 0)
+
+
+def test_as_many_places_are_kept_as_the_modest_have_needed_of_late() -> None:
+    scene = flooded(5)
+    frees = set()
+    for turn in range(40 * MEAN_HOLDS):  # on average b has one of the five places
+        if turn % 5 == 0:
+            scene.come("b")
+        scene.turn_over()
+        if turn > 20 * MEAN_HOLDS and not has(scene, "b"):
+            frees.add(scene.free)
+    assert scene.place.kept == 2
+    assert max(frees, default=0) <= 2
+    scene.now_us += LATELY_US + 1
+    scene.come("a")
+    assert (scene.place.kept, scene.free) == (0, 0)
+
+
+def test_who_has_less_than_its_share_leaves_one_place_and_not_more() -> None:
+    scene = flooded(4)
+    place = scene.place
+    for _ in range(40):
+        line = scene.line("b")
+        scene.now_us += SERVICE_US
+        line.asked, line.asked_us = 1.0, scene.now_us  # it has asked for one place on average
+    while has(scene, "a") > 1:
+        scene.finish("a")
+    assert place.stand(scene.free, scene.now_us).kept == 2
+    scene.give()
+    assert (has(scene, "a"), scene.free) == (2, 2)
+    scene.finish("a")
+    scene.now_us += 1
+    assert place.may_have(place.lines["a"], 2, scene.now_us)
+    assert not place.may_have(place.lines["a"], 1, scene.now_us)
+
+
+def test_a_tenant_that_is_known_to_ask_for_little_is_a_flood_as_soon_as_it_asks_for_twice_the_room() -> None:
+    scene = Scene(4, floods="a")
+    settle(scene, "b")
+    scene.floods = ""
+    while scene.running or scene.granted or scene.waiting:
+        scene.turn_over()
+    scene.come("a")
+    scene.turn_over()
+    for _ in range(12):
+        scene.come("b")
+    assert (has(scene, "b"), scene.free) == (4, 0)
+    scene.turn_over()
+    assert (has(scene, "b"), scene.free) == (3, 1)
+
+
+def test_places_that_come_free_together_go_to_the_modest_who_wait_before_what_is_left_is_looked_at() -> None:
+    scene = flooded(8)
+    settle(scene, "b")
+    while has(scene, "b"):
+        scene.finish("b")
+    scene.give()
+    scene.come("b")  # takes what was kept
+    before = has(scene, "a")
+    scene.come("b")
+    scene.come("b")
+    for _ in range(3):
+        scene.finish("a")
+    scene.give()
+    assert (has(scene, "b"), has(scene, "a"), scene.free) == (3, before - 3, 1)
+
+
+def test_nothing_is_kept_where_nobody_asks_for_more_than_its_share() -> None:
+    scene = Scene(4)
+    settle(scene, "a")
+    settle(scene, "b")
+    assert scene.place.stand(scene.free, scene.now_us).kept == 0
+    for _ in range(2):
+        scene.come("a")
+        scene.come("b")
+    assert scene.free == 0
+
+
+def test_what_a_tenant_asks_for_is_averaged_over_the_time_that_it_does() -> None:
+    place = Place(4, 4, 64, SERVICE_US)
+    line = place.line("a", 1, 0)
+    over_us = MEAN_HOLDS * SERVICE_US
+    place.begin(line)
+    place.begin(line)
+    place.end(line, SERVICE_US, over_us)
+    assert line.asked == 2
+    place.end(line, SERVICE_US, over_us + over_us // 2)
+    assert line.asked == 1.5
+    assert place.asked(place.line("a", 1, 3 * over_us), 3 * over_us) == 0
+
+
+def test_a_flood_s_turn_is_foretold_by_the_places_that_it_may_have() -> None:
+    scene = flooded(5)
+    settle(scene, "b")
+    place = scene.place
+    place.stand(scene.free, scene.now_us)
+    assert place.kept >= 1
+    assert place.wait_us(9, place.lines["a"]) == 10 * place.held_us // (5 - place.kept)
+    assert place.wait_us(9, place.lines["b"]) == 10 * place.held_us // 5
+
+
+@given(st.integers(1, 64), st.floats(0, 64), st.floats(0, 1))
+def test_what_is_kept_is_the_least_that_serves_and_grows_with_what_is_asked(
+    room: int, asked: float, part: float
+) -> None:
+    asked = min(asked, float(room))
+    kept = kept_for(room, asked)
+    assert 1 <= kept <= room
+    assert kept_for(room, asked * part) <= kept
+
+    def late(kept: int) -> float:
+        return (asked / room) ** kept * (1 - LATE_PART) ** room
+
+    assert kept == room or late(kept) <= LATE_SHARE + 1e-12
+    assert kept == 1 or late(kept - 1) > LATE_SHARE - 1e-12
 
 
 def test_who_has_its_share_already_finds_no_place_kept() -> None:
@@ -253,7 +459,7 @@ def test_a_place_s_wait_is_by_how_long_calls_have_held_it() -> None:
     line = place.line("a", 1, 0)
     for _ in range(60):
         place.begin(line)
-        place.end(line, 40_000)
+        place.end(line, 40_000, 0)
     assert 38_000 <= place.held_us <= 40_000
     assert place.wait_us(3) == 4 * place.held_us // 2
 

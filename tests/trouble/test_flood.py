@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 
 import httpx
 
 from infercast import system
-from tests.trouble.rig import Raw, Rig, until
+from tests.trouble.rig import CLIENT_S, Raw, Rig, until
 
 FLOOD_CALLERS = 24
 """Three times the room that a replica of `vision` and its queue have."""
@@ -25,15 +26,19 @@ PATIENT: Raw = {"behaviour": {"fallbacks_max": 0}, "always": {"deadline_ms": 60_
 def flooding(rig: Rig, model: str = "vision") -> Iterator[list[httpx.Response]]:
     """Let one tenant send more calls than there is room for, each caller its next one as soon as the last has ended.
 
-    Yields what they are answered, as it comes.
+    Yields what they are answered, as it comes. Each call has a connection of its own: where a call is refused before its body was
+    read, the connection may be closed behind the answer, and a calm caller's next call there would be lost.
     """
     over, answers = Event(), list[httpx.Response]()
+    limits = httpx.Limits(max_keepalive_connections=0)
 
-    def flood() -> None:
-        while not over.is_set():
-            answers.append(rig.infer("flooder", model, body=IMAGE))
+    with httpx.Client(timeout=CLIENT_S, limits=limits) as client, ThreadPoolExecutor(FLOOD_CALLERS) as callers:
+        flooder = replace(rig, client=client)
 
-    with ThreadPoolExecutor(FLOOD_CALLERS) as callers:
+        def flood() -> None:
+            while not over.is_set():
+                answers.append(flooder.infer("flooder", model, body=IMAGE))
+
         for _ in range(FLOOD_CALLERS):
             callers.submit(flood)
         try:

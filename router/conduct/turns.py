@@ -115,7 +115,19 @@ class Place:
     `room` is how many calls may be there at once, `share` how many of them are this entry's whatever others do.
     """
 
-    __slots__ = ("_virtual", "held_us", "kept", "lines", "promised", "queue_max", "room", "running", "share", "waiting")
+    __slots__ = (
+        "_virtual",
+        "held_us",
+        "kept",
+        "lines",
+        "may_keep",
+        "promised",
+        "queue_max",
+        "room",
+        "running",
+        "share",
+        "waiting",
+    )
 
     def __init__(self, room: int, share: int, queue_max: int, held_us: int) -> None:
         self.room = room
@@ -125,6 +137,8 @@ class Place:
         """How long a call holds its place, of late."""
         self.kept = 0
         """How many places were to be left free when the tenants' standing was looked at last."""
+        self.may_keep = 0
+        """How many would have been, had somebody come who is not modest."""
         self.running = 0
         self.promised = 0
         self.waiting = 0
@@ -156,6 +170,10 @@ class Place:
     def free(self, in_flight: int) -> int:
         """Return how many more calls may begin, with `in_flight` there of all entries together."""
         return max(self.room - in_flight, self.share - self.running) - self.promised
+
+    def has_plenty(self, free: int) -> bool:
+        """Return whether so many free places are more than are kept, whoever comes."""
+        return free > max(1, self.may_keep)
 
     def begin(self, line: Line) -> None:
         """Count a call that runs there from now on."""
@@ -237,7 +255,8 @@ class Place:
                 modest += 1
                 first += line.waiting
                 asked += average if is_known else 0.0
-        self.kept = kept_for(places, asked) if 0 < modest < len(here) else 0
+        self.may_keep = kept_for(places, asked) if modest else 0
+        self.kept = self.may_keep if modest < len(here) else 0
         return Standing(places, weights, first, self.kept)
 
     def _counts(self, line: Line, now_us: int) -> bool:

@@ -119,7 +119,7 @@ class Turns:
         if place is None:
             return None
         free = place.free(int(self._deciding.snapshot.live[index, kernel.L_IN_FLIGHT]))
-        if free > max(1, place.kept) and not place.waiting:
+        if place.has_plenty(free) and not place.waiting:
             return None
         return self._queue(index, place, free, carrying, left_us)
 

@@ -128,7 +128,12 @@ class Scene:
         weights = sum(line.weight for line in here)
         shares = {line.tenant: Fraction(line.weight * self.room, weights) for line in here}
         asks = {line.tenant: place.asked(line, self.now_us) for line in here}
-        calm = [line for line in here if asks[line.tenant] < shares[line.tenant] and asks_now(line) < FLOOD * self.room]
+        calm = [
+            line
+            for line in here
+            # As it is computed there: in floating point, a quotient would be another number.
+            if asks[line.tenant] * weights < line.weight * self.room and asks_now(line) < FLOOD * self.room
+        ]
         modest = [line for line in here if line in calm or asks_now(line) <= shares[line.tenant]]
         assert modest, "nothing is kept for who was not here lately, nor from one flood for another"
         assert not any(line.waiting for line in modest), "it is kept for the modest, and may be had by them"

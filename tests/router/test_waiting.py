@@ -19,6 +19,7 @@ from infercast.router.conduct.endings import Answered
 from infercast.router.conduct.pacing import BURST, LATEST_US, STEP_US, Pacing
 from infercast.router.conduct.ports import Carried, Lost, Received
 from infercast.router.conduct.recorder import Recorder
+from infercast.router.conduct.turns import Place
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
 from tests.router.fakes import Clock, FakeJournal, FakeLog
@@ -198,6 +199,30 @@ def test_who_was_here_lately_finds_a_place_kept() -> None:
         assert at.ran == ["calm0", "flood0", "calm1"]
 
     play(story)
+
+
+def test_places_are_kept_also_where_all_were_modest_when_their_standing_was_looked_at_last() -> None:
+    async def story(at: Scene) -> None:
+        place, turns = known(at, "calm", 1.0), at.caller.attempts.turns
+        await at.call("flood", 2)
+        turns.heard()
+        assert (place.kept, place.may_keep, place.free(2)) == (0, 2, 2)  # it has its share, and no more
+        await at.call("flood")
+        assert at.ran == ["flood0", "flood1"]
+        await at.call("calm", 2)
+        assert at.ran[2:] == ["calm0", "calm1"]
+
+    with Clock().rules():
+        play(story, scene(fleet(slots=4)))
+
+
+def known(at: Scene, tenant: str, asked: float) -> Place:
+    """The place in Paris, where a tenant was at the clock's beginning and is known to have asked for so many places on average."""
+    place = at.caller.attempts.turns._places[PAR]
+    assert place is not None
+    line = place.line(tenant, 1, 0)
+    line.asked = asked
+    return place
 
 
 @pytest.mark.parametrize(("weights", "calm"), [({}, 5), ({"calm": 4}, 8), ({"flood": 4}, 2)])

@@ -17,7 +17,7 @@ from infercast.policies.faults import BadInput, Fault
 from ..keys import write_private
 from .dialects import BUSY_S, follow_sqlite, told
 from .store import SqlStore
-from .tables import METADATA, SCHEMA, SCHEMAS
+from .tables import METADATA, SCHEMA, SCHEMAS, UNPRUNED
 
 FILE = "ledger.db"
 """The ledger of a state folder that was given no other."""
@@ -234,10 +234,10 @@ def _version_made(db: Connection) -> int:
     if version < SCHEMA:
         METADATA.create_all(db)
     if not version:
-        db.execute(insert(SCHEMAS).values(version=SCHEMA))
-    else:  # says also whether it may be written at all
-        db.execute(update(SCHEMAS).values(version=max(version, SCHEMA)))
-    return max(version, SCHEMA)
+        db.execute(insert(SCHEMAS).values(version=UNPRUNED))
+    else:  # says whether it may be written at all
+        db.execute(update(SCHEMAS).values(version=SCHEMAS.c.version))
+    return version or UNPRUNED
 
 
 def _fault(what: str, message: str, remedy: str) -> BadInput:

@@ -1,4 +1,4 @@
-"""The supervisor asked to end: once, whatever it is asked after that; and by nobody who only hangs up."""
+"""The supervisor asked to end: once, whatever it is asked after that; and by nobody who only hangs up. What it cannot do, it says."""
 
 import signal
 import socket
@@ -47,6 +47,45 @@ def test_who_hangs_up_or_says_what_is_no_text_ends_nothing(run: Run, tmp_path: P
     run._control.settimeout(0)
     with pytest.raises(BlockingIOError):
         run._control.accept()
+
+
+class Nodes:
+    """Sites' nodes; `fault` is what ending one meets."""
+
+    def __init__(self, fault: OSError | None = None) -> None:
+        self.fault = fault
+
+    def kill_site(self, site: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def metrics(self) -> dict[str, int]:
+        return {"head": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "writable", "begins"),
+    [
+        (None, True, "killed\n"),
+        (None, False, "killed, yet prometheus.json still names it: "),
+        (OSError(13, "not permitted"), True, "the raylet of dub may still run: [Errno 13] not permitted"),
+    ],
+)
+def test_who_asks_for_a_kill_hears_what_went_wrong(
+    run: Run, tmp_path: Path, fault: OSError | None, writable: bool, begins: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run._cluster = Nodes(fault)  # type: ignore[assignment]
+    if not writable:
+        (tmp_path / "prometheus.json").mkdir()
+    with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as last:
+        for one, said in ((client, b"kill-site dub"), (last, b"stop")):
+            one.connect(str(tmp_path / "control"))
+            one.sendall(said)
+        with pytest.raises(Stop):
+            run.obey()
+        answer = client.makefile().read()
+    assert answer.startswith(begins)
+    assert (caplog.text != "") == (begins != "killed\n")
 
 
 def test_a_state_folder_that_takes_no_more_keeps_nobody_from_ending(tmp_path: Path) -> None:

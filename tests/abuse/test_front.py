@@ -93,16 +93,18 @@ def test_a_caller_who_gives_a_call_more_time_than_a_site_may_be_silent_has_it(at
     at.runner.pause_s = 3.0
     with fronted(tmp_path, SHORT, at.port, RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="1") as front:
         at.kept, kept = KEPT, at.kept
-        until = time.monotonic() + SOON_S
-        while httpx.get(f"http://127.0.0.1:{front.port}/fra/v2/health/live").status_code != 200:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        where = f"http://127.0.0.1:{front.port}{COMPLETE}"
-        found = [
-            httpx.post(where, json=CHAT, headers={**at.bearer(), **more}, timeout=SOON_S).status_code
-            for more in ({"infercast-deadline-ms": "20000"}, {"infercast-deadline-ms": "60000"})
-        ]
-    at.kept = kept
+        try:
+            until = time.monotonic() + SOON_S
+            while httpx.get(f"http://127.0.0.1:{front.port}/fra/v2/health/live", timeout=SOON_S).status_code != 200:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            where = f"http://127.0.0.1:{front.port}{COMPLETE}"
+            found = [
+                httpx.post(where, json=CHAT, headers={**at.bearer(), **more}, timeout=SOON_S).status_code
+                for more in ({"infercast-deadline-ms": "20000"}, {"infercast-deadline-ms": "60000"})
+            ]
+        finally:
+            at.kept = kept
     assert found == [504, 200]
 
 

@@ -1,5 +1,6 @@
 """The supervisor asked to end: once, whatever it is asked after that; and by nobody who only hangs up. What it cannot do, it says."""
 
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     """A run that has started nothing, with its control socket."""
-    run = Run(tmp_path, tmp_path, tmp_path, (0, 0), "test", tmp_path, None, "")
+    run = Run(tmp_path, tmp_path, tmp_path, (0, 0), secrets.token_hex(6), tmp_path, None, "")
     run._control.bind(str(tmp_path / "control"))
     run._control.listen(4)
     yield run
@@ -90,7 +91,7 @@ def test_who_asks_for_a_kill_hears_what_went_wrong(
 
 def test_a_state_folder_that_takes_no_more_keeps_nobody_from_ending(tmp_path: Path) -> None:
     (temp := tmp_path / "temp").mkdir()
-    run = Run(tmp_path, tmp_path, tmp_path / "gone", (0, 0), "test", temp, None, "")
+    run = Run(tmp_path, tmp_path, tmp_path / "gone", (0, 0), secrets.token_hex(6), temp, None, "")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as agent:
         run._agents["camera"] = agent
         run.stop()

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -191,15 +192,17 @@ def test_a_kill_in_the_middle_changes_no_sum(tmp_path: Path) -> None:
         before = told(store)
         program = (
             "import sys; from infercast.router.ledger import pruning; from infercast.router.ledger.opening import open_store\n"
-            "pruning.STEP_ROWS = 9\npruning.prune(open_store(sys.argv[1]), '9999-01-01', 0.02)\n"
+            "pruning.STEP_ROWS = 9\npruning.prune(open_store(sys.argv[1]), '9999-01-01', 0.1)\n"
         )
         words = [sys.executable, "-c", program, url]
         with subprocess.Popen(words, cwd=ROOT) as process:
             until = time.monotonic() + PATIENCE_S
             while rows(store) == len(entries):
                 assert time.monotonic() < until
+                assert process.poll() is None
                 time.sleep(0.01)
             process.kill()
+            assert process.wait() == -signal.SIGKILL
         assert told(store) == before
         assert store.settle("a copy", 0, 1, entries) == 0
         assert told(store) == before

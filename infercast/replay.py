@@ -89,6 +89,8 @@ class _Again:
         except Unknown as error:
             message = f"the record of {record.get('id')} names what its own fleet and policy do not: {error}"
             raise _unusable(self._folder, message) from error
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise _unusable(self._folder, f"the record of {record.get('id')} cannot be read: {error}") from error
         differs = _differences(record, decision, terms, policy, engine.fleet)
         return Redecided(decision, terms, tuple(differs))
 

@@ -301,6 +301,8 @@ def arrange(view: Any, rules: Any, exposure: Any, params: Any, plan: Any, size: 
             continue
         price = view[V_COMPUTE_FLOOR + size, at] + access_nusd
         price += egress_nusd(view[V_EGRESS, at], view[V_EGRESS_BACK, at], payload_bytes, response_bytes)
+        # Two parts of it are rounded down: beside what comes back, a few bytes more to send may cost one nUSD less.
+        price -= int(view[V_EGRESS_BACK, at] != 0) + int(params[P_ACCESS_EGRESS_BACK] != 0)
         all_us = access_us + view[V_IDLE_FLOOR + size, at] + transfer_us(view[V_PS_PER_BYTE, at], total_bytes)
         whole_us = _isqrt(params[P_ACCESS_SQUARE] + view[V_SQUARE_FLOOR + size, at])
         latency_us = _at_quantile(all_us, view[V_Z_FLOOR + params[P_WAIT_Z], at], whole_us)

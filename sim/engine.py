@@ -21,7 +21,7 @@ def simulate(world: World, progress: Progress | None = None, stop: Stop | None =
 
 
 def make_ready(fleet: Fleet) -> None:
-    """Have the simulator compiled: a minute or two on a machine that has not run this version yet, else a moment.
+    """Have the simulator compiled: about a minute on a machine that has not run this version yet, else a moment.
 
     Processes that are started afterwards find it compiled.
     """

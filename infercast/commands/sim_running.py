@@ -24,7 +24,7 @@ from infercast.sim.summary import Summary
 from .app import err, refusing
 
 COMPILING_SAID_S = 4.0
-COMPILING = "compiling the simulator for this machine: once, a minute or two…"
+COMPILING = "compiling the simulator for this machine: once, about a minute…"
 INTERRUPTED = 130
 """Exit code after an interrupt or a time limit: what had run by then was still shown."""
 

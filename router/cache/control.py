@@ -34,14 +34,19 @@ def wish_of(control: str | None) -> Wish:
     """
     if control is None:
         return NO_WISH
-    return _read(control) if len(control) <= CHARS_MAX else NO_STORE
+    return _read(control) if len(control) <= CHARS_MAX else _strictest(control)
+
+
+def _strictest(control: str) -> Wish:
+    """Return the strictest wish. With `only-if-cached` it is a refusal, and without it none: that word is looked for."""
+    return NO_STORE._replace(only="only-if-cached" in control.lower())
 
 
 @lru_cache(maxsize=256)
 def _read(control: str) -> Wish:
     wish, parts = NO_WISH, control.lower().split(",")
     if len(parts) > WORDS_MAX:
-        return NO_STORE
+        return _strictest(control)
     for part in parts:
         word, _, value = (each.strip() for each in part.partition("="))
         match word:

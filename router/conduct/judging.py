@@ -74,7 +74,9 @@ class Judging:
         late = one.wait_us >= max(PATIENCE_FLOOR_US, enough_us)
         if late:
             self.give_up(one.index)
-        return self._ended(course, one, Failed(one.index, met), failed=late or None, ran=True)
+        # A hasty call that tries a circuit out decides, too: else such calls would try it one after the other, without a pause.
+        failed = late or (one.trial and one.wait_us >= PATIENCE_FLOOR_US)
+        return self._ended(course, one, Failed(one.index, met), failed=failed or None, ran=True)
 
     def _ended(self, course: Course, one: Try, met: Failed, *, failed: bool | None, ran: bool) -> Failed:
         self._circuits.ended(one.index, failed, course.tenant, trial=one.trial)

@@ -43,6 +43,8 @@ from .runner import DeviceRunner
 log = logging.getLogger("infercast.device")
 CONNECTIONS_MAX = 1000
 """More than so many at once are told 503."""
+LAST_LINES_S = 2.0
+"""How long calls that are cancelled at the end may take to be written down."""
 AGAIN_S = 1.0
 """How soon something that the agent does beside its calls is begun again where it has ended by a fault."""
 
@@ -96,6 +98,7 @@ async def serve(
     finally:
         for task in background:
             task.cancel()
+        await _written_down(caller)
         decisions.close()
         journal.close()
 
@@ -107,11 +110,24 @@ def _engines(fleet: Fleet, policies: Policies, tenant: str, site: str) -> tuple[
     return engine, Engine(fleet, {tenant: policies.shadow[tenant]}) if tenant in policies.shadow else None
 
 
+async def _written_down(caller: Caller) -> None:
+    """Wait for calls whose time is over: uvicorn cancels them and goes on, yet each has its line to write before the journal closes."""
+    until = time.monotonic() + LAST_LINES_S
+    while caller.under_way and time.monotonic() < until:  # noqa: ASYNC110 - a caller offers no event
+        await asyncio.sleep(0.02)
+
+
 async def _for_ever(chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do what never ends by itself, and begin it again where it does: nobody puts another agent in this one's place."""
     while True:
         try:
             await chore()
+        except asyncio.CancelledError:
+            # What a chore waits for may be cancelled under it, and cancels the chore with it: that is an end like any other.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.warning("what an agent always does was cancelled, and is begun again")
         except Exception:
             log.exception("what an agent always does has ended, and is begun again")
         await asyncio.sleep(AGAIN_S)

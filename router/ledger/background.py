@@ -43,13 +43,8 @@ class Background:
         self._ended.set()
         self._thread.join()
 
-    def check(self) -> None:
-        """Raise RuntimeError where it has ended by itself, by a fault that nobody foresaw."""
-        if not self._thread.is_alive() and not self._ended.is_set():
-            raise RuntimeError("settling has ended, and never should")
-
     def keep(self) -> None:
-        """Begin it anew where it has ended so, after a moment: else nothing would be booked any more."""
+        """Begin it anew, after a moment, where a fault that nobody foresaw has ended it: else nothing would be booked any more."""
         if not self._thread.is_alive() and not self._ended.is_set():
             self._thread = self._begun(TROUBLE_S)
 

@@ -4,7 +4,7 @@ Whatever is wrong with it is one fault, said before anything else starts, and no
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from infercast.policies.faults import BadInput, Fault
 from ..keys import write_private
 from .dialects import BUSY_S, follow_sqlite, told
 from .store import SqlStore
-from .tables import METADATA, SCHEMA, SCHEMAS
+from .tables import METADATA, SCHEMA, SCHEMAS, UNPRUNED
 
 FILE = "ledger.db"
 """The ledger of a state folder that was given no other."""
@@ -31,6 +31,9 @@ KEEP_ALIVE_S = 4
 """How often a server of which nothing is heard is asked whether it is there."""
 POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 KINDS = "sqlite:///path/to/ledger.db or postgresql://user@host/database"
+MACHINE = ("host", "hostaddr", "service")
+PLACE = (*MACHINE, "port", "dbname", "options")
+"""Options of a server's URL that say where tables are. The others say only how to get there."""
 
 
 def ledger_url(state: Path) -> str:
@@ -55,8 +58,25 @@ def note(state: Path, url: str) -> None:
 
 
 def same(one: str, other: str) -> bool:
-    """Return whether two URLs mean the same ledger, whoever's password is in which."""
-    return _without_password(absolute(one)) == _without_password(absolute(other))
+    """Return whether two URLs mean the same ledger, whoever goes there, and however."""
+    return _place(make_url(absolute(one)), PLACE) == _place(make_url(absolute(other)), PLACE)
+
+
+def with_password(url: str, other: str) -> str:
+    """Return a URL with the password of another, if both are of one user and one machine, which has been given it; else as it is."""
+    parsed, lender = make_url(url), make_url(other)
+    if parsed.username != lender.username or _place(parsed, MACHINE) != _place(lender, MACHINE):
+        return url
+    secrets = {name: value for name, value in lender.query.items() if "password" in name}
+    return parsed.set(password=lender.password).update_query_dict(secrets).render_as_string(hide_password=False)
+
+
+def _place(url: URL, names: Sequence[str]) -> dict[str, Any]:
+    """Return what a URL says of these names, wherever in it, and what kind of ledger it means."""
+    parts = {"host": url.host, "port": url.port and str(url.port), "dbname": url.database}
+    said = dict(url.query) | {name: value for name, value in parts.items() if value}
+    kind = "postgresql" if url.drivername in POSTGRES else url.drivername
+    return {"kind": kind} | {name: said[name] for name in names if name in said}
 
 
 def file_of(url: str) -> Path | None:
@@ -214,10 +234,10 @@ def _version_made(db: Connection) -> int:
     if version < SCHEMA:
         METADATA.create_all(db)
     if not version:
-        db.execute(insert(SCHEMAS).values(version=SCHEMA))
-    else:  # says also whether it may be written at all
-        db.execute(update(SCHEMAS).values(version=max(version, SCHEMA)))
-    return max(version, SCHEMA)
+        db.execute(insert(SCHEMAS).values(version=UNPRUNED))
+    else:  # says whether it may be written at all
+        db.execute(update(SCHEMAS).values(version=SCHEMAS.c.version))
+    return version or UNPRUNED
 
 
 def _fault(what: str, message: str, remedy: str) -> BadInput:

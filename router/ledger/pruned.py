@@ -8,15 +8,13 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from .ports import holder_of
 from .tables import PRUNED
 
 Range = tuple[int, int]
 LAST_MAX = 2**63 - 1
-HOLDERS_MAX = 500
-"""How many are asked for in one go."""
 
 
 def order_of(number: str) -> int | None:
@@ -30,9 +28,16 @@ def order_of(number: str) -> int | None:
 
 def pruned(db: Connection, numbers: Iterable[str]) -> set[str]:
     """Return those of these numbers whose entries have been pruned."""
-    wanted = list(numbers)
-    ranges = _ranges(db, {holder_of(number) for number in wanted})
-    return {number for number in wanted if _among(order_of(number), ranges.get(holder_of(number), []))}
+    wanted: dict[str, dict[int, str]] = defaultdict(dict)
+    for number in numbers:
+        order = order_of(number)
+        if order is not None:
+            wanted[holder_of(number)][order] = number
+    found = set[str]()
+    for holder, names in wanted.items():
+        ranges = _ranges(db, holder, min(names), max(names))
+        found |= {number for order, number in names.items() if _among(order, ranges)}
+    return found
 
 
 def note(db: Connection, numbers: Iterable[str]) -> None:
@@ -42,11 +47,13 @@ def note(db: Connection, numbers: Iterable[str]) -> None:
         order = order_of(number)
         assert order is not None
         new[holder_of(number)].append((order, order))
-    known = _ranges(db, set(new))
     for holder, ranges in sorted(new.items()):
-        db.execute(delete(PRUNED).where(PRUNED.c.holder == holder))
-        whole = merged([*known.get(holder, []), *ranges])
-        db.execute(insert(PRUNED), [{"holder": holder, "first": first, "last": last} for first, last in whole])
+        known = set(_ranges(db, holder, min(ranges)[0] - 1, min(max(ranges)[0] + 1, LAST_MAX)))
+        whole = set(merged([*known, *ranges]))
+        for first, _ in sorted(known - whole):
+            db.execute(delete(PRUNED).where(PRUNED.c.holder == holder, PRUNED.c.first == first))
+        if rows := [{"holder": holder, "first": first, "last": last} for first, last in sorted(whole - known)]:
+            db.execute(insert(PRUNED), rows)
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:
@@ -60,17 +67,20 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
     return found
 
 
-def _ranges(db: Connection, holders: set[str]) -> dict[str, list[Range]]:
-    names, found = sorted(holders), defaultdict[str, list[Range]](list)
-    for begin in range(0, len(names), HOLDERS_MAX):
-        asked = select(PRUNED).where(PRUNED.c.holder.in_(names[begin : begin + HOLDERS_MAX]))
-        for holder, first, last in db.execute(asked.order_by(PRUNED.c.holder, PRUNED.c.first)):
-            found[holder].append((first, last))
-    return found
+def _ranges(db: Connection, holder: str, low: int, high: int) -> list[Range]:
+    """Return a holder's ranges that have numbers from `low` to `high`, in order.
+
+    A process may have very many: others' calls lie between those that it settles. No two overlap, so of those that begin before
+    `low` only the last can reach it.
+    """
+    first = PRUNED.c.first
+    before = select(func.max(first)).where(PRUNED.c.holder == holder, first <= low).scalar_subquery()
+    asked = select(first, PRUNED.c.last).where(
+        PRUNED.c.holder == holder, first >= func.coalesce(before, low), first <= high
+    )
+    return [(row.first, row.last) for row in db.execute(asked.order_by(first)) if row.last >= low]
 
 
-def _among(order: int | None, ranges: list[Range]) -> bool:
-    if order is None:
-        return False
+def _among(order: int, ranges: list[Range]) -> bool:
     at = bisect_right(ranges, (order, LAST_MAX)) - 1
     return at >= 0 and order <= ranges[at][1]

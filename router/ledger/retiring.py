@@ -7,7 +7,7 @@ from pathlib import Path
 from infercast.policies.faults import BadInput, Fault
 
 from . import journals
-from .opening import NOTED, OPTION, file_of, note, noted, open_store, same
+from .opening import NOTED, OPTION, file_of, note, noted, open_store, same, with_password
 from .settler import Settler
 from .store import SqlStore
 
@@ -37,7 +37,7 @@ def move_in(state: Path, url: str) -> None:
     with closing(open_store(url)) as store:
         last = _last_ledger(state)
         if last and not same(last, url) and journals.journal_files(folder):
-            with closing(_opened_last(state, last)) as other:
+            with closing(_opened_last(state, with_password(last, url))) as other:
                 retire(folder, other)
         retire(folder, store)
     note(state, url)
@@ -58,7 +58,10 @@ def _opened_last(state: Path, last: str) -> SqlStore:
         return open_store(last, make=False)
     except BadInput as error:
         said = f"calls of the last run are booked in another ledger, which cannot be asked: {error}"
-        remedy = f"let it be reached once more, or delete {state / NOTED}: then they are booked in the new one, too"
+        remedy = (
+            "give its password in PGPASSWORD or ~/.pgpass, and let it be reached once more; or, if it is gone, or is the new one by "
+            f"another name, delete {state / NOTED}: the new one books all of them that it has not booked"
+        )
         raise BadInput([Fault(str(state / JOURNAL), 0, OPTION, said, remedy)]) from error
 
 

@@ -3,10 +3,9 @@
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
 
 SCHEMA = 2
-"""The version of these tables. A store with a higher one was written by a newer infercast, and is left alone.
-
-1 had neither DAYS nor PRUNED; they are made when it is next written.
-"""
+"""The version of these tables. A store with a higher one was written by a newer infercast, and is left alone."""
+UNPRUNED = 1
+"""The version of a store that has never been pruned: an infercast that knows neither DAYS nor PRUNED may go on with it, as beside us."""
 
 METADATA = MetaData()
 

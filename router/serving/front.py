@@ -23,10 +23,13 @@ SERVES_OWN = "^(x-request-(timeout-seconds|disconnect-disabled)|(serve[-_]multip
 """Headers by which Serve would let callers change how it treats a call, or which it decodes without asking whether it can."""
 OPENAI_PATHS = "{ path_reg '^/[^/]+/v1/(chat|completions|embeddings|models)' }"
 PATIENT = (
-    "http-request set-timeout server req.hdr(infercast-deadline-ms),add(5000)"
-    " if { req.hdr(infercast-deadline-ms) -m int 30000:600000 }"
+    "http-request set-timeout server req.hdr(infercast-deadline-ms,1),add(5000)"
+    " if { req.hdr_cnt(infercast-deadline-ms) eq 1 } { req.hdr(infercast-deadline-ms,1) -m int 30000:600000 }"
 )
-"""Who gives a call more time than a site's silence usually means has it: the site says by itself when that is over."""
+"""Who gives a call more time than a site's silence usually means has it: the site says by itself when that is over.
+
+Of several values none counts: a test looks at all of them, the time would be the last one, and the site refuses them anyway.
+"""
 OPENAI_ERROR = {
     "head": '{"message": ',
     "tail": ', "type": "server_error", "param": null, "code": "unavailable", "infercast": {"kind": "unavailable"}}',

@@ -85,6 +85,12 @@ def main() -> None:
     sys.exit(code)
 
 
+def _told(trouble: str) -> str:
+    """Return what went wrong for who asked, who may be gone: it stands in the log, too."""
+    log.warning("%s", trouble)
+    return trouble
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):  # asked again while it ends, it would leave half of itself
         signal.signal(name, signal.SIG_IGN)
@@ -207,10 +213,14 @@ class Run:
         """Wait for commands, one a connection."""
         while True:
             connection, _ = self._control.accept()
-            with connection, contextlib.suppress(OSError):  # whoever says nothing, or hangs up, ends nothing by that
-                connection.settimeout(COMMAND_S)
-                words = connection.recv(4096).decode(errors="replace").split()
-                connection.sendall((self._do(words) + "\n").encode())
+            with connection:
+                words = []
+                with contextlib.suppress(OSError):  # whoever says nothing, or hangs up, ends nothing by that
+                    connection.settimeout(COMMAND_S)
+                    words = connection.recv(4096).decode(errors="replace").split()
+                said = self._do(words)
+                with contextlib.suppress(OSError):
+                    connection.sendall(f"{said}\n".encode())
 
     def _do(self, words: list[str]) -> str:
         if words == ["stop"]:
@@ -220,7 +230,12 @@ class Run:
                 self._cluster.kill_site(words[1])
             except KeyError:
                 return f"no raylet runs for site {words[1]!r}"
-            write_targets(self._state, self._cluster.metrics())
+            except OSError as error:
+                return _told(f"the raylet of {words[1]} may still run: {error}")
+            try:
+                write_targets(self._state, self._cluster.metrics())
+            except OSError as error:
+                return _told(f"killed, yet {TARGETS} still names it: {error}")
             return "killed"
         return f"unknown command {' '.join(words)!r}"
 

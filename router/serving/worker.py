@@ -129,8 +129,8 @@ class SiteWorker(Visitors):
     async def check_health(self) -> None:
         """Raise RuntimeError where this worker is to be replaced: Serve asks now and then."""
         self._chores.check()
-        self._settling.check()
         self._decisions.check()
+        self._settling.keep()  # what ends it stands in the folder, and would end it in another worker, too
 
     def __del__(self) -> None:
         """Send and sign what is left. Serve calls this when the worker ends, once its calls have."""

@@ -1,6 +1,7 @@
 """HAProxy before an entry: who is slow, silent or too large is ended, who is merely unhurried is not."""
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -92,17 +93,29 @@ def test_a_caller_who_gives_a_call_more_time_than_a_site_may_be_silent_has_it(at
     at.runner.pause_s = 3.0
     with fronted(tmp_path, SHORT, at.port, RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="1") as front:
         at.kept, kept = KEPT, at.kept
-        until = time.monotonic() + SOON_S
-        while httpx.get(f"http://127.0.0.1:{front.port}/fra/v2/health/live").status_code != 200:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        where = f"http://127.0.0.1:{front.port}{COMPLETE}"
-        found = [
-            httpx.post(where, json=CHAT, headers={**at.bearer(), **more}, timeout=SOON_S).status_code
-            for more in ({"infercast-deadline-ms": "20000"}, {"infercast-deadline-ms": "60000"})
-        ]
-    at.kept = kept
+        try:
+            until = time.monotonic() + SOON_S
+            while httpx.get(f"http://127.0.0.1:{front.port}/fra/v2/health/live", timeout=SOON_S).status_code != 200:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            where = f"http://127.0.0.1:{front.port}{COMPLETE}"
+            found = [
+                httpx.post(where, json=CHAT, headers={**at.bearer(), **more}, timeout=SOON_S).status_code
+                for more in ({"infercast-deadline-ms": "20000"}, {"infercast-deadline-ms": "60000"})
+            ]
+        finally:
+            at.kept = kept
     assert found == [504, 200]
+
+
+def test_two_deadlines_in_one_call_are_no_reason_to_wait_for_a_silent_site(tmp_path: Path) -> None:
+    more = {"infercast-deadline-ms": "30000, 999999999"}
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,  # its kernel takes calls, and nobody answers
+        fronted(tmp_path, SHORT, silent.getsockname()[1], RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S="1") as front,
+    ):
+        found = httpx.post(f"http://127.0.0.1:{front.port}{COMPLETE}", json=CHAT, headers=more, timeout=SOON_S)
+    assert found.status_code == 504
 
 
 def test_a_stream_may_pause_for_longer_than_a_caller_may_be_silent(at: Entry, front: Fronted) -> None:

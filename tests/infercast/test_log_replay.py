@@ -148,6 +148,21 @@ def test_a_record_that_names_what_its_files_do_not_is_bad_input(tmp_path: Path, 
     assert "names what its own fleet and policy do not" in told.output
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda body: body.pop("tried"), lambda body: body.update(tried=5)],
+    ids=["nothing of tries", "tries that are none"],
+)
+def test_a_record_that_does_not_hold_what_it_should_is_bad_input(tmp_path: Path, change: Callable[[Any], None]) -> None:
+    path = write(tmp_path)
+    lines = lines_of(path)
+    change(next(line["body"] for line in lines if line["kind"] == "decision"))
+    save(path, relinked(path, lines))
+    told = replay(tmp_path)
+    assert told.exit_code == 2, told.output
+    assert "cannot be read: " in told.output
+
+
 def test_lines_that_cannot_be_read_are_owned_up_to(tmp_path: Path) -> None:
     path = write(tmp_path)
     raw = path.read_bytes().split(b"\n")

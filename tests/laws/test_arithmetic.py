@@ -99,6 +99,29 @@ def test_a_plan_counts_a_queue_for_no_more_than_it_is(seed: int, later: int) -> 
         assert_equal_by_plan(given_, plan, 1 + int(dice.integers(2)), arrays["asked"])
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_plan_bounds_a_price_that_falls_by_one_as_a_payload_grows(at: int) -> None:
+    """Two candidates of one score, of which one's traffic costs 212 nUSD with the least payload of the size, and 211 with this one."""
+    arrays = next(found for seed in range(100) if (found := arrays_from(seed))["fixed"].shape[1] > 1)
+    fixed, live, params, n = arrays["fixed"], arrays["live"], arrays["params"], arrays["fixed"].shape[1]
+    sent, back = 500_000, 90_000_000
+    assert [kernel.egress_nusd(sent, back, payload_bytes, 2_333) for payload_bytes in (4_097, 5_001)] == [212, 211]
+    for row in set(range(kernel.F_ROWS)) - {kernel.F_DEPLOYMENT, kernel.F_SITE}:
+        fixed[row] = 0
+    for table in (live, arrays["rtt"], arrays["z"], arrays["exposure"], params):
+        table[:] = 0
+    fixed[kernel.F_CALL_NUSD] = 211
+    fixed[[kernel.F_CALL_NUSD, kernel.F_EGRESS, kernel.F_EGRESS_BACK], at] = 0, sent, back
+    live[:, [kernel.L_HEALTHY, kernel.L_QUEUE_MAX, kernel.L_CONCURRENCY]] = 1, 300, 1
+    live[:, kernel.L_P50_US : kernel.L_P50_US + kernel.SIZES] = 1_000
+    params[[kernel.P_RESPONSE_BYTES, kernel.P_PER_PRICE, kernel.P_PRICE_MAX]] = 2_333, 1_000, -1
+    view, plan = np.zeros((kernel.V_ROWS, n), dtype=np.int64), new_plan(n)
+    kernel.refresh(fixed, live, arrays["rtt"], arrays["z"], view)
+    given_ = (view, np.minimum(np.arange(n) // 2, 1).astype(arrays["rules"].dtype), arrays["exposure"], params)
+    for _ in range(2 * kernel.PLAN_AFTER):
+        assert_equal_by_plan(given_, plan, 1, (5_001, 0, 1))
+
+
 def test_the_random_arrays_reach_every_rule_and_many_places() -> None:
     rules, places, drawn = set(), set(), 0
     for seed in range(300):

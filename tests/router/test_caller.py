@@ -12,6 +12,7 @@ from infercast.policies.patience import DEADLINE_DEFAULT_US, PATIENCE_FLOOR_US
 from infercast.policies.policy import Policy
 from infercast.policies.snapshot import Report, Snapshot
 from infercast.router.api import Api
+from infercast.router.conduct.breaker import COOL_US, FAILURES_IN_A_ROW, State
 from infercast.router.conduct.endings import Answered
 from infercast.router.conduct.ports import Received
 from infercast.router.errors import Kind, Trouble
@@ -370,6 +371,29 @@ def test_who_asks_for_less_time_than_a_place_often_takes_casts_no_doubt_on_it() 
             asyncio.run(at.caller.call(ask(deadline_us=3 * PATIENCE_FLOOR_US), at.body))
     assert len(at.runner.tried) == 1
     assert at.snapshot.live[:, kernel.L_HEALTHY].all()
+
+
+@pytest.mark.parametrize(
+    ("wait_us", "state"), [(PATIENCE_FLOOR_US - 1000, State.HALF_OPEN), (PATIENCE_FLOOR_US, State.OPEN)]
+)
+def test_a_hasty_call_that_tries_a_circuit_out_in_vain_opens_it_again(wait_us: int, state: State) -> None:
+    hasty = {"version": 1, "tenant": "studio", "deadline_quantile": "p50", "classes": {"gameplay": {}}}
+    with Clock(10**9).rules() as clock:
+        at = scene("hang", engine=Engine(example_fleet(), {"studio": Policy.model_validate(hasty)}), clock=clock)
+        for index in range(len(at.snapshot.live)):
+            at.snapshot.hear(index, Report(0, 100_000, 900_000), clock.now_us)
+        at.snapshot.believe(clock.now_us)
+        circuits = at.caller.attempts.circuits
+        for index in FAILURES_IN_A_ROW * list(range(len(at.snapshot.live))):
+            circuits.ended(index, True, "studio")
+        clock.now_us += COOL_US
+        at.snapshot.believe(clock.now_us)
+        with pytest.raises(Trouble):
+            asyncio.run(at.caller.call(ask(deadline_us=wait_us), at.body))
+        ((tried, _, timeout_s),) = at.runner.calls
+        assert timeout_s == wait_us / 1_000_000
+        assert circuits.state(tried) is state
+        assert bool(at.snapshot.live[tried, kernel.L_HEALTHY]) is (state is State.HALF_OPEN)
 
 
 def test_a_call_that_was_tried_is_not_refused_by_its_own_deadline() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from infercast.router.errors import Gone
+from infercast.router.ingress import presence
 from infercast.router.ingress.presence import Presence, Waiters
 
 
@@ -75,7 +76,9 @@ def test_work_that_ends_gives_what_came_of_it_and_a_later_end_of_the_line_harms_
     assert asyncio.run(run()) == 7
 
 
-def test_only_who_has_waited_for_a_while_is_watched() -> None:
+def test_only_who_has_waited_for_a_while_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_S", 3600.0)  # looks are the test's own
+
     async def run() -> list[str]:
         asked: list[str] = []
 

@@ -1,5 +1,6 @@
-"""The supervisor asked to end: once, whatever it is asked after that; and by nobody who only hangs up."""
+"""The supervisor asked to end: once, whatever it is asked after that; and by nobody who only hangs up. What it cannot do, it says."""
 
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     """A run that has started nothing, with its control socket."""
-    run = Run(tmp_path, tmp_path, tmp_path, (0, 0), "test", tmp_path, None, "")
+    run = Run(tmp_path, tmp_path, tmp_path, (0, 0), secrets.token_hex(6), tmp_path, None, "")
     run._control.bind(str(tmp_path / "control"))
     run._control.listen(4)
     yield run
@@ -49,9 +50,48 @@ def test_who_hangs_up_or_says_what_is_no_text_ends_nothing(run: Run, tmp_path: P
         run._control.accept()
 
 
+class Nodes:
+    """Sites' nodes; `fault` is what ending one meets."""
+
+    def __init__(self, fault: OSError | None = None) -> None:
+        self.fault = fault
+
+    def kill_site(self, site: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def metrics(self) -> dict[str, int]:
+        return {"head": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "writable", "begins"),
+    [
+        (None, True, "killed\n"),
+        (None, False, "killed, yet prometheus.json still names it: "),
+        (OSError(13, "not permitted"), True, "the raylet of dub may still run: [Errno 13] not permitted"),
+    ],
+)
+def test_who_asks_for_a_kill_hears_what_went_wrong(
+    run: Run, tmp_path: Path, fault: OSError | None, writable: bool, begins: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run._cluster = Nodes(fault)  # type: ignore[assignment]
+    if not writable:
+        (tmp_path / "prometheus.json").mkdir()
+    with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as last:
+        for one, said in ((client, b"kill-site dub"), (last, b"stop")):
+            one.connect(str(tmp_path / "control"))
+            one.sendall(said)
+        with pytest.raises(Stop):
+            run.obey()
+        answer = client.makefile().read()
+    assert answer.startswith(begins)
+    assert (caplog.text != "") == (begins != "killed\n")
+
+
 def test_a_state_folder_that_takes_no_more_keeps_nobody_from_ending(tmp_path: Path) -> None:
     (temp := tmp_path / "temp").mkdir()
-    run = Run(tmp_path, tmp_path, tmp_path / "gone", (0, 0), "test", temp, None, "")
+    run = Run(tmp_path, tmp_path, tmp_path / "gone", (0, 0), secrets.token_hex(6), temp, None, "")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as agent:
         run._agents["camera"] = agent
         run.stop()

@@ -46,6 +46,7 @@ def test_nothing_widens(words: list[str]) -> None:
 @given(st.lists(WORDS | st.text(max_size=9), max_size=99), st.integers(0, 9999))
 def test_a_word_counts_however_much_stands_before_it(words: list[str], spaces: int) -> None:
     assert not wish_of(",".join([*words, " " * spaces + "no-store"])).keeps
+    assert wish_of(",".join([*words, " " * spaces + "Only-If-Cached"])).only
 
 
 @given(st.lists(WORDS, max_size=6))

@@ -1,10 +1,12 @@
 """Who settles a folder: one process at a time, whoever else would; and what it does while the ledger is out of reach."""
 
+import asyncio
 import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from infercast.router.ledger.opening import ledger_url, open_store
 from infercast.router.ledger.reading import orphans, sums_by, unsettled_calls
 from infercast.router.ledger.retiring import retire, settle_left
 from infercast.router.ledger.settler import Round, Settler
+from infercast.router.serving.worker import SiteWorker
 from infercast.router.telemetry.journal import FileJournal
 from tests.router.ledger.test_settler import call
 
@@ -129,15 +132,32 @@ def test_a_settler_that_has_ended_by_itself_says_so_and_begins_anew(
     with settling(tmp_path, stand_by=False) as made:
         until(lambda: not made._thread.is_alive())
         assert "settling has ended" in caplog.text
-        with pytest.raises(RuntimeError, match="settling has ended"):
-            made.check()
         monkeypatch.setattr(Settler, "round", rounds)
         made.keep()
-        made.check()
         until(lambda: booked(tmp_path) == 1)
-    made.check()  # it was closed
-    made.keep()
+    made.keep()  # it was closed
     assert not made._thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_no_worker_is_replaced_for_a_journal_that_ends_settling_in_all_of_them(
+    tmp_path: Path, journal: FileJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = list[int]()
+
+    def broken(_: Settler) -> Round:
+        tries.append(1)
+        raise KeyError("a journal that nobody knows")
+
+    monkeypatch.setattr(Settler, "round", broken)
+    call(journal, 1)
+    well = SimpleNamespace(check=lambda: None)
+    with settling(tmp_path, stand_by=True) as made:
+        worker = SimpleNamespace(_chores=well, _decisions=well, _settling=made)
+        for at in range(1, 4):
+            until(lambda: not made._thread.is_alive())
+            assert len(tries) == at
+            asyncio.run(SiteWorker.func_or_class.check_health(worker))  # type: ignore[attr-defined]
 
 
 def test_what_is_left_when_a_run_has_ended_is_settled(tmp_path: Path, journal: FileJournal) -> None:

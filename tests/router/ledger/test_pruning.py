@@ -2,30 +2,33 @@
 
 import itertools
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, create_engine, func, insert, select
 
 from infercast.router.ledger import pruning
 from infercast.router.ledger.asking import DIMENSIONS, MiddleOfDay, Wanted
 from infercast.router.ledger.lines import orphan_of
 from infercast.router.ledger.opening import open_store
 from infercast.router.ledger.ports import Entry, Measure, Quota, Reserved
-from infercast.router.ledger.pruned import merged, note, order_of
+from infercast.router.ledger.pruned import LAST_MAX, merged, note, order_of, pruned
 from infercast.router.ledger.pruning import prune
 from infercast.router.ledger.reading import Line, orphans, sums_by
 from infercast.router.ledger.store import SqlStore
-from infercast.router.ledger.tables import DAYS, ENTRIES, METADATA, PRUNED, SCHEMAS
+from infercast.router.ledger.tables import DAYS, ENTRIES, METADATA, PRUNED, SCHEMA, SCHEMAS, UNPRUNED
 from tests.router.fakes import ROOT
-from tests.router.ledger.test_store import NOON_S
+from tests.router.ledger.test_store import ME, NOON_S, YOU, entry
 
 DAY_S = 86_400
 DAY, NEXT = "2026-11-25", "2026-11-26"
@@ -189,15 +192,17 @@ def test_a_kill_in_the_middle_changes_no_sum(tmp_path: Path) -> None:
         before = told(store)
         program = (
             "import sys; from infercast.router.ledger import pruning; from infercast.router.ledger.opening import open_store\n"
-            "pruning.STEP_ROWS = 9\npruning.prune(open_store(sys.argv[1]), '9999-01-01', 0.02)\n"
+            "pruning.STEP_ROWS = 9\npruning.prune(open_store(sys.argv[1]), '9999-01-01', 0.1)\n"
         )
         words = [sys.executable, "-c", program, url]
         with subprocess.Popen(words, cwd=ROOT) as process:
             until = time.monotonic() + PATIENCE_S
             while rows(store) == len(entries):
                 assert time.monotonic() < until
+                assert process.poll() is None
                 time.sleep(0.01)
             process.kill()
+            assert process.wait() == -signal.SIGKILL
         assert told(store) == before
         assert store.settle("a copy", 0, 1, entries) == 0
         assert told(store) == before
@@ -208,7 +213,6 @@ def test_a_ledger_of_before_is_read_as_it_is_and_gets_its_tables_when_it_is_writ
         entries = settled(store, world(8))
         before = told(store)
         store.write(lambda db: METADATA.drop_all(db, [DAYS, PRUNED]))
-        store.write(lambda db: db.execute(update(SCHEMAS).values(version=1)))
     with closing(open_store(url, write=False)) as store:
         assert told(store) == before
     with closing(open_store(url)) as store:
@@ -216,6 +220,75 @@ def test_a_ledger_of_before_is_read_as_it_is_and_gets_its_tables_when_it_is_writ
         assert told(store) == before
     with closing(open_store(url, write=False)) as store:
         assert told(store) == before
+
+
+def test_an_older_infercast_is_kept_from_a_ledger_from_when_it_has_been_pruned(url: str) -> None:
+    def version(store: SqlStore) -> int:
+        return store.read(lambda db: int(db.execute(select(SCHEMAS.c.version)).scalar_one()))
+
+    with closing(open_store(url)) as store:
+        settled(store, world(9, calls=9))
+        assert prune(store, "2000-01-01", 0).entries == 0
+    for before, now in (("2000-01-01", UNPRUNED), ("9999-01-01", SCHEMA), ("2000-01-01", SCHEMA)):
+        with closing(open_store(url)) as store:
+            prune(store, before, 0)
+            assert version(store) == now
+
+
+def steps(store: SqlStore, work: Callable[[], object]) -> int:
+    """How many tens of steps SQLite's machine takes for something; they hang on what is looked at, and on no clock."""
+    seen = list[int]()
+    pooled = store._engine.raw_connection()
+    connection: Any = pooled.driver_connection
+    pooled.close()  # and had again by what comes next
+    connection.set_progress_handler(lambda: seen.append(1), 10)
+    work()
+    connection.set_progress_handler(None, 0)
+    return len(seen)
+
+
+def test_what_is_newer_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "STEP_ROWS", 8)
+    took = []
+    for newer in (0, 2_000):
+        with closing(open_store(f"sqlite:///{tmp_path / f'{newer}.db'}")) as store:
+            old = [entry(f"{ME}{at + 1}", at_s=NOON_S + at) for at in range(20)]
+            settled(store, old + [entry(f"{ME}{at + 50}", at_s=NOON_S + DAY_S + at) for at in range(newer)])
+            took.append(steps(store, lambda store=store: prune(store, NEXT, 0)))  # type: ignore[misc]
+            assert rows(store) == newer
+    assert took[1] < took[0] * 1.2
+
+
+def test_only_ranges_that_are_near_are_looked_at(tmp_path: Path) -> None:
+    took = []
+    for known in (0, 2_000):
+        with closing(open_store(f"sqlite:///{tmp_path / f'{known}.db'}")) as store:
+            many = [{"holder": ME, "first": 2 * at, "last": 2 * at} for at in range(1, known + 1)]
+            for row in many:
+                store.write(lambda db, row=row: db.execute(insert(PRUNED).values(row)))  # type: ignore[misc]
+            new = entry(f"{ME}{2 * known + 1}")
+            took.append(steps(store, lambda store=store, new=new: (settled(store, [new]), prune(store, NEXT, 0))))  # type: ignore[misc]
+            assert ranges(store)[-1][2] == 2 * known + 1
+            assert len(ranges(store)) == max(known, 1)
+    assert took[1] < took[0] * 1.2
+
+
+ORDERS = st.sets(st.integers(1, 40) | st.just(LAST_MAX - 1) | st.just(LAST_MAX))
+
+
+@given(st.lists(ORDERS, max_size=5), ORDERS)
+def test_what_is_noted_is_known_again_in_the_least_ranges(noted: list[set[int]], asked: set[int]) -> None:
+    engine = create_engine("sqlite://")
+    METADATA.create_all(engine, [PRUNED])
+    with engine.begin() as db:
+        for orders in noted:
+            note(db, {f"{ME}{order}" for order in orders})
+        note(db, {f"{YOU}{order}" for order in range(5)})
+        whole = set[int]().union(*noted)
+        assert pruned(db, {f"{ME}{order}" for order in asked}) == {f"{ME}{order}" for order in asked & whole}
+        kept = [(row.first, row.last) for row in db.execute(select(PRUNED).where(PRUNED.c.holder == ME))]
+        assert sorted(kept) == merged((order, order) for order in whole)
+    engine.dispose()
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)).map(lambda pair: (pair[0], sum(pair)))))

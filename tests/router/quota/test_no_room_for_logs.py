@@ -46,4 +46,4 @@ def test_leases_are_kept_though_the_log_takes_nothing() -> None:
                 await until(lambda: not accounts.keeper.out_of_reach)
                 await opened(accounts, call_of())
 
-    asyncio.run(asyncio.wait_for(scene(), 30))
+    asyncio.run(asyncio.wait_for(scene(), 90))

@@ -78,7 +78,7 @@ class Deciding:
             trouble = self._as_before(request)
             if trouble is not None:
                 raise trouble
-        if turns is None or not turns.any:
+        if turns is None or not turns.counts:
             return self._choose(request, tried)
         ahead = turns.ahead(request)
         with turns.counted(ahead):
@@ -116,7 +116,7 @@ class Deciding:
         """Name a decision and write it down."""
         decided, ahead = self._counted
         turns = self.turns
-        if turns is not None and (turns.any or decided is choice):
+        if turns is not None and (turns.counts or decided is choice):
             # As it was decided, whatever the call's own turn has changed since: what is written down decides the same again.
             with turns.counted(ahead if decided is choice else turns.ahead(request)):
                 return self._record(request, choice, tried)

@@ -73,6 +73,8 @@ class Turns:
         self._places = [self._place(index) for index in range(len(self._fleet.deployments))]
         self._full: set[int] = set()
         """Where somebody waits, or has been promised a place and is not there yet."""
+        self._shared: set[int] = set()
+        """Where several tenants are or were lately, so that places may be kept from some of them."""
         self.changes = 0
         """How often that has changed."""
         self.sheds = [0] * len(self._places)
@@ -132,7 +134,7 @@ class Turns:
             return True
         free = place.free(int(self._deciding.snapshot.live[index, kernel.L_IN_FLIGHT]))
         now_us = clock.now_us()
-        return not place.waiting and place.may_have(self._line(place, tenant, now_us), free, now_us)
+        return not place.waiting and place.may_have(self._line(index, place, tenant, now_us), free, now_us)
 
     def has(self, index: int, carrying: "Carrying") -> bool:
         """Return whether a call may still go to a deployment: by a promise, or since there is room and nobody waits."""
@@ -143,7 +145,7 @@ class Turns:
 
     def _queue(self, index: int, place: Place, free: int, carrying: "Carrying", left_us: int) -> Waits | None:
         request, now_us = carrying.request, clock.now_us()
-        line = self._line(place, request.tenant, now_us)
+        line = self._line(index, place, request.tenant, now_us)
         may = place.may_have(line, free, now_us)
         if may and not place.waiting:
             return None
@@ -219,7 +221,7 @@ class Turns:
         self, runner: Runner, index: int, place: Place, call: Carried, timeout_s: float, carrying: "Carrying"
     ) -> Answer:
         waits, began_us = carrying.turn, clock.now_us()
-        line = self._line(place, call.request.tenant, began_us)
+        line = self._line(index, place, call.request.tenant, began_us)
         if waits is not None and waits.granted and waits.index == index and not waits.gone:
             place.remove(waits)  # what was promised is taken: by the count of calls in flight, from here on
             carrying.turn = None
@@ -241,8 +243,11 @@ class Turns:
             return answer
         return replace(answer, stream=Watched(answer.stream, end))
 
-    def _line(self, place: Place, tenant: str, now_us: int) -> Line:
-        return place.line(tenant, self._weight(tenant), now_us)
+    def _line(self, index: int, place: Place, tenant: str, now_us: int) -> Line:
+        line = place.line(tenant, self._weight(tenant), now_us)
+        if len(place.lines) > 1:
+            self._shared.add(index)
+        return line
 
     def _weight(self, tenant: str) -> int:
         policy = self._deciding.engine.policies.get(tenant)
@@ -269,7 +274,11 @@ class Turns:
             place.room = self._room(index)
             place.share = self._share(index, place.room)
             place.forget(now_us)
+            if len(place.lines) < 2:
+                self._shared.discard(index)
+            kept = place.may_keep
             place.stand(place.free(int(live[index, kernel.L_IN_FLIGHT])), now_us)
+            self.changes += place.may_keep != kept  # what was refused for kept places may have one now
             if not place.waiting:
                 continue
             if live[index, kernel.L_HEALTHY]:
@@ -299,13 +308,21 @@ class Turns:
         """Whether anybody waits anywhere."""
         return bool(self._full)
 
+    @property
+    def counts(self) -> bool:
+        """Whether anything may count as in flight for some call beside what is."""
+        return bool(self._full or self._shared)
+
     def ahead(self, request: Request) -> list[tuple[int, int, Place]]:
         """Return what counts as in flight for a call beside what is, by deployment: who goes before it."""
         found, now_us, asks = [], clock.now_us(), self.asks
         live, row_of = self._deciding.snapshot.live, self._fleet.tables.row_of(request.model)
-        for index in self._full:
+        for index in self._full | self._shared:
             place = self._places[index]
             if place is None or index not in row_of:
+                continue
+            free = place.free(int(live[index, kernel.L_IN_FLIGHT]))
+            if index not in self._full and (free < 1 or place.has_plenty(free)):
                 continue
             line = place.lines.get(request.tenant) or self._stranger(request.tenant)
             before: int | None = None
@@ -313,8 +330,9 @@ class Turns:
                 if asks.granted:
                     continue  # it is this call's turn there: nobody goes before it
                 before = place.before(line, asks.number)
-            free = place.free(int(live[index, kernel.L_IN_FLIGHT]))
-            found.append((index, place.promised + place.ahead(line, free, now_us, before), place))
+            kept = 0 if free < 1 or place.may_have(line, free, now_us) else free  # to this call, those are taken
+            if kept or index in self._full:
+                found.append((index, place.promised + place.ahead(line, free, now_us, before) + kept, place))
         return found
 
     def _stranger(self, tenant: str) -> Line:

@@ -217,6 +217,22 @@ def test_places_are_kept_also_where_all_were_modest_when_their_standing_was_look
         play(story, scene(fleet(slots=4)))
 
 
+def test_places_that_are_kept_from_a_tenant_are_taken_in_the_eyes_of_its_own_decisions_and_of_no_other() -> None:
+    async def story(at: Scene) -> None:
+        place = known(at, "calm", 1.0)
+        await at.call("flood", 2)
+        at.caller.heard()
+        await at.call("flood")
+        assert [index for _, index in at.gate.ran] == [PAR, PAR, IAD]
+        assert (place.kept, place.waiting, at.caller.attempts.turns.any) == (2, 0, False)
+        await at.call("calm", 2)
+        assert at.gate.ran[3:] == [("calm0", PAR), ("calm1", PAR)]
+
+    with Clock().rules():
+        at = play(story, scene(fleet(4, queue_max=4), policies("FR", "US", objective={"preference": "fastest"})))
+    decide_again(at)
+
+
 def known(at: Scene, tenant: str, asked: float) -> Place:
     """The place in Paris, where a tenant was at the clock's beginning and is known to have asked for so many places on average."""
     place = at.caller.attempts.turns._places[PAR]
@@ -533,6 +549,11 @@ def test_what_is_written_down_of_a_call_that_waited_decides_the_same_again() -> 
     at = play(story, scene(fleet(), policies("FR", "US", objective={"preference": "fastest"})))
     assert {record["outcome"] for record in at.log.records} == {"chosen", "saturated"}
     assert len({record["id"] for record in at.log.records}) == len(at.log.records)
+    decide_again(at)
+
+
+def decide_again(at: Scene) -> None:
+    """See that what was written down of each decision decides the same."""
     for record in at.log.records:
         snapshot = Snapshot.restored(at.caller.fleet, at.log.states[record["epoch"]])
         snapshot.apply(record["patch"])

@@ -238,7 +238,17 @@ def secret_of(state: Path, key_id: str) -> str:
         raise BadInput([Fault(str(state), 0, "", "no keys are here", "`infercast up` issues them")])
     known = read_credentials(state)
     if key_id not in known:
-        raise BadInput([Fault(str(path), 0, "", f"no key {key_id!r}", f"known: {', '.join(known)}")])
+        raise BadInput(
+            [
+                Fault(
+                    str(path),
+                    0,
+                    "",
+                    f"no key {key_id!r}",
+                    f"`up` issues one for each tenant and place, for others there is `infercast keys issue`; known: {', '.join(known)}",
+                )
+            ]
+        )
     return known[key_id]
 
 

@@ -53,7 +53,10 @@ Prune = Annotated[
 ]
 Before = Annotated[
     str | None,
-    typer.Option("--before", help="With --prune: of the days before then; the same words as for --since."),
+    typer.Option(
+        "--before",
+        help="With --prune: of the days before then, in months that are over; the same words as for --since.",
+    ),
 ]
 
 

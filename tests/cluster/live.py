@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +40,11 @@ ONE_IMAGE: Raw = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 
 def until(holds: Callable[[], bool], what: str, patience_s: float = SOON_S) -> None:
     """Wait for something."""
     end = time.monotonic() + patience_s
-    while not holds():
+    while True:
+        # A call on a kept connection to a worker that dies is told nothing: HAProxy closes it, for its caller to try again.
+        with suppress(httpx.TransportError):
+            if holds():
+                return
         assert time.monotonic() < end, f"after {patience_s} s, not so: {what}"
         time.sleep(0.2)
 

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,15 @@ HELLO: list[Raw] = [{"role": "user", "content": "hello"}]
 def until(holds: Callable[[], Any], what: str, patience_s: float = SOON_S) -> Any:
     """Wait for something, and return it."""
     end = time.monotonic() + patience_s
-    while not (found := holds()):
+    while True:
+        found: Any = None
+        # A call on a kept connection to a worker that dies is told nothing: HAProxy closes it, for its caller to try again.
+        with suppress(httpx.TransportError):
+            found = holds()
+        if found:
+            return found
         assert time.monotonic() < end, f"after {patience_s} s, not so: {what}"
         time.sleep(0.2)
-    return found
 
 
 @dataclass(frozen=True)

@@ -180,13 +180,12 @@ class Place:
         self.running += 1
         line.running += 1
 
-    def end(self, line: Line, held_us: int | None, now_us: int) -> None:
-        """Count it no more; it held its place for so long. None: that says nothing of others."""
+    def end(self, line: Line, held_us: int, now_us: int) -> None:
+        """Count it no more; it held its place for so long."""
         self.asked(line, now_us)
         self.running -= 1
         line.running -= 1
-        if held_us is not None:
-            self.held_us += (max(1, held_us) - self.held_us) // HOLD_GAIN
+        self.held_us += (max(1, held_us) - self.held_us) // HOLD_GAIN
 
     def put(self, line: Line, waiter: Waiter) -> None:
         """Let a call wait; behind those of its tenant that came before it."""

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ from infercast.policies.units import US_PER_S
 
 from ..errors import Kind, Trouble
 from ..runtime.host import INLINE_P95_MAX_MS, Answer
-from ..runtime.unstopped import when_over
 from ..streams import Watched
 from . import clock
 from .ports import Carried, Runner
@@ -211,7 +209,7 @@ class Turns:
     def run(
         self, runner: Runner, index: int, call: Carried, timeout_s: float, carrying: "Carrying"
     ) -> Coroutine[Any, Any, Answer]:
-        """Run a call whose turn it is, and give its place to the next when it has ended: its stream included, and what it left running."""
+        """Run a call whose turn it is, and give its place to the next when it has ended, its stream included."""
         place = self._places[index]
         if place is None:
             return runner.run(index, call, timeout_s)
@@ -227,16 +225,16 @@ class Turns:
             carrying.turn = None
         place.begin(line)
 
-        def end(_error: BaseException | None = None, *, cancelled: bool = False) -> None:
+        def end(_error: BaseException | None = None) -> None:
             now_us = clock.now_us()
-            place.end(line, None if cancelled else now_us - began_us, now_us)
+            place.end(line, now_us - began_us, now_us)
             if index in self._full:
                 self._give(index, place)
 
         try:
             answer = await runner.run(index, call, timeout_s)
-        except BaseException as error:
-            when_over(error, partial(end, cancelled=isinstance(error, asyncio.CancelledError)))
+        except BaseException:
+            end()
             raise
         if answer.stream is None:
             end()

@@ -1,5 +1,6 @@
 """The two kinds of language models, as the rest of the router sees them."""
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy.typing as npt
 from infercast.policies.fleet import Text
 
 from ..errors import Kind, Trouble
-from ..runtime.unstopped import on_thread
 from .decoder import Decoder
 from .embedder import Encoder
 from .pieces import Piece
@@ -115,7 +115,7 @@ class Embedder:
 
         Raises Trouble(BAD_REQUEST) for no or an empty input, one longer than the context, a token that there is not.
         """
-        return await on_thread(self._thread, None, self._embed, inputs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, inputs)
 
     def _embed(self, inputs: Sequence[str] | Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.float32], int]:
         if not inputs:

@@ -18,7 +18,6 @@ from ..oip import parse_infer, render_infer
 from ..streams import Watched
 from .batch import Raw, run_batch
 from .session import Session
-from .unstopped import on_thread
 
 if TYPE_CHECKING:
     from ..openai.host import LanguageHost
@@ -106,10 +105,7 @@ class Host:
         return variant not in self._texts or self._texts[variant].lives
 
     async def run(self, variant: str, site: str, asked: Asked, timeout_s: float | None = None) -> Answer:
-        """Answer one call. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError.
-
-        Who gives up while it runs leaves it running (see `unstopped.when_over`).
-        """
+        """Answer one call. Raises Trouble(BAD_REQUEST) for a body that the variant cannot take, TimeoutError."""
         if variant in self._texts:
             async with asyncio.timeout(timeout_s):
                 return await self._texts[variant].run(asked.api, asked.body, asked.stream)
@@ -117,7 +113,9 @@ class Host:
             raise Trouble(Kind.BAD_REQUEST, f"{variant} takes tensors", "call it by /v2/models/{model}/infer")
         if self.inline(variant, asked):
             return self.run_inline(variant, site, asked)
-        return await on_thread(self._threads, timeout_s, self._run, variant, site, asked.body, asked.header_bytes)
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._threads, self._run, variant, site, asked.body, asked.header_bytes)
+        return await asyncio.wait_for(running, timeout_s)
 
     def inline(self, variant: str, asked: Asked) -> bool:
         """Return whether a call is so short that it runs where it is: on the event loop."""

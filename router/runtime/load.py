@@ -9,8 +9,6 @@ from infercast.policies.estimates import Estimates
 from infercast.policies.fleet import Fleet
 from infercast.policies.snapshot import Report, Snapshot
 
-from .unstopped import when_over
-
 Ran = Callable[[int], None]
 
 
@@ -33,10 +31,8 @@ class Loads:
         call = InFlight(self, index, payload_bytes, way_us)
         try:
             yield call.ran
-        except BaseException as error:
-            when_over(error, call.end)
-            raise
-        call.end()
+        finally:
+            call.end()
 
     def ran(self, index: int, payload_bytes: int, began_us: int, service_us: int, waits: bool) -> None:
         """Learn from an answer that is there."""

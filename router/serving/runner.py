@@ -21,11 +21,9 @@ from infercast.policies.tables import one_way_us
 from ..api import Asked
 from ..conduct.ports import Carried, Lost
 from ..conduct.probing import PROBE_S, Probing, Quiet, Ways
-from ..conduct.tries import TEXTS
 from ..runtime.host import Answer, Host
 from ..runtime.load import InFlight, Loads, now_us
 from ..runtime.probes import IDLE_US_MIN, SLOW_IDLE_US_MIN
-from ..runtime.unstopped import to_its_end, when_over
 from ..streams import Delayed, Watched, begun
 from ..upstream.runner import Upstreams
 from .callee import Callee
@@ -142,15 +140,11 @@ class ClusterRunner:
 
     async def _run_own(self, variant: str, asked: Asked, timeout_s: float) -> Answer:
         what = (asked.body, asked.header_bytes, asked.api)
-        came: Came
         try:
-            if asked.api not in TEXTS and not asked.stream:  # its thread there runs on, whoever waits for it
-                came = await to_its_end(self._own[variant].call("run", *what), timeout_s)
-                return answer_in(came)
             async with asyncio.timeout(timeout_s):
                 if asked.stream:
                     return await self._streamed(self._own[variant].call("stream", *what, stream=True))
-                came = await self._own[variant].call("run", *what)
+                came: Came = await self._own[variant].call("run", *what)
         except (RayError, RayServeException) as error:
             raise Lost(str(error)) from error
         return answer_in(came)
@@ -248,11 +242,11 @@ async def _travel(way_us: int) -> None:
 
 
 async def _ending(running: Coroutine[Any, Any, Answer], end: Callable[[], None]) -> Answer:
-    """Return an answer, and call `end` once the call is over: now, or when its stream has ended, or what it left running."""
+    """Return an answer, and call `end` once the call is over: now, or when its stream has ended."""
     try:
         answer = await running
-    except BaseException as error:
-        when_over(error, end)
+    except BaseException:
+        end()
         raise
     if answer.stream is None:
         end()

@@ -22,7 +22,6 @@ from infercast.router.conduct.recorder import Recorder
 from infercast.router.conduct.turns import Place
 from infercast.router.errors import Kind, Trouble
 from infercast.router.runtime.host import Answer
-from infercast.router.runtime.unstopped import to_its_end, when_over
 from tests.router.fakes import Clock, FakeJournal, FakeLog
 from tests.support import card, fleet_of, raw_fleet, raw_policy
 
@@ -428,62 +427,6 @@ def test_a_call_that_is_cancelled_as_its_turn_comes_gives_it_to_the_next() -> No
         at.calls["flood2"].cancel()
         await settled()
         assert at.ran == ["flood0", "flood1", "flood3"]
-
-    play(story)
-
-
-class Unstopped(Gate):
-    """Runs calls that run on though nobody waits for them any more."""
-
-    async def run(self, deployment: int, call: Carried, timeout_s: float) -> Answer:
-        """Count the call until it has been let through."""
-        self.snapshot.count(deployment, 1)
-        self.ran.append((call.request.id, deployment))
-        waits: tuple[int, Carried, asyncio.Future[Answer]]
-        waits = (deployment, call, asyncio.get_running_loop().create_future())
-        self.at.append(waits)
-
-        def end() -> None:
-            self.at.remove(waits)
-            self.snapshot.count(deployment, -1)
-
-        try:
-            answer = await to_its_end(waits[2], timeout_s)
-        except BaseException as error:
-            when_over(error, end)
-            raise
-        end()
-        return answer
-
-
-def test_a_call_whose_caller_hung_up_keeps_its_place_until_its_run_has_ended_and_ends_itself_at_once() -> None:
-    at = scene()
-    at.gate = at.caller.attempts.runner = Unstopped(at.gate.snapshot)
-
-    async def story(at: Scene) -> None:
-        place = at.caller.attempts.turns._places[PAR]
-        assert place is not None
-        await at.call("flood", 3)
-        held_us = place.held_us
-        at.calls["flood0"].cancel()
-        await settled()
-        assert [line["request"] for line in at.journal.of("call")] == ["flood0"]
-        assert (at.ran, place.running, place.lines["flood"].running) == (["flood0", "flood1"], SLOTS, SLOTS)
-        await at.gate.let()
-        assert (at.ran, place.held_us) == (["flood0", "flood1", "flood2"], held_us)
-
-    play(story, at)
-
-
-def test_a_call_that_is_stopped_as_its_caller_hangs_up_says_nothing_of_how_long_others_hold_their_place() -> None:
-    async def story(at: Scene) -> None:
-        place = at.caller.attempts.turns._places[PAR]
-        assert place is not None
-        await at.call("flood", 3)
-        held_us = place.held_us
-        at.calls["flood0"].cancel()
-        await settled()
-        assert (at.ran, place.held_us) == (["flood0", "flood1", "flood2"], held_us)
 
     play(story)
 
